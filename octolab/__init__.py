@@ -1,0 +1,72 @@
+"""octolab: a Jupyter-first laboratory for federated learning.
+
+    import octolab as ol
+    problem = ol.problems.classification("digits", model="logistic", clients=50, split=ol.data.Dirichlet(alpha=0.3))
+    run = ol.run(ol.methods.EF21(compressor=ol.compressors.TopK(0.05)), problem, rounds=500)
+    run.history
+
+Importing octolab imports nothing heavy: everything loads at first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_MODULES = {
+    "compressors": "octolab.compressors",
+    "data": "octolab.data",
+    "errors": "octolab.errors",
+    "experiment": "octolab.experiment",
+    "federation": "octolab.federation",
+    "methods": "octolab.methods",
+    "problems": "octolab.problems",
+    "testing": "octolab.testing",
+    "aggregators": "octolab.trust.aggregators",
+    "attacks": "octolab.trust.attacks",
+}
+_NAMES = {
+    "run": "octolab.experiment",
+    "start": "octolab.experiment",
+    "compare": "octolab.experiment",
+    "repeat": "octolab.experiment",
+    "tune": "octolab.experiment",
+    "load_run": "octolab.experiment",
+    "resume": "octolab.experiment",
+    "from_spec": "octolab.experiment",
+    "Run": "octolab.experiment",
+    "Until": "octolab.experiment",
+    "Fleet": "octolab.federation",
+    "Federation": "octolab.federation",
+    "Randomness": "octolab.federation",
+    "Scripted": "octolab.federation",
+    "Method": "octolab.methods",
+    "Theory": "octolab.methods",
+}
+
+if TYPE_CHECKING:
+    from octolab import compressors, data, errors, experiment, federation, methods, problems, testing
+    from octolab.experiment import Run, Until, compare, from_spec, load_run, repeat, resume, run, start, tune
+    from octolab.federation import Federation, Fleet, Randomness, Scripted
+    from octolab.methods import Method, Theory
+    from octolab.trust import aggregators, attacks
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        value = importlib.import_module(_MODULES[name])
+    elif name in _NAMES:
+        value = getattr(importlib.import_module(_NAMES[name]), name)
+    else:
+        raise AttributeError(f"octolab has no {name!r}; it has {', '.join(__all__)}.")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+__all__ = sorted([*_MODULES, *_NAMES, "__version__"])

@@ -1,0 +1,225 @@
+"""What a compressor is: a frozen dataclass C with C(x) -> payload, its constants alpha and omega, and its
+bits.
+
+Classes (Beznosikov, Horvath, Richtarik, Safaryan, arXiv 2002.12410):
+    contractive, alpha:  E|C(x) - x|^2 <= (1 - alpha) |x|^2,  0 < alpha <= 1
+    unbiased,    omega:  E C(x) = x,  E|C(x) - x|^2 <= omega |x|^2
+    C unbiased  =>  C/(1 + omega) is contractive with alpha = 1/(1 + omega)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import itertools
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor
+
+from octolab.federation.payloads import Payload
+from octolab.federation.randomness import Draws, Randomness
+
+_calls = itertools.count()
+
+
+def fresh_draws(m: int) -> Draws:
+    """Draws for callers that bring none: they differ from call to call, and a new process repeats them."""
+    return Randomness(0).draws(m, event=next(_calls))
+
+
+@dataclass(frozen=True, repr=False)
+class Compressor:
+    """The base of all compressors: ``c(x, draws=None) -> Payload`` for x (d,) or the stacked x (m, d) of m
+    clients.
+
+    unbiased:      E C(x) = x
+    deterministic: draws nothing
+    homogeneous:   C(t x) = t C(x) for t > 0 (with the same draws)
+    sparsifier:    keeps some coordinates, so that another compressor can follow: ``TopK(0.1) | Natural()``
+    axes:          1 for compressors of vectors, 2 for those of symmetric matrices (d then is the matrix's
+                   side)
+    """
+
+    unbiased: ClassVar[bool] = False
+    deterministic: ClassVar[bool] = False
+    homogeneous: ClassVar[bool] = False
+    sparsifier: ClassVar[bool] = False
+    axes: ClassVar[int] = 1
+    kinds: ClassVar[dict[str, type[Compressor]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__module__.startswith("octolab."):
+            Compressor.kinds[cls.__name__] = cls
+
+    # -- what a compressor defines ---------------------------------------------------------------------------
+    def compress(self, x: Tensor, draws: Any) -> Payload:
+        """Stacked x (m, d) -> stacked payload. ``draws`` may be None for deterministic compressors."""
+        raise NotImplementedError
+
+    def omega(self, d: int) -> float | None:
+        """E|C(x) - x|^2 <= omega |x|^2 for all x of length d; None when C is biased."""
+        return None
+
+    def alpha(self, d: int) -> float | None:
+        """E|C(x) - x|^2 <= (1 - alpha)|x|^2 for all x of length d; None when C is not contractive."""
+        omega = self.omega(d)
+        return 1 - omega if omega is not None and omega < 1 else None
+
+    def bits(self, d: int) -> int | None:
+        """Bits of one message of length d; None when they depend on the data or on chance."""
+        raise NotImplementedError
+
+    def expected_bits(self, d: int) -> float | None:
+        """Mean bits of one message where chance alone decides; None when they depend on the data."""
+        return self.bits(d)
+
+    def for_layers(self, shapes: list[tuple[int, ...]]) -> Compressor:
+        """This compressor bound to a model's layers; only :class:`PerTensor`, and what holds one, differs."""
+        return self
+
+    def for_size(self, d: int) -> Compressor:
+        """This compressor made to fit a piece of length d: a count k that is larger becomes d."""
+        return self
+
+    # -- what every compressor can do ------------------------------------------------------------------------
+    def __call__(self, x: Tensor, draws: Any = None) -> Payload:
+        if x.dim() not in (self.axes, self.axes + 1) or not x.is_floating_point() or x.shape[-1] == 0:
+            one, many = ("(d,)", "(m, d)") if self.axes == 1 else ("(d, d)", "(m, d, d)")
+            raise ValueError(
+                f"{self!r} takes reals of shape {one} or {many}; given {x.dtype} of {tuple(x.shape)}."
+            )
+        rows = x.detach() if x.dim() > self.axes else x.detach().unsqueeze(0)
+        if draws is None and not self.deterministic:
+            draws = fresh_draws(rows.shape[0])
+        if draws is not None and draws.m != rows.shape[0]:
+            raise ValueError(
+                f"{self!r} got draws for {draws.m} clients and {rows.shape[0]} rows to compress."
+            )
+        payload = self.compress(rows, draws)
+        return payload if x.dim() > self.axes else payload[0]
+
+    def __or__(self, other: Compressor) -> Compressor:
+        """``c1 | c2``: c2 applied to the values that c1 keeps."""
+        from octolab.compressors.combinators import Chain
+
+        return Chain(self, other)
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """JSON-able description: {"kind": "TopK", "k": 0.05}; the way back is ``from_spec``."""
+        fields = {
+            f.name: _to_json(getattr(self, f.name))
+            for f in dataclasses.fields(self)
+            if not _is_default(self, f)
+        }
+        return {"kind": type(self).__name__, **fields}
+
+    def __repr__(self) -> str:
+        shown = []
+        for f in dataclasses.fields(self):
+            required = f.default is dataclasses.MISSING
+            if required or not _is_default(self, f):
+                shown.append(f"{'' if required else f.name + '='}{getattr(self, f.name)!r}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _is_default(compressor: Compressor, f: dataclasses.Field[Any]) -> bool:
+    return f.default is not dataclasses.MISSING and bool(getattr(compressor, f.name) == f.default)
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, Compressor):
+        return value.spec
+    return [_to_json(v) for v in value] if isinstance(value, tuple) else value
+
+
+def from_spec(spec: dict[str, Any]) -> Compressor:
+    """The compressor that ``spec`` describes.
+
+    >>> from_spec({"kind": "TopK", "k": 0.05})
+    TopK(0.05)
+    """
+    if not isinstance(spec, dict) or "kind" not in spec:
+        raise ValueError(
+            f"a spec is a dict with a kind, such as {{'kind': 'TopK', 'k': 0.05}}; given {spec!r}."
+        )
+    cls = Compressor.kinds.get(spec["kind"])
+    if cls is None:
+        raise ValueError(
+            f"no compressor is called {spec['kind']!r}; known are {', '.join(sorted(Compressor.kinds))}."
+        )
+    known = {f.name: f for f in dataclasses.fields(cls)}
+    given = {name: _from_json(value) for name, value in spec.items() if name != "kind"}
+    missing = [n for n, f in known.items() if f.default is dataclasses.MISSING and n not in given]
+    if set(given) - set(known) or missing:
+        fields = ", ".join(known) or "none"
+        raise ValueError(f"{spec['kind']} has the fields {fields}; given {', '.join(given) or 'none'}.")
+    return cls(**given)
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return from_spec(value)
+    return tuple(_from_json(v) for v in value) if isinstance(value, list) else value
+
+
+class Entry(NamedTuple):
+    """A line of the catalogue."""
+
+    name: str
+    kind: type[Compressor]
+    summary: str
+
+
+def catalog() -> list[Entry]:
+    """Every compressor with one line of what it does, by name."""
+    entries = []
+    for name, cls in sorted(Compressor.kinds.items()):
+        entries.append(Entry(name, cls, (inspect.getdoc(cls) or "").split("\n")[0]))
+    return entries
+
+
+# -- what fields may hold ------------------------------------------------------------------------------------
+def check_count(owner: str, name: str, value: Any) -> None:
+    """k is a count (int >= 1) or a share (float in (0, 1])."""
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    share = isinstance(value, float) and 0 < value <= 1
+    if not whole and not share:
+        raise ValueError(
+            f"{owner}: {name} is {value!r}; give a count (int >= 1) or a share (float in (0, 1])."
+        )
+
+
+def check_whole(owner: str, name: str, value: Any, low: int, high: int | None = None) -> None:
+    """A whole number in low..high."""
+    good = (
+        isinstance(value, int)
+        and not isinstance(value, bool)
+        and value >= low
+        and (high is None or value <= high)
+    )
+    if not good:
+        allowed = f">= {low}" if high is None else f"in {low}..{high}"
+        raise ValueError(f"{owner}: {name} is {value!r}; give a whole number {allowed}.")
+
+
+def check_choice(owner: str, name: str, value: Any, allowed: tuple[Any, ...]) -> None:
+    if isinstance(value, bool) or value not in allowed:
+        raise ValueError(f"{owner}: {name} is {value!r}; choose one of {', '.join(map(repr, allowed))}.")
+
+
+def check_compressor(owner: str, name: str, value: Any) -> None:
+    if not isinstance(value, Compressor):
+        raise ValueError(f"{owner}: {name} is {value!r}; give a compressor, such as TopK(0.05).")
+
+
+def count_of(owner: Any, k: int | float, size: int) -> int:
+    """How many of ``size`` entries k stands for: k itself, or max(1, round(k * size)) for a share."""
+    number = k if isinstance(k, int) else max(1, round(k * size))
+    if number > size:
+        raise ValueError(
+            f"{owner!r}: k is {number}, but there are only {size} entries; give k <= {size} or a share."
+        )
+    return number

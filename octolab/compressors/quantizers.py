@@ -1,0 +1,225 @@
+"""Compressors that send every coordinate in few bits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from octolab.compressors.compressor import Compressor, check_choice, check_whole
+from octolab.compressors.selection import row_norms
+from octolab.federation.payloads import FLOAT_BITS, Grid, Payload, Quantized
+from octolab.federation.payloads.bitstream import ceil_log2
+from octolab.federation.payloads.quantized import CODINGS, NATURAL_BIAS
+
+
+def _safe(scale: Tensor) -> Tensor:
+    """The scale to divide by: 1 where it is 0, so that zero vectors give zero."""
+    return torch.where(scale == 0, torch.ones_like(scale), scale)
+
+
+def _uniform(x: Tensor, draws: Any) -> Tensor:
+    return draws.uniform(x.shape[1]).to(x.device)  # type: ignore[no-any-return]
+
+
+def _signed(x: Tensor, level: Tensor) -> Tensor:
+    return torch.where(x < 0, -level, level).to(torch.int32)
+
+
+def _powers(y: Tensor, u: Tensor, lowest: int) -> Tensor:
+    """Stochastic rounding of y >= 0 to 2^e, e >= lowest, or 0: returns e - lowest + 1, and 0 for 0.
+
+    Between neighbours 2^e <= y < 2^{e+1} the upper one has probability (y - 2^e)/2^e.
+    """
+    mantissa, exponent = torch.frexp(y)
+    up = u < 2 * mantissa - 1
+    steps = exponent.to(torch.int64) - lowest + up
+    small = u < y * 2.0**-lowest
+    return torch.where(y < 2.0**lowest, small.to(torch.int64), steps)
+
+
+@dataclass(frozen=True, repr=False)
+class QSGD(Compressor):
+    """|x| sign(x_j) l_j / s with l_j = stochastic rounding of s |x_j|/|x|.
+
+    Unbiased, omega = min(d/s^2, sqrt(d)/s) for the Euclidean norm (Alistarh et al., arXiv 1610.02132); for
+    the max norm omega = min(d/(4 s^2), (1 + sqrt(d))/(2 s)), as :class:`LinfDithering`. Bits: 32 + d
+    ceil(log2(2s + 1)), or Elias coded.
+
+    levels: s >= 1. b bits an entry at fixed width are s = 2^(b-1) - 1 levels (127, 7, ...), see
+            :meth:`with_bits`.
+    norm:   2 or "inf".
+    coding: "fixed", "elias-dense", or "elias-sparse" (best for s much below sqrt(d)); Elias bits depend on
+            the data.
+
+    Apply it per bucket of 512 on long vectors: ``Bucketed(QSGD(127), 512)``.
+    """
+
+    levels: int
+    norm: int | str = 2
+    coding: str = "fixed"
+
+    unbiased: ClassVar[bool] = True
+    homogeneous: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        owner = type(self).__name__
+        check_whole(owner, "levels", self.levels, 1, 2**20)
+        check_choice(owner, "norm", self.norm, (2, "inf"))
+        check_choice(owner, "coding", self.coding, CODINGS)
+
+    @staticmethod
+    def with_bits(bits: int) -> QSGD:
+        """QSGD of b bits an entry: s = 2^(b-1) - 1. With 1 bit there is none: use SignNorm."""
+        if bits == 1:
+            raise ValueError(
+                "QSGD: bits is 1, but one level needs 2 bits an entry; use SignNorm() for 1 bit."
+            )
+        check_whole("QSGD", "bits", bits, 2, 16)
+        return QSGD(2 ** (bits - 1) - 1)
+
+    def compress(self, x: Tensor, draws: Any) -> Payload:
+        norm = row_norms(x, self.norm)
+        level = torch.floor(x.abs() / _safe(norm) * self.levels + _uniform(x, draws))
+        codes = _signed(x, level.clamp(max=self.levels))
+        return Quantized(codes, norm, Grid("linear", self.levels), self.coding)
+
+    def omega(self, d: int) -> float:
+        s = self.levels
+        if self.norm == 2:
+            return min(d / s**2, sqrt(d) / s)
+        return min(d / (4 * s**2), (1 + sqrt(d)) / (2 * s))
+
+    def bits(self, d: int) -> int | None:
+        return FLOAT_BITS + d * ceil_log2(2 * self.levels + 1) if self.coding == "fixed" else None
+
+
+@dataclass(frozen=True, repr=False)
+class LinfDithering(QSGD):
+    """QSGD with the max norm; one level is TernGrad (Wen et al., arXiv 1705.07878).
+
+    Unbiased, omega = min(d/(4 s^2), (1 + sqrt(d))/(2 s)). Bits: 32 + d ceil(log2(2s + 1)), or Elias coded.
+    """
+
+    levels: int = 1
+    norm: int | str = "inf"
+
+
+@dataclass(frozen=True, repr=False)
+class UniformQuantizer(Compressor):
+    """Stochastic rounding to the 2^b points of an even grid from min x_j to max x_j.
+
+    Unbiased, omega = d/(2 (2^b - 1)^2): a step is (max - min)/(2^b - 1), and (max - min)^2 <= 2|x|^2. A
+    constant vector is sent exactly. Bits: 64 + b d.
+
+    bits_per_entry: b in 1..16.
+    """
+
+    bits_per_entry: int
+
+    unbiased: ClassVar[bool] = True
+    homogeneous: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_whole("UniformQuantizer", "bits_per_entry", self.bits_per_entry, 1, 16)
+
+    @property
+    def steps(self) -> int:
+        return int(2**self.bits_per_entry - 1)
+
+    def compress(self, x: Tensor, draws: Any) -> Payload:
+        low, high = x.amin(1, keepdim=True), x.amax(1, keepdim=True)
+        step = _safe((high - low) / self.steps)
+        codes = torch.floor((x - low) / step + _uniform(x, draws)).clamp(0, self.steps)
+        codes = torch.where(high == low, torch.zeros_like(codes), codes)
+        return Quantized(codes.to(torch.int32), torch.cat([low, high], dim=1), Grid("affine", self.steps))
+
+    def omega(self, d: int) -> float:
+        return d / (2 * self.steps**2)
+
+    def bits(self, d: int) -> int:
+        return 2 * FLOAT_BITS + self.bits_per_entry * d
+
+
+@dataclass(frozen=True, repr=False)
+class Natural(Compressor):
+    """Stochastic rounding of each entry to a neighbouring power of two: P(up) = (|x_j| - 2^e)/2^e; 0 stays 0.
+
+    Unbiased, omega = 1/8 (Horvath et al., arXiv 1905.10988). Bits: 9 d (sign and 8 exponent bits). Below
+    2^-126, the smallest power of float32's exponent, entries are rounded to it or to 0, still unbiased; from
+    2^128 on they overflow. C(t x) = t C(x) holds for t = 2^j only.
+    """
+
+    unbiased: ClassVar[bool] = True
+
+    def compress(self, x: Tensor, draws: Any) -> Payload:
+        y = x.abs() if x.dtype in (torch.float32, torch.float64) else x.abs().float()
+        code = _powers(y, _uniform(x, draws), 1 - NATURAL_BIAS).clamp(max=255)
+        code = torch.where(torch.isfinite(y), code, 255)
+        return Quantized(_signed(x, code), x.new_zeros((x.shape[0], 0)), Grid("natural"))
+
+    def omega(self, d: int) -> float:
+        return 1 / 8
+
+    def bits(self, d: int) -> int:
+        return 9 * d
+
+
+@dataclass(frozen=True, repr=False)
+class NaturalDithering(Compressor):
+    """QSGD with the levels 1, 1/2, ..., 2^(1-s), 0.
+
+    Unbiased, omega = 1/8 + q min(1, q), q = sqrt(d) 2^(1-s) (Horvath et al., arXiv 1905.10988; recalled, and
+    not contradicted by our Monte-Carlo tests). Bits: 32 + d ceil(log2(2s + 1)), or Elias coded.
+
+    levels: s in 1..64.
+    """
+
+    levels: int
+    coding: str = "fixed"
+
+    unbiased: ClassVar[bool] = True
+    homogeneous: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_whole("NaturalDithering", "levels", self.levels, 1, 64)
+        check_choice("NaturalDithering", "coding", self.coding, CODINGS)
+
+    def compress(self, x: Tensor, draws: Any) -> Payload:
+        norm = row_norms(x, 2)
+        y = (x.abs() / _safe(norm)).clamp(max=1)
+        level = _powers(y, _uniform(x, draws), 1 - self.levels).clamp(max=self.levels)
+        return Quantized(_signed(x, level), norm, Grid("dyadic", self.levels), self.coding)
+
+    def omega(self, d: int) -> float:
+        q = sqrt(d) * 2.0 ** (1 - self.levels)
+        return 1 / 8 + q * min(1.0, q)
+
+    def bits(self, d: int) -> int | None:
+        return FLOAT_BITS + d * ceil_log2(2 * self.levels + 1) if self.coding == "fixed" else None
+
+
+@dataclass(frozen=True, repr=False)
+class SignNorm(Compressor):
+    """(|x|_1/d) sign(x), with sign(0) = +1: one bit an entry.
+
+    Contractive: alpha(x) = |x|_1^2/(d |x|_2^2) >= 1/d (Karimireddy et al., arXiv 1901.09847). Bits: 32 + d.
+
+    >>> SignNorm()(torch.tensor([1.0, -2.0, 0.0])).dense()
+    tensor([ 1., -1.,  1.])
+    """
+
+    deterministic: ClassVar[bool] = True
+    homogeneous: ClassVar[bool] = True
+
+    def compress(self, x: Tensor, draws: Any) -> Payload:
+        return Quantized((x >= 0).to(torch.int32), row_norms(x, 1) / x.shape[1], Grid("sign"))
+
+    def alpha(self, d: int) -> float:
+        return 1 / d
+
+    def bits(self, d: int) -> int:
+        return FLOAT_BITS + d

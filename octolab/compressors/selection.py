@@ -1,0 +1,69 @@
+"""Which entries a sparsifier keeps, and norms: the row kernels under the compressors.
+
+Each row's result depends on that row alone, bit for bit: stacked and one by one agree, with any number of
+threads.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+CACHE_ENTRIES = 2**16  # rows are scanned in blocks of about this many entries, which stay in the L2 cache
+
+
+def largest(x: Tensor, k: int) -> Tensor:
+    """Positions of the k largest magnitudes of each row, ascending; ties go to the lowest index. (m, d) ->
+    (m, k).
+
+    Selection is np.partition's k-th value as a threshold, then one comparison; only rows with a tie across
+    the threshold are looked at again. NaN counts as infinitely large, so a diverging run is seen by the
+    receiver.
+    """
+    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
+        # a stable descending sort keeps the lowest index first among equals
+        order = torch.sort(
+            x.abs().nan_to_num(nan=torch.inf, posinf=torch.inf), dim=1, descending=True, stable=True
+        )
+        return order.indices[:, :k].sort(dim=1).values
+    rows = x.numpy()
+    m, d = rows.shape
+    found = np.empty((m, k), dtype=np.int64)
+    step = max(1, CACHE_ENTRIES // d)
+    for start in range(0, m, step):
+        magnitude = np.abs(rows[start : start + step])
+        threshold = np.partition(magnitude, d - k, axis=1)[:, d - k]
+        keep = magnitude >= threshold[:, None]
+        flat = np.flatnonzero(keep)
+        count = len(magnitude)
+        first = np.arange(count) * d
+        if len(flat) != count * k or (flat[k - 1 :: k] >= first + d).any() or (flat[::k] < first).any():
+            _settle_ties(magnitude, k, keep)
+            flat = np.flatnonzero(keep)
+        found[start : start + step] = flat.reshape(count, k) - first[:, None]
+    return torch.from_numpy(found)
+
+
+def _settle_ties(magnitude: np.ndarray, k: int, keep: np.ndarray) -> None:
+    """Make every row of ``keep`` mark exactly k entries: all above the k-th value, then its first equals."""
+    for i in np.flatnonzero(keep.sum(axis=1) != k):
+        row = np.where(np.isnan(magnitude[i]), np.inf, magnitude[i])
+        threshold = np.partition(row, len(row) - k)[len(row) - k]
+        keep[i] = row > threshold
+        equal = np.flatnonzero(row == threshold)
+        keep[i, equal[: k - int(keep[i].sum())]] = True
+
+
+def row_sums(x: Tensor) -> Tensor:
+    """Sum of each row, (m, d) -> (m, 1), in an order that depends on d alone (numpy's pairwise summation)."""
+    if x.device.type != "cpu":
+        return x.sum(1, keepdim=True)
+    return torch.from_numpy(np.ascontiguousarray(x.numpy()).sum(axis=1, keepdims=True))
+
+
+def row_norms(x: Tensor, norm: int | str) -> Tensor:
+    """Norm of each row, (m, d) -> (m, 1); norm 1, 2 or "inf"."""
+    if norm == "inf":
+        return x.abs().amax(1, keepdim=True)
+    return row_sums(x.abs()) if norm == 1 else row_sums(x * x).sqrt()

@@ -1,0 +1,52 @@
+"""Splits that ignore labels: IID, and clients of unequal size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from octolab.data.dataset import check_count
+from octolab.data.splits.base import (
+    Draft,
+    Samples,
+    Split,
+    check_positive,
+    dirichlet,
+    divide,
+    fill_small,
+    stream,
+)
+
+
+@dataclass(frozen=True)
+class IID(Split):
+    """Samples dealt at random: all clients share one distribution, and sizes differ by at most one."""
+
+    def assign(self, samples: Samples, n: int | None, seed: int) -> Draft:
+        n = self.clients_asked(n)
+        return Draft(stream(seed, "IID").permutation(len(samples)) % n, n)
+
+
+@dataclass(frozen=True)
+class QuantitySkew(Split):
+    """Clients of unequal size, labels as in IID: their shares are drawn from Dirichlet(alpha).
+
+    Small alpha: few clients hold most samples; large alpha: equal sizes (Li, Diao, Chen, He 2022, arXiv
+    2102.02079, "quantity skew"). A client left with fewer than min_size samples is filled up from the
+    largest ones (a note says so).
+    """
+
+    alpha: float = 0.5
+    min_size: int = 1
+
+    def __post_init__(self) -> None:
+        check_positive(self.alpha, "QuantitySkew's alpha", "Try 0.5; smaller makes sizes more unequal.")
+        check_count(self.min_size, "QuantitySkew's min_size")
+
+    def assign(self, samples: Samples, n: int | None, seed: int) -> Draft:
+        n = self.clients_asked(n)
+        rng = stream(seed, "QuantitySkew")
+        owners = divide(dirichlet(self.alpha, (1, n), rng), np.zeros(len(samples), np.int64), rng)
+        owners, notes = fill_small(owners, n, self.min_size, rng, "QuantitySkew")
+        return Draft(owners, n, notes)

@@ -1,0 +1,39 @@
+"""What can go wrong, by name. Every message says what was given, what is allowed and what to do."""
+
+from __future__ import annotations
+
+
+class OctolabError(Exception):
+    """The base of octolab's own errors."""
+
+
+class ScriptExhausted(OctolabError):
+    """Scripted randomness was asked for more than it was given."""
+
+
+class NoReplies(OctolabError):
+    """Nobody answered a call whose result cannot be formed from nothing (a mean of models, say)."""
+
+
+class NothingUnderWay(NoReplies):
+    """An asynchronous method waits for an arrival, and no job is under way."""
+
+
+class NonFinite(OctolabError, ArithmeticError):
+    """A result is not finite: the step is too large, or the data are. The run keeps its history and stops."""
+
+
+class UnknownConstant(OctolabError, ValueError):
+    """A theory value was asked of a problem whose constants are not known."""
+
+
+class OutsideAssumptions(OctolabError, ValueError):
+    """A method was asked for what its theory excludes (a biased compressor where an unbiased one is required, say)."""
+
+
+class AssumptionWarning(UserWarning):
+    """A method runs, but outside what its theorem assumes."""
+
+
+class RunFileError(OctolabError, ValueError):
+    """A run file is corrupted, foreign, or of another version."""

@@ -1,0 +1,23 @@
+"""Experiments: run, start, compare, repeat, tune, save, resume."""
+
+from octolab.experiment.checkpoint import load_run, resume
+from octolab.experiment.compare import Comparison, Repetition, compare, repeat, tune
+from octolab.experiment.front import run, start
+from octolab.experiment.run import Run, Settings, Until
+from octolab.experiment.spec import from_spec
+
+__all__ = [
+    "Comparison",
+    "Repetition",
+    "Run",
+    "Settings",
+    "Until",
+    "compare",
+    "from_spec",
+    "load_run",
+    "repeat",
+    "resume",
+    "run",
+    "start",
+    "tune",
+]

@@ -1,0 +1,362 @@
+"""A run: a method on a problem, step by step, recorded, interruptible at any moment and resumable bit for bit."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from octolab.errors import NonFinite, NoReplies, NothingUnderWay, OctolabError
+from octolab.experiment.record import Recorder
+from octolab.federation import Attack, Federation, Fleet, Randomness
+from octolab.methods import Method, get
+
+FOREVER = 1_000_000
+
+
+@dataclass(frozen=True)
+class Until:
+    """Stop when any of these is reached: loss or grad_norm_sq at or below, bits (up per client) or seconds at or above."""
+
+    loss: float | None = None
+    grad_norm_sq: float | None = None
+    bits: float | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("bits", "seconds"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"until: {name}={value!r}: a budget is a number > 0.")
+        if all(v is None for v in dataclasses.astuple(self)):
+            raise ValueError("until is empty: give at least one of loss, grad_norm_sq, bits, seconds.")
+
+    def reached(self, row: dict[str, float]) -> bool:
+        return (
+            (self.loss is not None and row.get("loss", np.inf) <= self.loss)
+            or (self.grad_norm_sq is not None and row.get("grad_norm_sq", np.inf) <= self.grad_norm_sq)
+            or (self.bits is not None and row["bits_up"] >= self.bits)
+            or (self.seconds is not None and row["time"] >= self.seconds)
+        )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything of a run but the method and the problem."""
+
+    rounds: int
+    until: Until | None = None
+    fleet: Fleet | None = None
+    seed: int = 0
+    x0: Any = None
+    dtype: str | None = None
+    keep: str | None = None
+    deadline: float | None = None
+    attack: Attack | None = None
+    executor: str | int = "auto"
+    threads: int | None = None
+    evaluate_every: int | None = None
+    checkpoint: str | None = None
+    checkpoint_every: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, low in (("rounds", 0), ("evaluate_every", 1), ("checkpoint_every", 1), ("threads", 1)):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low):
+                raise ValueError(f"{name}={value!r}: give a whole number >= {low}.")
+        if self.keep not in (None, "x"):
+            raise ValueError(f"keep={self.keep!r}: keep='x' keeps every iterate, keep=None none.")
+        if self.dtype not in (None, "float32", "float64"):
+            raise ValueError(f"dtype={self.dtype!r}: choose 'float32' or 'float64'.")
+        if self.checkpoint_every is not None and self.checkpoint is None:
+            raise ValueError("checkpoint_every was given without checkpoint: say where, checkpoint='run.octo'.")
+
+    @property
+    def every(self) -> int:
+        """Rounds between two evaluations of the objective; 1 up to a thousand rounds."""
+        return self.evaluate_every or max(1, min(self.rounds, 100_000) // 500)
+
+
+class Run:
+    """One run. `history` is a table, `state` the server's state, `federation` the world with ledger and memory.
+
+    Steps happen in the caller's thread (`finish`, `advance`) or in a worker (`launch`); both stop at a round's end.
+    """
+
+    def __init__(self, method: Method | str, problem: Any, settings: Settings, randomness: Randomness | None = None):
+        given = method if isinstance(method, Method) else get(method)()
+        dtype = None if settings.dtype is None else getattr(torch, settings.dtype)
+        self.problem = problem if dtype in (None, problem.dtype) else problem.with_dtype(dtype)
+        self.given, self.settings = given, settings
+        self.method = given.resolve(self.problem)
+        if settings.checkpoint is not None:
+            _writable(settings.checkpoint)
+        self.federation = Federation(
+            self.problem,
+            fleet=settings.fleet,
+            randomness=Randomness(settings.seed) if randomness is None else randomness,
+            x0=self.problem.check_x0(settings.x0),
+            deadline=settings.deadline,
+            attack=settings.attack,
+            executor=settings.executor,
+            threads=settings.threads,
+        )
+        self.state: Any = None
+        self.round = -1  # nothing done yet; 0 after init
+        self.error: Exception | None = None
+        self.status = "new"  # new, running, paused, stopped, finished, diverged, stalled
+        self.recorder = Recorder(keep=settings.keep == "x")
+        self._go, self._halt, self._done = threading.Event(), threading.Event(), threading.Event()
+        self._go.set()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self.name = given.card.name or type(given).__name__
+
+    # -- what there is to see ----------------------------------------------------------------------------------------
+    @property
+    def history(self) -> Any:
+        """pandas table, one row per step: round, time, bits_up, bits_down, ..., loss, grad_norm_sq (see `Recorder`)."""
+        with self._lock:
+            return self.recorder.table()
+
+    @property
+    def iterates(self) -> torch.Tensor:
+        """(T+1, d): the server model after init and after every step. Needs keep='x'."""
+        if self.settings.keep != "x":
+            raise ValueError("This run kept no iterates: run again with keep='x'.")
+        return torch.stack(self.recorder.iterates)
+
+    @property
+    def x(self) -> torch.Tensor:
+        """(d,) the server model now."""
+        return self.method.model(self.state)
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """A small JSON description that reproduces this run: `octolab.run(**)` of it, see `octolab.from_spec`."""
+        from octolab.experiment.spec import describe
+
+        return describe(self)
+
+    def metrics(self) -> dict[str, float]:
+        """The objective at the current model: loss, grad_norm_sq and, where there are test data, accuracy."""
+        return self.problem.evaluate(self.x)
+
+    def client_metrics(self) -> dict[str, np.ndarray]:
+        """Per-client metrics of the server model on each client's own test part, arrays (n,)."""
+        return self.problem.client_metrics(self.x)
+
+    def __repr__(self) -> str:
+        from octolab.experiment.show import text
+
+        return text(self)
+
+    def _repr_html_(self) -> str:
+        from octolab.experiment.show import card
+
+        return card(self)
+
+    # -- stepping ----------------------------------------------------------------------------------------------------
+    def advance(self, rounds: int = 1) -> Run:
+        """Take some steps now, in this thread (more than `rounds` if the run is already past its plan)."""
+        with _quiet_torch():
+            for _ in range(rounds):
+                if not self._advance():
+                    break
+        return self
+
+    def finish(self, progress: Callable[[Run], Any] | None = None) -> Run:
+        """Step until the plan is done, an error or an interrupt; an interrupt stops at the round's end."""
+        self.status = "running"
+        with _quiet_torch(), _interruptible(self):
+            while self._more():
+                if not self._advance():
+                    break
+                if progress is not None:
+                    progress(self)
+        if self.status == "running":
+            self.status = "stopped" if self._halt.is_set() and self._left() else "finished"
+        if self.settings.checkpoint is not None:
+            self.save(self.settings.checkpoint)
+        self._done.set()
+        return self
+
+    def _left(self) -> bool:
+        if self.round < 0:
+            return True
+        last = self.recorder.last
+        reached = self.settings.until is not None and self.settings.until.reached(last)
+        return self.round < self.settings.rounds and not reached
+
+    def _more(self) -> bool:
+        self._go.wait()
+        return self.status == "running" and not self._halt.is_set() and self._left()
+
+    def _advance(self) -> bool:
+        """One step (the first is init). False: the run cannot go on."""
+        fed, marker = self.federation, self.federation.memory.version
+        try:
+            if self.round < 0:
+                self.state = self.method.init(fed)
+                fed.started = True
+            else:
+                self.state = self.method.step(fed, self.state)
+        except NothingUnderWay as error:
+            return self._end("stalled", error)
+        except NoReplies as error:
+            if fed.memory.version != marker:
+                return self._end("stalled", error)
+            fed.log(skipped=True)  # nobody answered: the round is void, time has passed
+        if not bool(torch.isfinite(self.x.sum())) and not bool(torch.isfinite(self.x).all()):
+            return self._end("diverged", fed.blame(self.round + 1, getattr(self.method, "lr", None)))
+        self.round += 1
+        self._record()
+        every = self.settings.checkpoint_every
+        if every is not None and self.round % every == 0 and self.settings.checkpoint is not None:
+            self.save(self.settings.checkpoint)
+        return True
+
+    def _record(self) -> None:
+        settings, row = self.settings, {}
+        x = self.x
+        if self.round % settings.every == 0 or self.round >= settings.rounds:
+            row = self.problem.evaluate(x)
+        with self._lock:
+            self.recorder.add(self.round, self.federation, row, x)
+
+    def _end(self, status: str, error: Exception) -> bool:
+        self.status, self.error = status, error
+        warnings.warn(str(error), RuntimeWarning, stacklevel=6)
+        return False
+
+    # -- in the background -------------------------------------------------------------------------------------------
+    def launch(self) -> Run:
+        """Start stepping in a worker thread and return at once. A second call while it runs changes nothing."""
+        if self._thread is not None and self._thread.is_alive():
+            return self
+        self._halt.clear()
+        self._done.clear()
+        self._go.set()
+        self._thread = threading.Thread(target=self._work, daemon=True, name="octolab-run")
+        self._thread.start()
+        return self
+
+    def _work(self) -> None:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)
+                self.finish()
+        except BaseException as error:
+            self.error, self.status = error if isinstance(error, Exception) else OctolabError(repr(error)), "failed"
+        finally:
+            self._done.set()
+
+    def pause(self) -> Run:
+        """Stand still at the next round's end."""
+        self._go.clear()
+        return self
+
+    def resume(self) -> Run:
+        self._go.set()
+        return self
+
+    def stop(self) -> Run:
+        """End at the next round's end; what there is stays, and `launch` or `finish` would go on."""
+        self._halt.set()
+        self._go.set()
+        return self
+
+    @property
+    def paused(self) -> bool:
+        return not self._go.is_set()
+
+    @property
+    def done(self) -> bool:
+        return self._done.is_set()
+
+    def result(self, timeout: float | None = None) -> Run:
+        """Wait for the end; an unexpected error of the worker is raised here."""
+        if not self._done.wait(timeout):
+            raise TimeoutError(f"The run is at round {self.round} of {self.settings.rounds} after {timeout} s of waiting.")
+        if self.status == "failed" and self.error is not None:
+            raise self.error
+        return self
+
+    async def wait(self) -> Run:
+        """`await run.wait()` in a notebook: buttons stay alive meanwhile."""
+        while not self._done.is_set():
+            await asyncio.sleep(0.02)
+        return self.result()
+
+    # -- files -------------------------------------------------------------------------------------------------------
+    def save(self, path: str | os.PathLike) -> str:
+        """Write everything needed to go on bit for bit (safetensors with a JSON header, atomically)."""
+        from octolab.experiment.checkpoint import save
+
+        return save(self, path)
+
+    def fork(self, **changes: Any) -> Run:
+        """A copy at this point that goes its own way; `changes` are settings or hyperparameters, e.g. lr=0.1."""
+        from octolab.experiment.checkpoint import fork
+
+        return fork(self, changes)
+
+    def dashboard(self) -> Any:
+        """A plotly figure of this run: loss and gradient norm against rounds, bits and virtual time."""
+        from octolab.experiment.show import figure
+
+        return figure([self])
+
+
+def _writable(path: str | os.PathLike) -> None:
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise ValueError(f"checkpoint={str(path)!r}: the folder {folder} does not exist. Make it first.")
+    if os.path.isdir(path) or not os.access(folder, os.W_OK):
+        raise ValueError(f"checkpoint={str(path)!r} cannot be written: choose a file name in a folder you can write to.")
+
+
+@contextmanager
+def _quiet_torch() -> Iterator[None]:
+    """One intra-op thread (threads work over chunks instead, in fixed order) and no autograd; both restored."""
+    before = torch.get_num_threads()
+    if before != 1:
+        torch.set_num_threads(1)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        if before != 1:
+            torch.set_num_threads(before)
+
+
+@contextmanager
+def _interruptible(run: Run) -> Iterator[None]:
+    """The first Ctrl-C stops at the round's end, a second one at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def halt(signum: int, frame: Any) -> None:
+        if run._halt.is_set():
+            raise KeyboardInterrupt
+        run.stop()
+
+    before = signal.signal(signal.SIGINT, halt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+__all__ = ["FOREVER", "NonFinite", "Run", "Settings", "Until"]

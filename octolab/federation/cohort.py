@@ -1,0 +1,253 @@
+"""What a client function sees: a cohort of m clients at once, batch-first. One real device is m = 1."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from octolab.federation.memory import CohortMemory, Memory, Rows
+from octolab.federation.randomness import CALL, Draws, Randomness
+
+if TYPE_CHECKING:
+    from octolab.problems import Batch, Layer, Problem
+
+__all__ = ["Cohort"]
+
+
+class Cohort(Draws):
+    """m clients: their data, their memory, their randomness.
+
+    ids: (m,) client numbers. m, n, d: cohort, federation, model. memory: see `CohortMemory`.
+    All vectors are (m, d); a model x is (d,) shared or (m, d), one per client.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        memory: Memory,
+        source: Randomness,
+        ids: np.ndarray,
+        rows: Rows,
+        event: int,
+        kind: int = CALL,
+        slots: np.ndarray | None = None,
+        cohort_size: int | None = None,
+    ):
+        super().__init__(source, ids, event, kind, slots, cohort_size)
+        self.problem, self.ids, self.rows = problem, ids, rows
+        self.n, self.d = problem.n, problem.d
+        self.memory: Any = CohortMemory(memory, rows, self.m)
+        self.gradients: Any = 0  # work done so far, per client: one number, or (m,)
+        self.samples: Any = 0
+
+    def __repr__(self) -> str:
+        return f"Cohort of {self.m} of {self.n} clients, d={self.d}"
+
+    # -- the clients' objective --------------------------------------------------------------------------------------
+    def grad(self, x: torch.Tensor, batch: Batch | None = None, gradients: Any = None) -> torch.Tensor:
+        """Gradients (m, d) of f_i at x, over all data or over a batch of `cohort.batch`.
+
+        gradients: how many gradients of work this stands for, (m,); None: one.
+        """
+        self._work(1, batch)
+        if gradients is not None:
+            self.gradients = self.gradients - 1 + np.asarray(gradients)
+        return self.problem.grad(x, self.rows, batch)
+
+    def loss(self, x: torch.Tensor, batch: Batch | None = None) -> torch.Tensor:
+        """Losses f_i(x), (m,). Charged as work like a gradient."""
+        self._work(1, batch)
+        return self.problem.loss(x, self.rows, batch)
+
+    def hessian(self, x: torch.Tensor) -> torch.Tensor:
+        """Hessians (m, d, d). Charged as d gradients."""
+        self._work(self.d, None)
+        return self.problem.hessian(x, self.rows)
+
+    def hvp(self, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """Hessian-vector products (m, d). Charged as one gradient."""
+        self._work(1, None)
+        return self.problem.hvp(x, v, self.rows)
+
+    def batch(self, size: int | torch.Tensor | None) -> Batch | None:
+        """A minibatch of `size` samples per client, without replacement (None: all data, the exact gradient).
+
+        size: one number, or (m,) a size for each client.
+
+        Use one batch at two points: `b = cohort.batch(8); cohort.grad(x, b) - cohort.grad(y, b)`.
+        """
+        if size is None:
+            return None
+        given = self.scripted_batch()
+        if given is not None:
+            return self.problem.as_batch(given)
+        return self.problem.draw_batch(size, self.rows, self)
+
+    def local_sgd(
+        self,
+        x: torch.Tensor,
+        *,
+        lr: float | torch.Tensor,
+        steps: int | None = None,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        momentum: float = 0.0,
+        prox: float = 0.0,
+        correction: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Train locally from x; returns the models (m, d).
+
+            v = 0; repeat: v = momentum v + (g_i(y) + correction_i);  y = y - lr (v + prox (y - x))
+
+        `steps`: the same number for all, batches from a shuffled stream that wraps. `epochs`: every client passes over
+        its own data, reshuffled each time, the last short batch kept, so that clients with more data take more steps
+        (`cohort.local_steps(...)` tells how many). batch_size None: full batches, an epoch is one step.
+        """
+        count, batch = self._schedule(steps, epochs, batch_size)
+        if batch is None:
+            self._work(count, None)
+        else:
+            taken = count if batch.mask is None else batch.mask.any(2).sum(0).numpy()
+            self.gradients = self.gradients + taken
+            self.samples = self.samples + (
+                count * batch.index.shape[2] if batch.mask is None else batch.mask.sum((0, 2)).numpy()
+            )
+        return self.problem.local_sgd(
+            x,
+            self.rows,
+            lr=lr,
+            steps=count,
+            batch=batch,
+            momentum=momentum,
+            prox=prox,
+            correction=correction,
+        )
+
+    def local_steps(self, steps: int | None, epochs: int | None, batch_size: int | None) -> torch.Tensor:
+        """(m,) how many steps `local_sgd` with the same arguments takes at each client."""
+        if steps is not None:
+            return torch.full((self.m,), steps)
+        per_epoch = 1 if batch_size is None else np.ceil(self.sizes / batch_size)
+        return torch.as_tensor(np.broadcast_to((epochs or 1) * per_epoch, (self.m,)).astype(np.int64))
+
+    def _schedule(self, steps: int | None, epochs: int | None, size: int | None) -> tuple[int, Any]:
+        from octolab.problems import Batch
+
+        epochs = 1 if steps is None and epochs is None else epochs
+        if size is None:
+            return int(steps if steps is not None else epochs or 1), None
+        sizes = self.sizes
+        if steps is not None:
+            count, passes = steps, max(1, math.ceil(steps * size / max(1, int(sizes.min()))))
+        else:
+            passes = epochs or 1
+            count = passes * math.ceil(int(sizes.max()) / size)
+        given = self._scripted_schedule(count)
+        if given is not None:
+            return count, given
+        if (sizes == sizes[0]).all():
+            return count, self._equal_schedule(int(sizes[0]), count, passes, size, wrap=steps is not None)
+        index = torch.zeros(count, self.m, size, dtype=torch.int64)
+        mask = torch.zeros(count, self.m, size, dtype=torch.bool)
+        orders = [self._uniform(int(sizes.max()), "epoch", p) for p in range(passes)]
+        for row, held in enumerate(sizes.tolist()):
+            used = passes if steps is None else max(1, math.ceil(steps * size / held))
+            stream = torch.stack([u[row, :held].argsort(stable=True) for u in orders[:used]])
+            filled_index, filled_mask = _cut(stream[None], count, size, wrap=steps is not None)
+            index[:, row] = filled_index[:, 0]
+            mask[:, row] = True if filled_mask is None else filled_mask[:, 0]
+        return count, Batch(index=index, mask=mask, noise=None)
+
+    def _equal_schedule(self, held: int, count: int, passes: int, size: int, wrap: bool) -> Any:
+        from octolab.problems import Batch
+
+        orders = torch.stack([self._uniform(held, "epoch", p).argsort(dim=1, stable=True) for p in range(passes)], 1)
+        index, mask = _cut(orders, count, size, wrap)
+        return Batch(index=index, mask=mask, noise=None)
+
+    def _scripted_schedule(self, count: int) -> Any:
+        """Scripted batches serve local training too: one entry per local step."""
+        from octolab.problems import Batch
+
+        first = self.scripted_batch()
+        if first is None:
+            return None
+        entries = [first] + [self.scripted_batch() or [] for _ in range(count - 1)]
+        batches = [self.problem.as_batch(e) for e in entries]
+        width = max(b.index.shape[1] for b in batches)
+        index = torch.zeros(count, self.m, width, dtype=torch.int64)
+        mask = torch.zeros(count, self.m, width, dtype=torch.bool)
+        for t, b in enumerate(batches):
+            index[t, :, : b.index.shape[1]] = b.index
+            mask[t, :, : b.index.shape[1]] = True if b.mask is None else b.mask
+        return Batch(index=index, mask=None if bool(mask.all()) else mask, noise=None)
+
+    def _work(self, gradients: int, batch: Batch | None) -> None:
+        self.gradients = self.gradients + gradients
+        if batch is None or batch.index is None:
+            self.samples = self.samples + gradients * self._held
+        elif batch.mask is None:
+            self.samples = self.samples + gradients * batch.index.shape[-1]
+        else:
+            self.samples = self.samples + gradients * batch.mask.sum(-1).numpy()
+
+    @property
+    def _held(self) -> Any:
+        same = self.problem.same_size
+        return self.sizes if same is None else same
+
+    # -- what else a client knows ------------------------------------------------------------------------------------
+    @property
+    def sizes(self) -> np.ndarray:
+        """(m,) samples of each client."""
+        return self.problem.sizes[self.ids]
+
+    @property
+    def weights(self) -> torch.Tensor:
+        """(m,) weights w_i of the objective."""
+        return self.problem.weights[self.rows]
+
+    def own(self, values: Any) -> torch.Tensor:
+        """The cohort's rows (m, ...) of what was configured per client, e.g. individual step sizes (n,)."""
+        return torch.as_tensor(np.asarray(values))[self.rows]
+
+    def zeros(self, *shape: int) -> torch.Tensor:
+        """(m, d) zeros in the simulation's dtype, or (m, *shape)."""
+        return torch.zeros(self.m, *(shape or (self.d,)), dtype=self.problem.dtype)
+
+    def layers(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Named views of a flat model (d,) or (m, d), without a copy."""
+        return self.problem.layers(x)
+
+    @property
+    def layout(self) -> list[Layer]:
+        return self.problem.layout
+
+
+def _cut(orders: torch.Tensor, count: int, size: int, wrap: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Cut shuffled passes (m, passes, held) into `count` batches: index (count, m, size) and a mask if ragged."""
+    m, passes, held = orders.shape
+    if wrap or held % size == 0:
+        stream = orders.reshape(m, passes * held)[:, : count * size]
+        taken = stream.shape[1] // size
+        index = torch.zeros(count, m, size, dtype=torch.int64)
+        index[:taken] = stream[:, : taken * size].reshape(m, taken, size).transpose(0, 1)
+        if taken == count:
+            return index, None
+        mask = torch.zeros(count, m, size, dtype=torch.bool)
+        mask[:taken] = True
+        return index, mask
+    per = math.ceil(held / size)
+    padded = torch.zeros(m, passes, per * size, dtype=torch.int64)
+    padded[:, :, :held] = orders
+    keep = torch.zeros(m, passes, per * size, dtype=torch.bool)
+    keep[:, :, :held] = True
+    index = torch.zeros(count, m, size, dtype=torch.int64)
+    mask = torch.zeros(count, m, size, dtype=torch.bool)
+    taken = passes * per
+    index[:taken] = padded.reshape(m, taken, size).transpose(0, 1)
+    mask[:taken] = keep.reshape(m, taken, size).transpose(0, 1)
+    return index, mask

@@ -1,0 +1,155 @@
+"""How a client function is evaluated: the cohort in stacked chunks, in fixed order, on one or more threads.
+
+Chunks are sized to cache and memory by the problem. The cut depends on the cohort and not on the threads, and results
+are put together in chunk order, so the number of threads never changes a result.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from octolab.federation.cohort import Cohort
+from octolab.federation.memory import Rows
+from octolab.federation.payloads import Dense, Payload, Scalars
+
+if TYPE_CHECKING:
+    from octolab.federation.federation import Federation
+
+MANY = 50  # clients from which a second thread pays
+
+
+@dataclass(frozen=True)
+class Each:
+    """A different value for each client of the cohort: `fed.call(fn, Each(values), to=cohort)`, values (m, ...)."""
+
+    values: torch.Tensor
+
+
+def stacked(result: Any, m: int) -> Payload:
+    """What a client function returned, as the stacked payload of m clients."""
+    if isinstance(result, Payload):
+        return result
+    if isinstance(result, torch.Tensor) and result.shape[:1] == (m,):
+        return Scalars(result) if result.dim() == 1 else Dense(result)
+    given = tuple(result.shape) if isinstance(result, torch.Tensor) else type(result).__name__
+    raise TypeError(f"A client function returns a payload or a tensor with one row per client ({m}, ...); got {given}.")
+
+
+@dataclass
+class Result:
+    """What a cohort did: payloads, staged memory, and the work and bits of each client."""
+
+    payloads: list[Payload | None]
+    is_tuple: bool
+    gradients: Any
+    samples: Any
+    staged: list[tuple[dict[str, torch.Tensor], Rows, slice]]
+    bits: Any = None
+    paper_bits: Any = None
+    unsent: np.ndarray | None = field(default=None)
+
+
+def _rows(ids: np.ndarray) -> Rows:
+    """Consecutive clients are a slice (a view, no copy), others an index."""
+    if len(ids) and ids[-1] - ids[0] == len(ids) - 1 and (len(ids) < 3 or bool((ids[1:] - ids[:-1] == 1).all())):
+        return slice(int(ids[0]), int(ids[-1]) + 1)
+    return torch.from_numpy(ids)
+
+
+def _single_thread() -> None:
+    torch.set_num_threads(1)
+
+
+class Executor:
+    """mode: "auto" (chunks as the problem advises), "stacked" (one pass), "loop" (one by one), or a chunk size."""
+
+    def __init__(self, mode: str | int = "auto", threads: int | None = None):
+        valid = mode in ("auto", "stacked", "loop") or (isinstance(mode, int) and not isinstance(mode, bool) and mode > 0)
+        if not valid:
+            raise ValueError(f"executor={mode!r}: choose 'auto', 'stacked', 'loop', or a number of clients per pass.")
+        self.mode = mode
+        self.threads = threads or min(os.cpu_count() or 1, 8)
+        self._pool: ThreadPoolExecutor | None = None
+
+    def chunk(self, fed: Federation, m: int) -> int:
+        if self.mode == "stacked":
+            return m
+        if self.mode == "loop":
+            return 1
+        return int(self.mode) if isinstance(self.mode, int) else min(m, fed.problem.chunk)
+
+    def run(self, fed: Federation, fn: Callable[..., Any], ids: np.ndarray, down: tuple, event: int) -> Result:
+        m = len(ids)
+        if m == 0:
+            return Result([None], False, 0.0, 0.0, [])
+        size = max(1, self.chunk(fed, m))
+        if size >= m:
+            return self._join([self._pass(fed, fn, ids, down, event, slice(0, m), m)], m, fn)
+        parts = [slice(a, min(a + size, m)) for a in range(0, m, size)]
+
+        def one(part: slice) -> tuple[Cohort, Any, slice]:
+            return self._pass(fed, fn, ids, down, event, part, m)
+
+        in_order = fed.randomness.scripts()  # scripts are handed out in order of use
+        if self.threads > 1 and m >= MANY and self.mode == "auto" and not in_order:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self.threads, "octolab", initializer=_single_thread)
+            return self._join(list(self._pool.map(one, parts)), m, fn)
+        return self._join([one(p) for p in parts], m, fn)
+
+    def _pass(
+        self, fed: Federation, fn: Callable[..., Any], ids: np.ndarray, down: tuple, event: int, part: slice, m: int
+    ) -> tuple[Cohort, Any, slice]:
+        chunk = ids if part.stop - part.start == m else ids[part]
+        slots = None if len(chunk) == m else np.arange(part.start, part.stop)
+        cohort = Cohort(fed.problem, fed.memory, fed.randomness, chunk, _rows(chunk), event, slots=slots, cohort_size=m)
+        received = [item.values[part] if isinstance(item, Each) else item for item in down]
+        return cohort, fn(cohort, *received), part
+
+    def _join(self, passes: list[tuple[Cohort, Any, slice]], m: int, fn: Callable[..., Any]) -> Result:
+        first = passes[0][1]
+        is_tuple = isinstance(first, tuple)
+        payloads: list[Payload | None] = []
+        for k in range(len(first) if is_tuple else 1):
+            column = [(r[k] if is_tuple else r, c.m) for c, r, _ in passes]
+            if column[0][0] is None:
+                payloads.append(None)
+                continue
+            parts = [stacked(r, size) for r, size in column]
+            payloads.append(parts[0] if len(parts) == 1 else type(parts[0]).cat(parts))
+        result = Result(
+            payloads,
+            is_tuple,
+            _gather([(c.gradients, p) for c, _, p in passes], m),
+            _gather([(c.samples, p) for c, _, p in passes], m),
+            [(c.memory._staged, c.rows, p) for c, _, p in passes if c.memory._staged],
+        )
+        for payload in payloads:
+            if payload is not None:
+                bits, paper = _numbers(payload.bits), _numbers(payload.paper_bits)
+                result.bits = bits if result.bits is None else result.bits + bits
+                result.paper_bits = paper if result.paper_bits is None else result.paper_bits + paper
+        return result
+
+
+def _numbers(bits: Any) -> np.ndarray:
+    return bits.numpy() if isinstance(bits, torch.Tensor) else np.asarray(bits)
+
+
+def _gather(values: list[tuple[Any, slice]], m: int) -> Any:
+    """One number if it is the same for all, else (m,)."""
+    if len(values) == 1:
+        return values[0][0]
+    if all(not isinstance(v, np.ndarray) for v, _ in values) and len({v for v, _ in values}) == 1:
+        return values[0][0]
+    out = np.empty(m)
+    for value, part in values:
+        out[part] = value
+    return out

@@ -1,0 +1,270 @@
+"""A federation you can call: clients, their links and clocks, and an exact ledger.
+
+Two pairs of verbs that mirror `concurrent.futures`:
+
+    fed.call(fn, *down, to=cohort) -> Replies      every client of the cohort runs fn; a barrier
+    fed.submit(client, fn, *down, tag=...) -> Job  one client starts;  fed.next() -> the next arrival;  fed.cancel(job)
+
+A method never loops over clients and never touches the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from octolab.errors import NonFinite
+from octolab.federation.attack import Attack, AttackContext
+from octolab.federation.cohort import Cohort
+from octolab.federation.executor import Each, Executor, Result
+from octolab.federation.fleet import Fleet
+from octolab.federation.jobs import Job, Jobs
+from octolab.federation.ledger import Ledger
+from octolab.federation.memory import Memory
+from octolab.federation.payloads import Dense, Payload
+from octolab.federation.randomness import Randomness
+from octolab.federation.replies import Replies
+from octolab.federation.sampling import Sampler, as_sampler
+
+if TYPE_CHECKING:
+    from octolab.problems import Problem
+
+
+class Federation:
+    """n clients with a problem, a fleet, randomness and a ledger.
+
+    problem: what is minimised. fleet: speeds, links, drop-outs. randomness: a seed, a `Randomness` or `Scripted`.
+    deadline: seconds after which a call stops waiting. attack: who lies, and how. executor: "auto", "stacked" (the
+    whole cohort in one pass), "loop" (one client at a time), or the number of clients per pass.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        fleet: Fleet | None = None,
+        randomness: Randomness | int = 0,
+        x0: torch.Tensor | None = None,
+        deadline: float | None = None,
+        attack: Attack | None = None,
+        executor: str | int = "auto",
+        threads: int | None = None,
+    ):
+        self.problem, self.n, self.d = problem, problem.n, problem.d
+        self.fleet = fleet or Fleet()
+        self.fleet.check(self.n)
+        self.randomness = randomness if isinstance(randomness, Randomness) else Randomness(randomness)
+        if deadline is not None and not deadline > 0:
+            raise ValueError(f"deadline={deadline!r}: give seconds > 0, or None to wait for everybody.")
+        self.deadline, self.attack = deadline, attack
+        if attack is not None:
+            attack.check(self.n)
+        self.x0 = problem.x0 if x0 is None else x0
+        self.memory, self.ledger, self.now = Memory(self.n), Ledger(self.n), 0.0
+        self.counters = {"calls": 0, "coins": 0, "cohorts": 0}
+        self.started = False  # devices drop out only once the federation has started: after init
+        self._executor = Executor(executor, threads)
+        self._everybody = np.arange(self.n)
+        self._jobs: Jobs | None = None
+        self._log: dict[str, Any] = {}
+        self._last: tuple[Replies, ...] = ()
+        self._instant = self.fleet.instant and not self.randomness.scripts("times")
+
+    def __repr__(self) -> str:
+        return f"Federation of {self.n} clients, d={self.d}, {self.fleet!r}, {self.ledger!r}"
+
+    # -- synchronous -------------------------------------------------------------------------------------------------
+    def call(self, fn: Callable[..., Any], *down: Any, to: np.ndarray | None = None) -> Any:
+        """Every client of `to` (client numbers; None: all) receives `down`, runs `fn(cohort, *down)`, and replies.
+
+        fn sees the whole cohort at once and returns a payload or a tensor (m, d) or (m,), a tuple of such, or None.
+        Returns `Replies`, or a tuple of `Replies`. What fn writes into `cohort.memory` counts for those who replied.
+        Charged: `down` to each, the replies up, the work done; the clock waits for the slowest reply or the deadline.
+        """
+        ids = self._everybody if to is None else np.asarray(to, dtype=np.int64)
+        event = self.counters["calls"]
+        self.counters["calls"] = event + 1
+        result = self._executor.run(self, fn, ids, down, event)
+        sent = self.size_of(down)
+        replied = self._clock(ids, result, sent, event)
+        self._charge(ids if to is not None else None, result, sent, replied)
+        for staged, rows, part in result.staged:
+            self.memory.commit(staged, rows, None if replied is None else replied[part])
+        return self._replies(ids, result, replied, fn, down, event)
+
+    def _clock(self, ids: np.ndarray, result: Result, sent: float, event: int) -> np.ndarray | None:
+        """Advance the clock; returns who replied (m,), or None if everybody did."""
+        work = result.gradients if self.fleet.unit == "gradient" else result.samples
+        if self._instant and self.deadline is None:
+            self.now += float(np.max(work, initial=0.0)) * self.fleet.seconds if len(ids) else 0.0
+            return None
+        if len(ids) == 0:
+            return None
+        fleet = self.fleet
+        seconds = fleet.compute(work, ids, event, self.randomness)
+        if sent:
+            seconds = seconds + sent / fleet.of("down", ids) + fleet.of("latency", ids)
+        if result.bits is not None:
+            seconds = seconds + result.bits / fleet.of("up", ids) + fleet.of("latency", ids)
+        lost = fleet.lost(ids, event, self.randomness) if self.started else None
+        late = None if self.deadline is None or not self.started else seconds > self.deadline
+        hung = np.isinf(seconds)
+        missing = hung if lost is None else hung | lost
+        gone = missing if late is None else missing | late
+        if not gone.any():
+            self.now += float(seconds.max())
+            return None
+        result.unsent = missing  # a late reply was sent, and is charged; a lost one was not
+        answered = seconds[~gone]
+        wait = float(answered.max()) if len(answered) else 0.0
+        self.now += float(self.deadline) if self.deadline is not None else wait
+        self._log["dropped"] = int(gone.sum())
+        return ~gone
+
+    def _charge(self, ids: np.ndarray | None, result: Result, sent: float, replied: np.ndarray | None) -> None:
+        ledger = self.ledger
+        if sent:
+            ledger.add("broadcast" if ids is None else "down", sent, ids)
+        if result.bits is not None:
+            bits, paper = result.bits, result.paper_bits
+            if replied is not None and result.unsent is not None:
+                bits, paper = np.where(result.unsent, 0, bits), np.where(result.unsent, 0, paper)
+            ledger.add("up", bits, ids)
+            ledger.add("paper_up", paper, ids)
+        ledger.add("gradients", result.gradients, ids)
+        ledger.add("samples", result.samples, ids)
+
+    def _replies(self, ids: np.ndarray, result: Result, replied: np.ndarray | None, fn: Any, down: Any, event: int) -> Any:
+        weights = self.problem.weights
+        where = f"Call {event} ({fn.__name__})"
+        keep = None if replied is None else torch.from_numpy(np.flatnonzero(replied))
+        clients = ids if replied is None else ids[replied]
+        mine = weights if len(clients) == self.n and replied is None else weights[torch.from_numpy(clients)]
+        mine = mine.to(self.problem.dtype)
+        out = []
+        for payload in result.payloads:
+            if payload is not None and keep is not None:
+                payload = payload.select(keep)
+            shape = (self.d,) if payload is None else tuple(payload.shape[1:])
+            replies = Replies(payload if len(clients) else None, clients, mine, shape, where)
+            if self.attack is not None and payload is not None and len(clients):
+                replies.attacked = self.attack.apply(self, replies, fn, down, event, len(out))
+            out.append(replies)
+        self._last = tuple(out)
+        return out[0] if not result.is_tuple else tuple(out)
+
+    # -- asynchronous ------------------------------------------------------------------------------------------------
+    @property
+    def jobs(self) -> Jobs:
+        if self._jobs is None:
+            self._jobs = Jobs(self)
+        return self._jobs
+
+    def submit(
+        self,
+        client: int,
+        fn: Callable[..., Any],
+        *down: Any,
+        tag: Any = None,
+        work: float = 1.0,
+        sends: int | None = None,
+    ) -> Job:
+        """Client starts `fn(cohort, *down)` now. work: units of compute. sends: bits of the reply, if known."""
+        return (self._jobs or self.jobs).submit(client, fn, down, tag, work, sends)
+
+    def next(self) -> Job:
+        """Wait for the next arrival in virtual time (ties: the lower client number)."""
+        return (self._jobs or self.jobs).next()
+
+    def cancel(self, job: Job) -> None:
+        """Interrupt a job: nothing more is sent, its elapsed time stays spent."""
+        self.jobs.cancel(job)
+
+    def running(self) -> list[Job]:
+        """The jobs under way, by client: what may be cancelled (a job that hangs for ever is among them)."""
+        return [job for job in self.jobs.current if job is not None]
+
+    # -- what the server decides -------------------------------------------------------------------------------------
+    def sample(self, cohort: Sampler | int | float | None = None) -> np.ndarray | None:
+        """A cohort (ascending client numbers); None if it is everybody. May be empty (`Poisson`)."""
+        if cohort is None:
+            return None
+        event = self.counters["cohorts"]
+        self.counters["cohorts"] = event + 1
+        given = self.randomness.scripted_cohort(event)
+        if given is not None:
+            if len(given) and not (given.min() >= 0 and given.max() < self.n):
+                raise ValueError(f"Scripted cohort {given.tolist()}: clients are numbered 0 to {self.n - 1}.")
+            return given
+        return as_sampler(cohort).draw(self.n, self.randomness, event)
+
+    def coin(self, p: float) -> bool:
+        """One coin, True with probability p, that server and clients share (a common seed: no traffic)."""
+        event = self.counters["coins"]
+        self.counters["coins"] = event + 1
+        return self.randomness.coin(p, event)
+
+    def log(self, **values: Any) -> None:
+        """Diagnostics of this step, one column each in the history: `fed.log(delay=3, accepted=True)`."""
+        self._log.update(values)
+
+    @property
+    def clients(self) -> Iterator[int]:
+        return iter(range(self.n))
+
+    @property
+    def weights(self) -> torch.Tensor:
+        """(n,) weights of the objective, in the simulation's dtype."""
+        return self.problem.weights.to(self.problem.dtype)
+
+    def size_of(self, down: Any) -> float:
+        """Bits that one client receives: 32 per real number, 1 per bool, a payload's own bits."""
+        if down is None:
+            return 0.0
+        if isinstance(down, torch.Tensor):
+            return 32.0 * down.numel()
+        if isinstance(down, Payload):
+            return float(down.bits)
+        if isinstance(down, (bool, np.bool_)):
+            return 1.0
+        if isinstance(down, (int, float, np.number)):
+            return 32.0
+        if isinstance(down, Each):
+            return 32.0 * down.values[0].numel() if len(down.values) else 0.0
+        if isinstance(down, (tuple, list)):
+            return sum((self.size_of(item) for item in down), 0.0)
+        raise TypeError(f"Cannot send a {type(down).__name__}: send tensors, payloads, numbers, bools, or tuples of them.")
+
+    def attack_job(self, payload: Payload, client: int) -> Payload:
+        """The asynchronous form of the attack hook: one liar's reply."""
+        if self.attack is None or client not in self.attack.clients:
+            return payload
+        own = payload.dense()
+        context = AttackContext(honest=own[:0], own=own, clients=np.array([client]), fed=self, down=(), event=-1, part=0)
+        return Dense(self.attack(context))
+
+    # -- health and checkpoints --------------------------------------------------------------------------------------
+    def blame(self, step: int, lr: Any) -> NonFinite:
+        """The error for a model that is no longer finite: the round, the client if it can be told, what to try."""
+        who = ""
+        for replies in self._last:
+            rows = replies.stack()
+            bad = ~torch.isfinite(rows.reshape(len(rows), -1)).all(1) if len(rows) else torch.zeros(0, dtype=torch.bool)
+            if bool(bad.any()):
+                who = f"; the first client whose reply was not finite is {int(replies.clients[bad.numpy()][0])}"
+                break
+        advice = f"Try lr={lr / 10:.3g} instead of {lr:.3g}" if isinstance(lr, (int, float)) else "Try a smaller step size"
+        return NonFinite(
+            f"Round {step}: the model is no longer finite{who}. {advice}, or check the data for inf and nan. "
+            f"The history up to here is kept."
+        )
+
+    def take_log(self) -> dict[str, Any]:
+        log, self._log = self._log, {}
+        return log
+
+
+__all__ = ["Cohort", "Each", "Federation", "Job"]

@@ -1,0 +1,148 @@
+"""Fleets: how fast each device computes and how fast its link is. All time here is virtual and deterministic.
+
+    time of a call or job = latency + bits down / down-link + work * seconds (+ jitter) + latency + bits up / up-link
+
+`work` is counted in gradients (a minibatch is one) or in sample-gradients. Measured wall time never enters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+
+from octolab.federation.randomness import CALL, Randomness
+
+
+@dataclass(frozen=True)
+class LogNormal:
+    """Compute times are multiplied by exp(sigma N(0, 1)): median 1."""
+
+    sigma: float = 0.5
+
+    def __call__(self, seconds: np.ndarray, u: np.ndarray) -> np.ndarray:
+        return seconds * np.exp(self.sigma * torch.special.ndtri(torch.from_numpy(u + 2.0**-54)).numpy())
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """Compute times are exponential with the given mean."""
+
+    def __call__(self, seconds: np.ndarray, u: np.ndarray) -> np.ndarray:
+        return -seconds * np.log1p(-u)
+
+
+@dataclass(frozen=True)
+class HalfNormal:
+    """Compute times grow by |N(0, variance)|; `variance` is one number or one per client."""
+
+    variance: Any = 1.0
+
+    def __call__(self, seconds: np.ndarray, u: np.ndarray, clients: np.ndarray | None = None) -> np.ndarray:
+        variance = np.asarray(self.variance, dtype=float)
+        if variance.ndim and clients is not None:
+            variance = variance[clients]
+        return seconds + np.sqrt(variance) * torch.special.ndtri(torch.from_numpy((1 + u) / 2)).numpy()
+
+
+@dataclass(frozen=True)
+class Hang:
+    """With probability p a job never ends (time = inf)."""
+
+    p: float = 0.1
+
+    def __call__(self, seconds: np.ndarray, u: np.ndarray) -> np.ndarray:
+        return np.where(u < self.p, np.inf, seconds)
+
+
+@dataclass(frozen=True, eq=False)
+class Fleet:
+    """The devices of a federation. Every field is one number, or an array with one number per client.
+
+    seconds: compute time per unit of work. unit: "gradient" (a minibatch counts one) or "sample".
+    up, down: link speeds in bits per second. latency: seconds per message. dropout: the probability that a device that
+    was asked never replies. jitter: random times, one of LogNormal, Exponential, HalfNormal, Hang, or any function of
+    (seconds, uniforms).
+
+    >>> Fleet(seconds=[1.0, 2.0], up=1e6)
+    Fleet(seconds=[1. 2.], up=1000000.0)
+    """
+
+    seconds: Any = 1.0
+    unit: str = "gradient"
+    up: Any = np.inf
+    down: Any = np.inf
+    latency: Any = 0.0
+    dropout: Any = 0.0
+    jitter: Any = None
+
+    def __post_init__(self) -> None:
+        if self.unit not in ("gradient", "sample"):
+            raise ValueError(f"unit={self.unit!r}: work is counted per 'gradient' or per 'sample'.")
+        rules = {
+            "seconds": (lambda v: v >= 0, "seconds per unit of work, >= 0"),
+            "up": (lambda v: v > 0, "bits per second, > 0 (inf: no limit)"),
+            "down": (lambda v: v > 0, "bits per second, > 0 (inf: no limit)"),
+            "latency": (lambda v: v >= 0, "seconds per message, >= 0"),
+            "dropout": (lambda v: (v >= 0) & (v <= 1), "a probability in [0, 1]"),
+        }
+        for name, (allowed, words) in rules.items():
+            value = np.asarray(getattr(self, name), dtype=float)
+            if np.isnan(value).any() or not np.all(allowed(value)):
+                raise ValueError(f"Fleet: {name}={getattr(self, name)!r}: give {words}.")
+            object.__setattr__(self, name, value if value.ndim else float(value))
+
+    def __repr__(self) -> str:
+        shown = []
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, np.ndarray):
+                shown.append(f"{f.name}={np.array2string(value, threshold=6, precision=4)}")
+            elif value != f.default:
+                shown.append(f"{f.name}={value!r}")
+        return f"Fleet({', '.join(shown)})"
+
+    def check(self, n: int) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, np.ndarray) and value.shape != (n,):
+                raise ValueError(f"Fleet: {f.name} has {len(value)} entries: there are {n} clients. Give one, or {n}.")
+
+    @property
+    def instant(self) -> bool:
+        """Every device the same, no links, nothing random: time is just work."""
+        same = all(not isinstance(getattr(self, f), np.ndarray) for f in ("seconds", "up", "down", "latency", "dropout"))
+        return bool(
+            same
+            and self.up == np.inf
+            and self.down == np.inf
+            and self.latency == 0
+            and self.dropout == 0
+            and self.jitter is None
+        )
+
+    def of(self, name: str, clients: np.ndarray | int) -> Any:
+        value = getattr(self, name)
+        return value[clients] if isinstance(value, np.ndarray) else value
+
+    def compute(self, work: Any, clients: np.ndarray, event: int, source: Randomness, kind: int = CALL) -> np.ndarray:
+        """Seconds (m,) that the clients compute for `work` units."""
+        seconds = np.broadcast_to(np.asarray(work * self.of("seconds", clients), dtype=float), clients.shape)
+        given = source.scripted("times", (event, 0, -1 if kind == CALL else int(clients[0])))
+        if given is not None:
+            return np.broadcast_to(np.asarray(given, dtype=float), clients.shape).copy()
+        if self.jitter is None:
+            return seconds
+        u = source.uniform("time", clients, event, 1, kind=kind)[:, 0].numpy()
+        if isinstance(self.jitter, HalfNormal):
+            return self.jitter(seconds, u, clients)
+        return np.asarray(self.jitter(seconds, u))
+
+    def lost(self, clients: np.ndarray, event: int, source: Randomness, kind: int = CALL) -> np.ndarray | None:
+        """(m,) True where the device never replies; None if no device can drop out."""
+        if not isinstance(self.dropout, np.ndarray) and self.dropout == 0:
+            return None
+        u = source.uniform("dropout", clients, event, 1, kind=kind)[:, 0].numpy()
+        return u < self.of("dropout", clients)

@@ -1,0 +1,74 @@
+"""The ledger: what was really sent and computed, per client, up, down to a cohort and broadcast to all apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+COLUMNS = ("up", "down", "broadcast", "paper_up", "gradients", "samples")
+
+
+class Ledger:
+    """Exact counts per client, cumulative over the run.
+
+    up, down, broadcast: bits sent by a client, received as a member of a cohort, received as one of all. A broadcast
+    is counted once per client that hears it. paper_up: the uplink in the papers' convention (indices free).
+    gradients: gradient evaluations (a minibatch is one); samples: sample-gradients.
+    """
+
+    def __init__(self, n: int):
+        self.n = n
+        self._each = {c: np.zeros(n) for c in COLUMNS}  # float64: whole numbers stay exact up to 2**53
+        self._all = dict.fromkeys(COLUMNS, 0.0)  # the same for everybody
+        self._total = dict.fromkeys(COLUMNS, 0.0)
+
+    def add(self, column: str, amount: Any, clients: np.ndarray | None = None) -> None:
+        """Charge `amount` (one number, or one per client) to `clients` (None: everybody)."""
+        if isinstance(amount, np.ndarray):
+            total = float(amount.sum())
+            if clients is None:
+                self._each[column] += amount
+            else:
+                np.add.at(self._each[column], clients, amount)
+        elif clients is None:
+            self._all[column] += amount
+            total = amount * self.n
+        else:
+            np.add.at(self._each[column], clients, amount)
+            total = amount * len(clients)
+        self._total[column] += total
+
+    def add_one(self, column: str, amount: float, client: int) -> None:
+        self._each[column][client] += amount
+        self._total[column] += amount
+
+    def per_client(self, column: str) -> np.ndarray:
+        """(n,) cumulative counts of one column: up, down, broadcast, paper_up, gradients or samples."""
+        return self._each[column] + self._all[column]
+
+    def mean(self, column: str) -> float:
+        return self._total[column] / self.n
+
+    def total(self, column: str) -> float:
+        return self._total[column]
+
+    @property
+    def bits_up(self) -> float:
+        """Mean over clients of the bits each has sent."""
+        return self.mean("up")
+
+    @property
+    def bits_down(self) -> float:
+        """Mean over clients of the bits each has received, cohort and broadcast together."""
+        return (self._total["down"] + self._total["broadcast"]) / self.n
+
+    def __repr__(self) -> str:
+        return f"Ledger of {self.n} clients: {self.bits_up:,.0f} bits up and {self.bits_down:,.0f} down per client"
+
+    def state(self) -> dict[str, Any]:
+        return {"each": {c: v.copy() for c, v in self._each.items()}, "all": dict(self._all), "total": dict(self._total)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._each = {c: np.array(v, dtype=np.float64) for c, v in state["each"].items()}
+        self._all, self._total = dict(state["all"]), dict(state["total"])

@@ -1,0 +1,114 @@
+"""What clients remember between calls, and the rule that makes it safe: a call is a transaction.
+
+The store keeps one tensor (n, *shape) per name, all clients stacked. A client function reads and writes through
+`cohort.memory`: reads give copies, writes are staged, and they count only for the clients whose reply arrived. A device
+that drops out keeps its old memory, so server and client never disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+Rows = slice | torch.Tensor
+
+
+class Memory:
+    """All clients' memory by name: `memory.g` or `memory["g"]`, shape (n, *shape). Absent clients keep theirs."""
+
+    def __init__(self, n: int):
+        object.__setattr__(self, "n", n)
+        object.__setattr__(self, "version", 0)
+        object.__setattr__(self, "_store", {})
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        try:
+            return self._store[name]
+        except KeyError:
+            known = ", ".join(self._store) or "nothing yet"
+            raise KeyError(f"The clients' memory holds no {name!r}; it holds {known}.") from None
+
+    def __setitem__(self, name: str, value: torch.Tensor) -> None:
+        if value.shape[:1] != (self.n,):
+            raise ValueError(f"memory[{name!r}] needs one row per client, shape ({self.n}, ...); got {tuple(value.shape)}.")
+        self._store[name] = value
+
+    def __getattr__(self, name: str) -> torch.Tensor:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        try:
+            return self[name]
+        except KeyError as error:
+            raise AttributeError(error.args[0]) from None
+
+    def __setattr__(self, name: str, value: torch.Tensor) -> None:
+        self[name] = value
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._store
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._store)
+
+    def items(self) -> Any:
+        return self._store.items()
+
+    def __repr__(self) -> str:
+        inside = ", ".join(f"{k}: {tuple(v.shape)}" for k, v in self._store.items())
+        return f"Memory of {self.n} clients ({inside or 'empty'})"
+
+    def commit(self, staged: dict[str, torch.Tensor], rows: Rows, replied: np.ndarray | None) -> None:
+        """Write back what the rows staged; `replied` (m,) says whose reply arrived (None: everybody's)."""
+        object.__setattr__(self, "version", self.version + 1)
+        whole = isinstance(rows, slice) and rows.stop - rows.start == self.n
+        for name, value in staged.items():
+            if whole and replied is None:
+                self._store[name] = value.clone() if value.stride() and value.stride()[0] == 0 else value
+                continue
+            if name not in self._store:
+                self._store[name] = torch.zeros(self.n, *value.shape[1:], dtype=value.dtype)
+            store = self._store[name]
+            if replied is None:
+                store[rows] = value
+            else:
+                kept = torch.from_numpy(replied)
+                ids = torch.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
+                store[ids[kept]] = value[kept]
+
+
+class CohortMemory:
+    """The cohort's rows of the memory: `cohort.memory.g` (m, *shape). Reads copy, writes are staged."""
+
+    __slots__ = ("_memory", "_rows", "_size", "_staged")
+
+    def __init__(self, memory: Memory, rows: Rows, size: int):
+        object.__setattr__(self, "_memory", memory)
+        object.__setattr__(self, "_rows", rows)
+        object.__setattr__(self, "_size", size)
+        object.__setattr__(self, "_staged", {})
+
+    def __getattr__(self, name: str) -> torch.Tensor:
+        if name in self._staged:
+            return self._staged[name]
+        if name not in self._memory:
+            raise AttributeError(
+                f"The clients' memory holds no {name!r} yet: write cohort.memory.{name} first, in a function that "
+                f"init calls on every client."
+            )
+        rows = self._memory[name][self._rows]
+        return rows.clone() if isinstance(self._rows, slice) else rows
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not isinstance(value, torch.Tensor):
+            value = value.dense() if hasattr(value, "dense") else torch.as_tensor(value)
+        if value.shape[:1] != (self._size,):
+            raise ValueError(
+                f"cohort.memory.{name} needs one row per client, shape ({self._size}, ...); got {tuple(value.shape)}."
+            )
+        self._staged[name] = value
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._staged or name in self._memory

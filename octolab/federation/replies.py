@@ -1,0 +1,83 @@
+"""What came back from a call: the payloads of the clients that replied, and the ways a server adds them up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from octolab.errors import NoReplies
+from octolab.federation.payloads import Payload
+
+
+class Replies:
+    """Results of the clients that replied, stacked in ascending slots.
+
+    clients: (r,) client numbers; len(replies) = r. Averages use the objective's weights w_i (1/n each by default):
+    `mean()` = sum over S of w_i v_i / sum over S of w_i, and `total()` = sum over S of w_i v_i, where an absent client
+    counts as zero: what methods with memory need, since an absent client's memory did not change.
+    """
+
+    def __init__(self, payload: Payload | None, clients: np.ndarray, weights: torch.Tensor, shape: tuple[int, ...], where: str):
+        self.payload, self.clients, self._weights, self._shape, self._where = payload, clients, weights, shape, where
+        self.attacked: torch.Tensor | None = None  # (r, d) what arrived, where attackers changed it
+
+    def __len__(self) -> int:
+        return len(self.clients)
+
+    def __repr__(self) -> str:
+        return f"Replies of {len(self)} clients: {self.payload!r}"
+
+    @property
+    def weights(self) -> torch.Tensor:
+        """(r,) the objective's weights of those who replied."""
+        return self._weights
+
+    def stack(self) -> torch.Tensor:
+        """All replies as one tensor (r, d)."""
+        if self.attacked is not None:
+            return self.attacked
+        if self.payload is None:
+            return self._weights.new_zeros(0, *self._shape)
+        return self.payload.dense()
+
+    def sum(self, weights: torch.Tensor | None = None) -> torch.Tensor:
+        """Sum over those who replied, with weights (r,) if given. Nobody replied: zeros."""
+        if len(self) == 0 or self.payload is None:
+            return self._weights.new_zeros(self._shape)
+        if self.attacked is not None:
+            rows = self.attacked if weights is None else self.attacked * _column(weights, self.attacked)
+            return rows.sum(0)
+        return self.payload.sum(weights)
+
+    def total(self) -> torch.Tensor:
+        """sum_i w_i v_i over those who replied; the absent count as zero."""
+        return self.sum(self._weights) if self._uneven() else self.sum() * float(self._weights[0]) if len(self) else self.sum()
+
+    def mean(self) -> torch.Tensor:
+        """Weighted mean over those who replied. Nobody replied: `NoReplies`."""
+        self._someone()
+        return self.sum(self._weights / self._weights.sum()) if self._uneven() else self.sum() / len(self)
+
+    def aggregate(self, rule: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None) -> torch.Tensor:
+        """`rule(stack, weights)`, e.g. a robust aggregator; None: `mean()`."""
+        if rule is None:
+            return self.mean()
+        self._someone()
+        return rule(self.stack(), self._weights)
+
+    def _uneven(self) -> bool:
+        return len(self) > 1 and bool((self._weights != self._weights[0]).any())
+
+    def _someone(self) -> None:
+        if len(self) == 0:
+            raise NoReplies(
+                f"{self._where}: nobody replied, so there is nothing to average. Ask more clients, lower the drop-out, "
+                f"or extend the deadline."
+            )
+
+
+def _column(weights: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    return weights.to(like.dtype).reshape(-1, *[1] * (like.dim() - 1))

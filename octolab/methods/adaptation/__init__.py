@@ -1,0 +1,1 @@
+"""Optimisers for large and layered models."""

@@ -1,0 +1,1 @@
+"""Asynchronous methods over fleets of unequal devices."""

@@ -1,0 +1,70 @@
+"""ASGD: asynchronous SGD, nobody waits for anybody.
+
+Paper: Asynchronous SGD Beats Minibatch SGD Under Arbitrary Delays
+Authors: Konstantin Mishchenko, Francis Bach, Mathieu Even, Blake Woodworth
+Venue: NeurIPS 2022
+arXiv: 2206.07638
+Solves: no waiting for slow devices; the asynchronous baseline
+Use: devices of similar speed and the same data distribution
+Avoid: heterogeneous data (it converges to a wrong point); very unequal speeds (use Ringmaster)
+Assumes: every client has the same objective f, L-smooth; stochastic gradients with variance at most sigma^2
+Algorithm:
+    all workers start at x0, k = 0
+    on the arrival of g from worker i, computed at x_{k - delay}:
+        x_{k+1} = x_k - lr_k g;  k <- k + 1;  worker i starts at the new x
+    policy "vanilla": lr_k = lr;  "delay-adaptive": lr_k = lr * n/max(n, delay)
+Up: d numbers per arrival
+Down: d numbers per start
+Step size: 1/(2 n L), and with a target eps also at most eps/(4 L sigma^2): Ringmaster's with R = n
+Unconfirmed: the constants (the order is the paper's); tune lr for real use
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+from octolab.federation import Cohort, Federation
+from octolab.methods.method import Method, Theory, param
+
+
+class State(NamedTuple):
+    x: torch.Tensor
+    k: int  # version of the server model
+
+
+@dataclass(frozen=True, repr=False)
+class ASGD(Method):
+    slug = "asgd"
+    needs = ("homogeneous",)
+    tags = ("asynchronous", "stochastic", "nonconvex", "networks")
+
+    lr: float | Theory = param(Theory(), "step size", above=0, main=True)
+    policy: str = param("vanilla", "how staleness changes the step", choices=("vanilla", "delay-adaptive"), main=True)
+    batch_size: int | None = param(1, "samples per gradient; None: all", low=1, main=True)
+    eps: float | None = param(None, "target for |grad f|^2 in the theory step; None: ignore the noise", above=0)
+
+    def stepsize(self, problem: Any) -> float:
+        lr = 1 / (2 * problem.n * problem.L)
+        if self.eps is not None:
+            lr = min(lr, self.eps / (4 * problem.L * max(problem.variance(self.batch_size), 1e-300)))
+        return lr
+
+    def init(self, fed: Federation) -> State:
+        for i in fed.clients:
+            fed.submit(i, self.client, fed.x0, tag=0)
+        return State(x=fed.x0, k=0)
+
+    def step(self, fed: Federation, s: State) -> State:
+        job = fed.next()
+        delay = s.k - job.tag
+        lr = self.lr * fed.n / max(fed.n, delay) if self.policy == "delay-adaptive" else self.lr
+        s = State(x=s.x - lr * job.result, k=s.k + 1)
+        fed.log(delay=delay)
+        fed.submit(job.client, self.client, s.x, tag=s.k)
+        return s
+
+    def client(self, cohort: Cohort, x: torch.Tensor) -> torch.Tensor:
+        return cohort.grad(x, cohort.batch(self.batch_size))

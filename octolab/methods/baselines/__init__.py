@@ -1,0 +1,1 @@
+"""Plain methods that everything else is compared with."""

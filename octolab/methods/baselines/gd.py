@@ -1,0 +1,54 @@
+"""GD: distributed gradient descent, the yardstick.
+
+Paper: Méthode générale pour la résolution des systèmes d'équations simultanées
+Authors: Augustin-Louis Cauchy
+Venue: Comptes rendus, 1847
+Solves: smooth problems with exact gradients and no tricks
+Use: as the baseline every other method has to beat
+Avoid: bandwidth is scarce or data are large: every round sends d numbers each way and passes over all data
+Assumes: f is L-smooth; heterogeneous data are fine
+Algorithm:
+    x0 given
+    for t = 0, 1, ...:
+        server sends x
+        client i replies grad f_i(x)
+        server: x <- x - lr * sum_i w_i grad f_i(x)
+Up: d numbers per client and round
+Down: d numbers
+Step size: 1/L; then f(x_T) - f* <= L |x0 - x*|^2 / (2T) if f is convex, and linear with factor 1 - mu/L if strongly so
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+from octolab.federation import Cohort, Federation
+from octolab.methods.method import Method, Theory, param
+
+
+class State(NamedTuple):
+    x: torch.Tensor
+
+
+@dataclass(frozen=True, repr=False)
+class GD(Method):
+    slug = "gd"
+    tags = ("deterministic",)
+
+    lr: float | Theory = param(Theory(), "step size", above=0, main=True)
+
+    def stepsize(self, problem: Any) -> float:
+        return 1 / problem.L
+
+    def init(self, fed: Federation) -> State:
+        return State(x=fed.x0)
+
+    def step(self, fed: Federation, s: State) -> State:
+        g = fed.call(self.client, s.x).mean()
+        return State(x=s.x - self.lr * g)
+
+    def client(self, cohort: Cohort, x: torch.Tensor) -> torch.Tensor:
+        return cohort.grad(x)

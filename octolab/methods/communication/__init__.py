@@ -1,0 +1,1 @@
+"""Communication compression and error feedback."""

@@ -1,0 +1,71 @@
+"""DIANA: unbiased compression of gradient differences, linear convergence to the exact optimum.
+
+Paper: Distributed Learning with Compressed Gradient Differences
+Authors: Konstantin Mishchenko, Eduard Gorbunov, Martin Takáč, Peter Richtárik
+Venue: Optimization Methods and Software 2024; any omega: arXiv 1904.05115 (Horváth et al.)
+arXiv: 1901.09269
+Solves: quantised uplinks in the (strongly) convex regime without the noise floor of plain quantised gradients
+Use: convex problems, heterogeneous data, an unbiased compressor such as RandK, QSGD or Natural
+Avoid: TopK (biased: use EF21); nonconvex problems with large omega (use MARINA)
+Assumes: f_i is L_i-smooth and convex; Q is unbiased, E|Q(v) - v|^2 <= omega |v|^2
+Algorithm:
+    h_i = 0, h = mean h_i
+    for t = 0, 1, ...:
+        server sends x
+        client i: m_i = Q(grad f_i(x) - h_i), h_i <- h_i + a m_i, sends m_i
+        server: x <- x - lr (h + mean m_i), then h <- h + a mean m_i
+Up: one compressed vector per client and round
+Down: d numbers
+Step size: 1/(L_max (1 + 6 omega/n)) with a = 1/(1 + omega); then E V_t <= max(1 - lr mu, 1 - a/2)^t V_0,
+    V = |x - x*|^2 + (4 omega lr^2/(n a)) mean |h_i - grad f_i(x*)|^2
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+from octolab.compressors import Compressor, RandK
+from octolab.federation import Cohort, Federation
+from octolab.methods.method import Method, Theory, param
+
+
+class State(NamedTuple):
+    x: torch.Tensor
+    h: torch.Tensor  # the server's copy of mean h_i
+
+
+@dataclass(frozen=True, repr=False)
+class DIANA(Method):
+    slug = "diana"
+    needs = ("unbiased",)
+    tags = ("heterogeneous", "convex", "unbiased compression", "variance reduction")
+
+    compressor: Compressor = param(RandK(0.25), "unbiased compressor Q", main=True)
+    a: float | Theory = param(Theory(), "step of the shifts h_i", low=0, upto=1)
+    lr: float | Theory = param(Theory(), "step size", above=0, main=True)
+
+    def theory_a(self, problem: Any) -> float:
+        return 1 / (1 + self.compressor.omega(problem.d))
+
+    def stepsize(self, problem: Any) -> float:
+        return 1 / (problem.L_max * (1 + 6 * self.compressor.omega(problem.d) / problem.n))
+
+    def init(self, fed: Federation) -> State:
+        fed.call(self.begin)
+        return State(x=fed.x0, h=torch.zeros_like(fed.x0))
+
+    def step(self, fed: Federation, s: State) -> State:
+        m = fed.call(self.client, s.x).total()
+        return State(x=s.x - self.lr * (s.h + m), h=s.h + self.a * m)
+
+    def begin(self, cohort: Cohort) -> None:
+        cohort.memory.h = cohort.zeros()
+
+    def client(self, cohort: Cohort, x: torch.Tensor) -> Any:
+        h = cohort.memory.h
+        m = self.compressor(cohort.grad(x) - h, cohort)
+        cohort.memory.h = h + self.a * m
+        return m

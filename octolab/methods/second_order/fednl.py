@@ -1,0 +1,107 @@
+"""FedNL: Newton's method with learned, compressed Hessians.
+
+Paper: FedNL: Making Newton-Type Methods Applicable to Federated Learning
+Authors: Mher Safaryan, Rustem Islamov, Xun Qian, Peter Richtárik
+Venue: ICML 2022
+arXiv: 2106.02969
+Solves: ill-conditioned, strongly convex problems of moderate d, at rates independent of the condition number
+Use: logistic regression and its kin with d up to about 2000; line_search=True when started far from the optimum
+Avoid: networks (d x d numbers per client); far starts without line search: plain FedNL is a local method
+Assumes: f is mu-strongly convex, Hessians are Lipschitz; heterogeneous data are fine
+Algorithm:
+    H_i = hess f_i(x0), H = mean H_i
+    for t = 0, 1, ...:
+        server sends x
+        client i: S_i = C(hess f_i(x) - H_i), l_i = |hess f_i(x) - H_i|_F; sends grad f_i(x), S_i, l_i; H_i <- H_i + a S_i
+        server: x <- x - [H]_mu^-1 g (option 1: eigenvalues below mu lifted to mu) or x - (H + l I)^-1 g (option 2);
+            then H <- H + a mean S_i
+    line_search: clients send f_i(x) too; the largest s in 1, 1/2, 1/4, ... with f(x + s v) <= f(x) + s/2 <g, v>
+Up: d numbers, a compressed symmetric matrix and one number (option 2) per client; d(d+1)/2 numbers once at the start
+Down: d numbers (with line search d more, and one per trial)
+Step size: 1; a = 1 for contractive C, 1/(1 + omega) for unbiased ones
+Unconfirmed: the global constants of the line search
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+from octolab.compressors import Compressor, MatrixTopK, RankR
+from octolab.federation import Cohort, Federation
+from octolab.methods.method import Method, Theory, param
+
+
+class State(NamedTuple):
+    x: torch.Tensor
+    H: torch.Tensor  # (d, d), the server's copy of mean H_i
+
+
+@dataclass(frozen=True, repr=False)
+class FedNL(Method):
+    slug = "fednl"
+    needs = ("hessian", "strongly convex")
+    tags = ("heterogeneous", "convex", "second order", "biased compression")
+
+    compressor: Compressor = param(RankR(1), "compressor of symmetric matrices", main=True)
+    option: int = param(1, "1: project H onto eigenvalues >= mu; 2: add l I", choices=(1, 2), main=True)
+    a: float | Theory = param(Theory(), "step of the Hessian learning", above=0, upto=1)
+    start: str = param("hessian", "H_i at the start", choices=("hessian", "zero"))
+    line_search: bool = param(False, "shorten steps that do not descend", main=True)
+    mu: float | Theory = param(Theory(), "lower bound on eigenvalues (option 1)", above=0)
+
+    def theory_a(self, problem: Any) -> float:
+        C = self.compressor
+        return 1 / (1 + C.omega(problem.d)) if C.unbiased else 1.0
+
+    def theory_mu(self, problem: Any) -> float:
+        return problem.mu
+
+    def init(self, fed: Federation) -> State:
+        H = fed.call(self.begin, fed.x0).total()
+        return State(x=fed.x0, H=H)
+
+    def step(self, fed: Federation, s: State) -> State:
+        g, S, own = fed.call(self.client, s.x)
+        gradient = g.mean()
+        v = -self.solve(s.H, own.mean()[0], gradient)
+        x = s.x + (self.search(fed, s.x, v, gradient, own.mean()[1]) if self.line_search else 1.0) * v
+        return State(x=x, H=s.H + self.a * S.total())
+
+    def solve(self, H: torch.Tensor, l_mean: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+        if self.option == 2:
+            return torch.linalg.solve(H + l_mean * torch.eye(len(g), dtype=g.dtype), g)
+        values, vectors = torch.linalg.eigh((H + H.T) / 2)
+        return vectors @ ((vectors.T @ g) / values.clamp(min=self.mu))
+
+    def search(self, fed: Federation, x: torch.Tensor, v: torch.Tensor, g: torch.Tensor, f: torch.Tensor) -> float:
+        fed.call(self.hold, x, v)
+        slope, s = float(g @ v), 1.0
+        while s > 1e-10 and float(fed.call(self.trial, s).mean()) > float(f) + s / 2 * slope:
+            s /= 2
+        return s
+
+    def begin(self, cohort: Cohort, x: torch.Tensor) -> Any:
+        if self.start == "zero":
+            cohort.memory.H = cohort.zeros(cohort.d, cohort.d)
+            return cohort.zeros(cohort.d, cohort.d) if cohort.d == 0 else MatrixTopK(1)(cohort.memory.H)
+        H = cohort.hessian(x)
+        cohort.memory.H = H
+        return MatrixTopK(cohort.d * (cohort.d + 1) // 2)(H)  # the whole upper triangle
+
+    def client(self, cohort: Cohort, x: torch.Tensor) -> tuple[Any, Any, Any]:
+        H = cohort.memory.H
+        gap = cohort.hessian(x) - H
+        S = self.compressor(gap, cohort)
+        cohort.memory.H = H + self.a * S.dense()
+        own = [gap.flatten(1).norm(dim=1)] if self.option == 2 else [gap.new_zeros(cohort.m)]
+        return cohort.grad(x), S, torch.stack([*own, cohort.loss(x)], 1)
+
+    def hold(self, cohort: Cohort, x: torch.Tensor, v: torch.Tensor) -> None:
+        cohort.memory.x = x.expand(cohort.m, -1)
+        cohort.memory.v = v.expand(cohort.m, -1)
+
+    def trial(self, cohort: Cohort, s: float) -> torch.Tensor:
+        return cohort.loss(cohort.memory.x + s * cohort.memory.v)

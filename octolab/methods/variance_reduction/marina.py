@@ -1,0 +1,79 @@
+"""MARINA: compressed gradient differences with now and then a full gradient, on a shared coin.
+
+Paper: MARINA: Faster Non-Convex Distributed Learning with Compression
+Authors: Eduard Gorbunov, Konstantin Burlachenko, Zhize Li, Peter Richtárik
+Venue: ICML 2021
+arXiv: 2102.07845
+Solves: compressed uplink without the noise floor; among the best total communication for nonconvex problems
+Use: many clients (n >= 10), everybody takes part, an unbiased compressor
+Avoid: clients that can never send a full gradient; very different L_i; biased compressors
+Assumes: f_i is L_i-smooth, convex or not; Q_i unbiased and independent over clients
+Algorithm:
+    g = mean grad f_i(x0)
+    for t = 0, 1, ...:
+        shared coin c with P(c = 1) = p;  server: x+ = x - lr * g, sends x+ and c
+        client i: c = 1 sends grad f_i(x+);  c = 0 sends Q_i(grad f_i(x+) - grad f_i(x))
+        server: g <- the mean of what came if c = 1, else g + the mean of what came;  x <- x+
+    With batch_size the compressed rounds use one minibatch at both points (VR-MARINA).
+Up: a compressed vector per client, or d numbers with probability p; d numbers once at the start
+Down: d numbers and the coin's bit (x+ instead of g: the same size; the model clients form from g is the same)
+Step size: 1/(L + Lt sqrt((1 - p) omega/(p n))), Lt = sqrt(mean L_i^2), p = the compressor's share of dense bits or 1/(1 + omega);
+    then mean E|grad f(x_t)|^2 <= 2 (f(x0) - f*)/(lr T). With batch_size it is a heuristic, tune it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+from octolab.compressors import Compressor, RandK
+from octolab.federation import Cohort, Federation
+from octolab.methods.method import Method, Theory, param
+
+
+class State(NamedTuple):
+    x: torch.Tensor
+    g: torch.Tensor
+
+
+@dataclass(frozen=True, repr=False)
+class MARINA(Method):
+    slug = "marina"
+    needs = ("unbiased", "full participation")
+    tags = ("heterogeneous", "nonconvex", "unbiased compression", "variance reduction")
+
+    compressor: Compressor = param(RandK(0.1), "unbiased compressor Q", main=True)
+    p: float | Theory = param(Theory(), "probability of a full-gradient round", above=0, upto=1, main=True)
+    lr: float | Theory = param(Theory(), "step size", above=0, main=True)
+    batch_size: int | None = param(None, "samples in the compressed rounds (VR-MARINA); None: all", low=1)
+
+    def theory_p(self, problem: Any) -> float:
+        bits = self.compressor.bits(problem.d)
+        return 1 / (1 + self.compressor.omega(problem.d)) if bits is None else min(1.0, bits / (32 * problem.d))
+
+    def stepsize(self, problem: Any) -> float:
+        omega = self.compressor.omega(problem.d)
+        return 1 / (problem.L + problem.L_qm * math.sqrt((1 - self.p) * omega / (self.p * problem.n)))
+
+    def init(self, fed: Federation) -> State:
+        return State(x=fed.x0, g=fed.call(self.full, fed.x0).mean())
+
+    def step(self, fed: Federation, s: State) -> State:
+        coin = fed.coin(self.p)
+        x = s.x - self.lr * s.g
+        if coin:
+            return State(x=x, g=fed.call(self.full, x, coin).mean())
+        return State(x=x, g=s.g + fed.call(self.difference, x, coin).total())
+
+    def full(self, cohort: Cohort, x: torch.Tensor, coin: bool | None = None) -> torch.Tensor:
+        cohort.memory.x = x.expand(cohort.m, -1)
+        return cohort.grad(x)
+
+    def difference(self, cohort: Cohort, x: torch.Tensor, coin: bool) -> Any:
+        batch = cohort.batch(self.batch_size)
+        q = self.compressor(cohort.grad(x, batch) - cohort.grad(cohort.memory.x, batch), cohort)
+        cohort.memory.x = x.expand(cohort.m, -1)
+        return q

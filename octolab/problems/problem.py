@@ -1,0 +1,276 @@
+"""What a problem is: n clients' objectives f_i, stacked, and f = sum_i w_i f_i with its constants.
+
+Every function takes a model x of shape (d,), shared by all clients, or (m, d), one per client, and `clients`: None
+(all), a slice (a view, no copy) or a LongTensor. Constants that are not known are None.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+Clients = slice | torch.Tensor | None
+
+
+class Layer(NamedTuple):
+    """A named piece of the flat model. role: matrix, embedding, head, vector or conv."""
+
+    name: str
+    shape: tuple[int, ...]
+    role: str
+    start: int
+    stop: int
+
+
+class Batch(NamedTuple):
+    """Samples to use: client-local numbers (m, b), a mask (m, b) of those that count (None: all), or drawn noise (m, d)."""
+
+    index: torch.Tensor | None
+    mask: torch.Tensor | None
+    noise: torch.Tensor | None
+
+
+class Problem:
+    """The base of all problems. See the module's docstring for shapes."""
+
+    name: str
+    n: int
+    d: int
+    dtype: torch.dtype
+    sizes: np.ndarray
+    weights: torch.Tensor
+    x0: torch.Tensor
+    layout: list[Layer]
+    convex = False
+    homogeneous = False
+    has_hessian = False
+    constants_note: str | None = None
+    sigma_sq: float | None = None
+
+    # -- constants (None: unknown) -----------------------------------------------------------------------------------
+    L: float | None = None
+    L_i: np.ndarray | None = None
+    mu: float | None = None
+    mu_i: np.ndarray | None = None
+    x_star: torch.Tensor | None = None
+
+    @property
+    def L_mean(self) -> float | None:
+        """sum w_i L_i."""
+        return None if self.L_i is None else float(self.weights.numpy() @ self.L_i)
+
+    @property
+    def L_max(self) -> float | None:
+        return None if self.L_i is None else float(self.L_i.max())
+
+    @property
+    def L_qm(self) -> float | None:
+        """The quadratic mean of the L_i; with weights, of the n w_i L_i."""
+        if self.L_i is None:
+            return None
+        return float(np.sqrt(np.mean((self.n * self.weights.numpy() * self.L_i) ** 2)))
+
+    @cached_property
+    def f_star(self) -> float | None:
+        return None if self.x_star is None else self.value(self.x_star)
+
+    @property
+    def strongly_convex(self) -> bool:
+        return self.convex and self.mu is not None and self.mu > 0
+
+    def variance(self, batch_size: int | None) -> float | None:
+        """A bound on the variance of a client's gradient over `batch_size` samples; None: unknown. Exact: 0."""
+        if batch_size is None:
+            return 0.0
+        return None if self.sigma_sq is None else self.sigma_sq / batch_size
+
+    @cached_property
+    def same_size(self) -> int | None:
+        """The number of samples of every client if it is the same for all, else None."""
+        return int(self.sizes[0]) if (self.sizes == self.sizes[0]).all() else None
+
+    # -- clients' functions ------------------------------------------------------------------------------------------
+    def loss(self, x: torch.Tensor, clients: Clients = None, batch: Batch | None = None) -> torch.Tensor:
+        raise NotImplementedError
+
+    def grad(self, x: torch.Tensor, clients: Clients = None, batch: Batch | None = None) -> torch.Tensor:
+        raise NotImplementedError
+
+    def hessian(self, x: torch.Tensor, clients: Clients = None) -> torch.Tensor:
+        raise ValueError(f"{self.name} (d={self.d}) gives no Hessians: use a quadratic or logistic problem of moderate d.")
+
+    def hvp(self, x: torch.Tensor, v: torch.Tensor, clients: Clients = None) -> torch.Tensor:
+        """Hessian-vector products (m, d) for v (d,) or (m, d)."""
+        H = self.hessian(x, clients)
+        return (H @ v.expand(len(H), -1)[..., None])[..., 0]
+
+    def local_sgd(
+        self,
+        x: torch.Tensor,
+        clients: Clients,
+        *,
+        lr: float | torch.Tensor,
+        steps: int,
+        batch: Batch | None = None,
+        momentum: float = 0.0,
+        prox: float = 0.0,
+        correction: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """y = x, v = 0; `steps` times v = momentum v + (grad_i(y) + correction_i), y = y - lr (v + prox (y - x)).
+
+        batch: index and mask (steps, m, b); a client whose mask is all False at a step does not move. Returns (m, d).
+        """
+        m = self.count(clients)
+        start = x.expand(m, -1)
+        y, v = start.clone(), None
+        rate = lr[:, None].to(y.dtype) if isinstance(lr, torch.Tensor) else lr
+        for t in range(steps):
+            now = None if batch is None else Batch(*(None if part is None else part[t] for part in batch))
+            g = self.grad(y, clients, now)
+            if correction is not None:
+                g = g + correction
+            if momentum:
+                v_new = g if v is None else momentum * v + g
+            else:
+                v_new = g
+            step = v_new + prox * (y - start) if prox else v_new
+            if now is not None and now.mask is not None:
+                moves = now.mask.any(1)[:, None]
+                v = torch.where(moves, v_new, torch.zeros_like(g) if v is None else v)
+                y = torch.where(moves, y - rate * step, y)
+            else:
+                v, y = v_new, y - rate * step
+        return y
+
+    def draw_batch(self, size: Any, clients: Clients, draws: Any) -> Batch:
+        """A minibatch of `size` (one number, or (m,)) samples per client, without replacement."""
+        wanted = torch.as_tensor(size)
+        held = torch.from_numpy(self.sizes)[slice(None) if clients is None else clients]
+        most = int(wanted.max())
+        if self.same_size is not None:
+            width = min(most, self.same_size)
+            index = draws.subset(self.same_size, width, "batch")
+        else:
+            width = min(most, int(held.max()))
+            index = self._ragged_batch(held, width, draws)
+        take = torch.minimum(wanted.expand(len(held)), held)
+        if bool((take == width).all()):
+            return Batch(index, None, None)
+        mask = torch.arange(width) < take[:, None]
+        return Batch(index * mask, mask, None)
+
+    def _ragged_batch(self, held: torch.Tensor, width: int, draws: Any) -> torch.Tensor:
+        u = draws.uniform(int(held.max()), "batch")
+        u = u.masked_fill(torch.arange(u.shape[1]) >= held[:, None], 2.0)  # what a client lacks comes last
+        return u.argsort(dim=1, stable=True)[:, :width]
+
+    def as_batch(self, given: Sequence[Any]) -> Batch:
+        """A batch from one list of sample numbers per client."""
+        rows = [np.asarray(g, dtype=np.int64).reshape(-1) for g in given]
+        width = max((len(r) for r in rows), default=0)
+        index, mask = np.zeros((len(rows), width), dtype=np.int64), np.zeros((len(rows), width), dtype=bool)
+        for i, r in enumerate(rows):
+            index[i, : len(r)], mask[i, : len(r)] = r, True
+        return Batch(torch.from_numpy(index), None if mask.all() else torch.from_numpy(mask), None)
+
+    # -- the whole objective -----------------------------------------------------------------------------------------
+    def value(self, x: Any) -> float:
+        """f(x) = sum w_i f_i(x)."""
+        x = self.as_x(x)
+        return float(self.weights @ self.loss(x).to(torch.float64))
+
+    def gradient(self, x: Any) -> torch.Tensor:
+        """The gradient of f at x, (d,)."""
+        x = self.as_x(x)
+        return self.weights.to(self.dtype) @ self.grad(x)
+
+    def evaluate(self, x: torch.Tensor) -> dict[str, float]:
+        """loss, grad_norm_sq and, where there are test data, accuracy."""
+        g = self.gradient(x)
+        return {"loss": self.value(x), "grad_norm_sq": float(g @ g), **self.test_metrics(x)}
+
+    def test_metrics(self, x: torch.Tensor) -> dict[str, float]:
+        return {}
+
+    def client_metrics(self, x: torch.Tensor, clients: Clients = None) -> dict[str, np.ndarray]:
+        """Per-client metrics (m,); on each client's own test part where it has one."""
+        return {"loss": self.loss(x, clients).numpy()}
+
+    # -- shapes ------------------------------------------------------------------------------------------------------
+    @property
+    def chunk(self) -> int:
+        """How many clients one stacked pass should hold."""
+        return self.n
+
+    def count(self, clients: Clients) -> int:
+        if clients is None:
+            return self.n
+        return clients.stop - clients.start if isinstance(clients, slice) else len(clients)
+
+    def layers(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Named views: of x (d,) with the layers' shapes, of x (m, d) with (m, *shape). No copy."""
+        lead = x.shape[:-1]
+        return {q.name: x[..., q.start : q.stop].view(*lead, *q.shape) for q in self.layout}
+
+    def as_x(self, x: Any) -> torch.Tensor:
+        return x if isinstance(x, torch.Tensor) else torch.as_tensor(np.asarray(x), dtype=self.dtype)
+
+    def check_x0(self, x0: Any) -> torch.Tensor:
+        """The starting point (d,) in this problem's dtype; None: the default one."""
+        if x0 is None:
+            return self.x0.clone()
+        x = torch.as_tensor(np.asarray(x0) if not isinstance(x0, torch.Tensor) else x0)
+        if tuple(x.shape) != (self.d,):
+            raise ValueError(f"x0 has shape {tuple(x.shape)}: {self.name} needs ({self.d},).")
+        if x.is_complex() or x.dtype == torch.bool:
+            raise ValueError(f"x0 has dtype {x.dtype}: give real numbers.")
+        if not bool(torch.isfinite(x.double()).all()):
+            raise ValueError("x0 holds inf or nan: start from finite numbers.")
+        return x.to(self.dtype).clone()
+
+    def with_dtype(self, dtype: torch.dtype) -> Problem:
+        raise NotImplementedError
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        known = ", ".join(
+            f"{k}={v:.4g}" for k, v in (("L", self.L), ("mu", self.mu)) if v is not None
+        ) or "constants unknown"
+        kappa = f", kappa={self.L / self.mu:.4g}" if self.L and self.mu else ""
+        return f"{self.name}: n={self.n} clients, d={self.d}, {known}{kappa}"
+
+
+def make_weights(weights: Any, sizes: np.ndarray) -> torch.Tensor:
+    """(n,) float64, sum 1. None or "uniform": 1/n each; "examples": in proportion to the samples; or numbers."""
+    n = len(sizes)
+    if weights is None or (isinstance(weights, str) and weights == "uniform"):
+        return torch.full((n,), 1 / n, dtype=torch.float64)
+    if isinstance(weights, str):
+        if weights != "examples":
+            raise ValueError(f"weights={weights!r}: choose 'uniform', 'examples', or give {n} numbers.")
+        return torch.from_numpy(sizes / sizes.sum())
+    w = np.asarray(weights, dtype=np.float64)
+    if w.shape != (n,) or not np.isfinite(w).all() or (w < 0).any() or w.sum() <= 0:
+        raise ValueError(f"weights has shape {w.shape}: give {n} numbers >= 0 that do not sum to 0, 'uniform' or 'examples'.")
+    return torch.from_numpy(w / w.sum())
+
+
+def fingerprint(*arrays: Any) -> str:
+    """sha256 (16 hex digits) of given arrays, to name a problem that a spec cannot rebuild."""
+    sha = hashlib.sha256()
+    for array in arrays:
+        a = np.ascontiguousarray(array)
+        sha.update(str((a.shape, a.dtype.str)).encode() + a.tobytes())
+    return sha.hexdigest()[:16]
+
+
+def flat_layout(d: int) -> list[Layer]:
+    return [Layer("x", (d,), "vector", 0, d)]

@@ -1,0 +1,1 @@
+"""Attackers and robust aggregators (accountants and fairness metrics come with their issues)."""

@@ -1,0 +1,29 @@
+"""Attacks: what liars send. Set on the federation: `ol.run(..., attack=ol.attacks.SignFlip(clients=[0, 1]))`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from octolab.federation.attack import Attack, AttackContext
+
+__all__ = ["SignFlip"]
+
+
+@dataclass(frozen=True, eq=False)
+class SignFlip(Attack):
+    """-scale * own: each attacker sends the opposite of what it would send if it were honest.
+
+    >>> SignFlip(clients=(0, 3), scale=2.0).clients
+    (0, 3)
+    """
+
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.scale > 0:
+            raise ValueError(f"SignFlip: scale={self.scale!r}: give a number > 0.")
+
+    def __call__(self, context: AttackContext) -> torch.Tensor:
+        return -self.scale * context.own
