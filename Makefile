@@ -38,7 +38,7 @@ venv: $(VENV)/.created
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 || { \
-	  echo "octolab needs Python 3.11 or newer, but '$(PYTHON)' is: $$($(PYTHON) --version 2>&1 | head -n 1)."; \
+	  echo "octolab needs Python 3.11 or newer, but '$(PYTHON)' is: $$($(PYTHON) --version 2>&1)."; \
 	  echo "Install it (Debian, Ubuntu: sudo apt-get install python3.11 python3.11-venv; macOS: brew install python@3.11;"; \
 	  echo "conda: conda env create -f environment.yml), or name the one you have: make PYTHON=<path to it> quickstart"; \
 	  exit 1; }

@@ -346,8 +346,7 @@ class Bucketed(_Around):
 
 @dataclass(frozen=True, repr=False)
 class PerTensor(_Around):
-    """The compressor on every tensor of the model by itself, so that layers with small gradients are not
-    starved.
+    """The compressor on every tensor of the model by itself: small-gradient layers are not starved.
 
     alpha = min and omega = max over the tensors. ``for_layers(shapes)`` binds it to a model; a run does that
     by itself. A count k is per tensor, and all of a tensor that is smaller; a share is of each tensor.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any, ClassVar
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from octolab.compressors.compressor import Compressor, check_choice, check_whole
-from octolab.compressors.selection import row_norms
+from octolab.compressors.selection import CACHE_ENTRIES, row_norms
 from octolab.federation.payloads import FLOAT_BITS, Grid, Payload, Quantized
 from octolab.federation.payloads.bitstream import ceil_log2
 from octolab.federation.payloads.quantized import CODINGS, NATURAL_BIAS
@@ -21,12 +22,30 @@ def _safe(scale: Tensor) -> Tensor:
     return torch.where(scale == 0, torch.ones_like(scale), scale)
 
 
-def _uniform(x: Tensor, draws: Any) -> Tensor:
-    return draws.uniform(x.shape[1]).to(x.device)  # type: ignore[no-any-return]
+def _codes(rule: Callable[..., Tensor], x: Tensor, draws: Any, *scales: Tensor) -> Tensor:
+    """int32 codes (m, d) = rule(x, u, *scales), u uniform in [0, 1); in blocks of rows that stay in cache.
+
+    NaN becomes code 0: it is the scale, NaN too, that shows it to the receiver.
+    """
+    m, d = x.shape
+    u = draws.uniform(d).to(x.device)
+    codes = torch.empty((m, d), dtype=torch.int32, device=x.device)
+    step = max(1, CACHE_ENTRIES // d)
+    for start in range(0, m, step):
+        rows = slice(start, start + step)
+        codes[rows] = rule(x[rows], u[rows], *(s[rows] for s in scales)).nan_to_num(nan=0.0)
+    return codes
 
 
 def _signed(x: Tensor, level: Tensor) -> Tensor:
-    return torch.where(x < 0, -level, level).to(torch.int32)
+    return torch.where(x < 0, -level, level)
+
+
+def _split(y: Tensor) -> tuple[Tensor, Tensor]:
+    """y > 0 = 2^e (1 + f): e int64 and f float64 in [0, 1), read from its bits as a float64."""
+    bits = y.to(torch.float64).view(torch.int64)
+    fraction = (bits & (2**52 - 1)).to(torch.float64).mul_(2.0**-52)
+    return (bits >> 52).sub_(1023), fraction
 
 
 def _powers(y: Tensor, u: Tensor, lowest: int) -> Tensor:
@@ -34,9 +53,8 @@ def _powers(y: Tensor, u: Tensor, lowest: int) -> Tensor:
 
     Between neighbours 2^e <= y < 2^{e+1} the upper one has probability (y - 2^e)/2^e.
     """
-    mantissa, exponent = torch.frexp(y)
-    up = u < 2 * mantissa - 1
-    steps = exponent.to(torch.int64) - lowest + up
+    floor, fraction = _split(y)
+    steps = floor - lowest + 1 + (u < fraction)
     small = u < y * 2.0**-lowest
     return torch.where(y < 2.0**lowest, small.to(torch.int64), steps)
 
@@ -83,9 +101,12 @@ class QSGD(Compressor):
 
     def compress(self, x: Tensor, draws: Any) -> Payload:
         norm = row_norms(x, self.norm)
-        level = torch.floor(x.abs() / _safe(norm) * self.levels + _uniform(x, draws))
-        codes = _signed(x, level.clamp(max=self.levels))
+        codes = _codes(self._level, x, draws, _safe(norm))
         return Quantized(codes, norm, Grid("linear", self.levels), self.coding)
+
+    def _level(self, x: Tensor, u: Tensor, norm: Tensor) -> Tensor:
+        level = torch.floor(x.abs() / norm * self.levels + u)
+        return _signed(x, level.clamp(max=self.levels))
 
     def omega(self, d: int) -> float:
         s = self.levels
@@ -132,10 +153,13 @@ class UniformQuantizer(Compressor):
 
     def compress(self, x: Tensor, draws: Any) -> Payload:
         low, high = x.amin(1, keepdim=True), x.amax(1, keepdim=True)
+        codes = _codes(self._step, x, draws, low, high)
+        return Quantized(codes, torch.cat([low, high], dim=1), Grid("affine", self.steps))
+
+    def _step(self, x: Tensor, u: Tensor, low: Tensor, high: Tensor) -> Tensor:
         step = _safe((high - low) / self.steps)
-        codes = torch.floor((x - low) / step + _uniform(x, draws)).clamp(0, self.steps)
-        codes = torch.where(high == low, torch.zeros_like(codes), codes)
-        return Quantized(codes.to(torch.int32), torch.cat([low, high], dim=1), Grid("affine", self.steps))
+        codes = torch.floor((x - low) / step + u).clamp(0, self.steps)
+        return codes.masked_fill(high == low, 0)
 
     def omega(self, d: int) -> float:
         return d / (2 * self.steps**2)
@@ -156,10 +180,13 @@ class Natural(Compressor):
     unbiased: ClassVar[bool] = True
 
     def compress(self, x: Tensor, draws: Any) -> Payload:
-        y = x.abs() if x.dtype in (torch.float32, torch.float64) else x.abs().float()
-        code = _powers(y, _uniform(x, draws), 1 - NATURAL_BIAS).clamp(max=255)
-        code = torch.where(torch.isfinite(y), code, 255)
-        return Quantized(_signed(x, code), x.new_zeros((x.shape[0], 0)), Grid("natural"))
+        codes = _codes(self._power, x, draws)
+        return Quantized(codes, x.new_zeros((x.shape[0], 0)), Grid("natural"))
+
+    @staticmethod
+    def _power(x: Tensor, u: Tensor) -> Tensor:
+        code = _powers(x.abs(), u, 1 - NATURAL_BIAS).clamp(max=255)
+        return _signed(x, torch.where(torch.isfinite(x), code, 255))
 
     def omega(self, d: int) -> float:
         return 1 / 8
@@ -190,9 +217,12 @@ class NaturalDithering(Compressor):
 
     def compress(self, x: Tensor, draws: Any) -> Payload:
         norm = row_norms(x, 2)
-        y = (x.abs() / _safe(norm)).clamp(max=1)
-        level = _powers(y, _uniform(x, draws), 1 - self.levels).clamp(max=self.levels)
-        return Quantized(_signed(x, level), norm, Grid("dyadic", self.levels), self.coding)
+        codes = _codes(self._level, x, draws, _safe(norm))
+        return Quantized(codes, norm, Grid("dyadic", self.levels), self.coding)
+
+    def _level(self, x: Tensor, u: Tensor, norm: Tensor) -> Tensor:
+        y = (x.abs() / norm).clamp(max=1)
+        return _signed(x, _powers(y, u, 1 - self.levels).clamp(max=self.levels))
 
     def omega(self, d: int) -> float:
         q = sqrt(d) * 2.0 ** (1 - self.levels)

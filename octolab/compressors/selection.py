@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+SMALL = 2**13  # entries up to which one torch call beats numpy's several
 CACHE_ENTRIES = 2**16  # rows are scanned in blocks of about this many entries, which stay in the L2 cache
 
 
@@ -27,8 +28,12 @@ def largest(x: Tensor, k: int) -> Tensor:
             x.abs().nan_to_num(nan=torch.inf, posinf=torch.inf), dim=1, descending=True, stable=True
         )
         return order.indices[:, :k].sort(dim=1).values
+    m, d = x.shape
+    if m * d <= SMALL and k < d:
+        few = _largest_of_few(x, k)
+        if few is not None:
+            return few
     rows = x.numpy()
-    m, d = rows.shape
     found = np.empty((m, k), dtype=np.int64)
     step = max(1, CACHE_ENTRIES // d)
     for start in range(0, m, step):
@@ -45,14 +50,24 @@ def largest(x: Tensor, k: int) -> Tensor:
     return torch.from_numpy(found)
 
 
+def _largest_of_few(x: Tensor, k: int) -> Tensor | None:
+    """The same for small stacks by torch.topk, which breaks ties at will: None if one lies across the threshold."""
+    if k == 1:
+        return x.abs().argmax(dim=1, keepdim=True)  # the first of equals
+    values, indices = x.abs().topk(k + 1, dim=1)
+    if bool((values[:, k - 1] == values[:, k]).any()):
+        return None
+    return indices[:, :k].sort(dim=1).values
+
+
 def _settle_ties(magnitude: np.ndarray, k: int, keep: np.ndarray) -> None:
     """Make every row of ``keep`` mark exactly k entries: all above the k-th value, then its first equals."""
-    for i in np.flatnonzero(keep.sum(axis=1) != k):
-        row = np.where(np.isnan(magnitude[i]), np.inf, magnitude[i])
-        threshold = np.partition(row, len(row) - k)[len(row) - k]
-        keep[i] = row > threshold
-        equal = np.flatnonzero(row == threshold)
-        keep[i, equal[: k - int(keep[i].sum())]] = True
+    tied = np.flatnonzero(keep.sum(axis=1) != k)
+    rows = np.where(np.isnan(magnitude[tied]), np.inf, magnitude[tied])
+    threshold = np.partition(rows, rows.shape[1] - k, axis=1)[:, rows.shape[1] - k, None]
+    above, equal = rows > threshold, rows == threshold
+    room = k - above.sum(axis=1, keepdims=True)
+    keep[tied] = above | (equal & (np.cumsum(equal, axis=1) <= room))
 
 
 def row_sums(x: Tensor) -> Tensor:

@@ -121,6 +121,15 @@ class TopK(Sparsifier):
         indices = largest(x, k)
         return Kept(x.gather(1, indices), indices, index=self.index)
 
+    def compress(self, x: Tensor, draws: Any) -> Payload:
+        """`keep` and `payload` in one: this is the hottest path of error feedback."""
+        d = x.shape[1]
+        k = self.kept(d)
+        if k == d:
+            return Dense(x)
+        indices = largest(x, k)
+        return Sparse(x.gather(1, indices), indices, d, self.index)
+
     def alpha(self, d: int) -> float:
         return self.kept(d) / d
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 import os
 import signal
 import threading
@@ -97,7 +98,7 @@ class Run:
         given = method if isinstance(method, Method) else get(method)()
         dtype = None if settings.dtype is None else getattr(torch, settings.dtype)
         self.problem = problem if dtype in (None, problem.dtype) else problem.with_dtype(dtype)
-        self.given, self.settings = given, settings
+        self.given, self.settings, self._every = given, settings, settings.every
         self.method = given.resolve(self.problem)
         if settings.checkpoint is not None:
             _writable(settings.checkpoint)
@@ -194,9 +195,9 @@ class Run:
     def _left(self) -> bool:
         if self.round < 0:
             return True
-        last = self.recorder.last
-        reached = self.settings.until is not None and self.settings.until.reached(last)
-        return self.round < self.settings.rounds and not reached
+        if self.round >= self.settings.rounds:
+            return False
+        return self.settings.until is None or not self.settings.until.reached(self.recorder.last)
 
     def _more(self) -> bool:
         self._go.wait()
@@ -217,19 +218,19 @@ class Run:
             if fed.memory.version != marker:
                 return self._end("stalled", error)
             fed.log(skipped=True)  # nobody answered: the round is void, time has passed
-        if not bool(torch.isfinite(self.x.sum())) and not bool(torch.isfinite(self.x).all()):
+        x = self.x
+        if not math.isfinite(float(x.sum())) and not bool(torch.isfinite(x).all()):
             return self._end("diverged", fed.blame(self.round + 1, getattr(self.method, "lr", None)))
         self.round += 1
-        self._record()
+        self._record(x)
         every = self.settings.checkpoint_every
         if every is not None and self.round % every == 0 and self.settings.checkpoint is not None:
             self.save(self.settings.checkpoint)
         return True
 
-    def _record(self) -> None:
-        settings, row = self.settings, {}
-        x = self.x
-        if self.round % settings.every == 0 or self.round >= settings.rounds:
+    def _record(self, x: torch.Tensor) -> None:
+        row: dict[str, float] = {}
+        if self.round % self._every == 0 or self.round >= self.settings.rounds:
             row = self.problem.evaluate(x)
         with self._lock:
             self.recorder.add(self.round, self.federation, row, x)

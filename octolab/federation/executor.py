@@ -63,8 +63,10 @@ def _rows(ids: np.ndarray) -> Rows:
     return torch.from_numpy(ids)
 
 
-def _single_thread() -> None:
+def _worker() -> None:
+    """A thread of the pool: one intra-op thread, no autograd (both are per thread)."""
     torch.set_num_threads(1)
+    torch.set_grad_enabled(False)
 
 
 class Executor:
@@ -83,15 +85,17 @@ class Executor:
             return m
         if self.mode == "loop":
             return 1
-        return int(self.mode) if isinstance(self.mode, int) else min(m, fed.problem.chunk)
+        return self.mode if isinstance(self.mode, int) else fed.problem.chunk
 
     def run(self, fed: Federation, fn: Callable[..., Any], ids: np.ndarray, down: tuple, event: int) -> Result:
         m = len(ids)
         if m == 0:
             return Result([None], False, 0.0, 0.0, [])
-        size = max(1, self.chunk(fed, m))
+        size = self.chunk(fed, m)
         if size >= m:
-            return self._join([self._pass(fed, fn, ids, down, event, slice(0, m), m)], m, fn)
+            rows = fed.all_rows if ids is fed.everybody else _rows(ids)
+            cohort = Cohort(fed.problem, fed.memory, fed.randomness, ids, rows, event)
+            return self._alone(cohort, fn(cohort, *self._received(down, slice(0, m))), m)
         parts = [slice(a, min(a + size, m)) for a in range(0, m, size)]
 
         def one(part: slice) -> tuple[Cohort, Any, slice]:
@@ -100,20 +104,38 @@ class Executor:
         in_order = fed.randomness.scripts()  # scripts are handed out in order of use
         if self.threads > 1 and m >= MANY and self.mode == "auto" and not in_order:
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(self.threads, "octolab", initializer=_single_thread)
-            return self._join(list(self._pool.map(one, parts)), m, fn)
-        return self._join([one(p) for p in parts], m, fn)
+                self._pool = ThreadPoolExecutor(self.threads, "octolab", initializer=_worker)
+            return self._join(list(self._pool.map(one, parts)), m)
+        return self._join([one(p) for p in parts], m)
+
+    @staticmethod
+    def _received(down: tuple, part: slice) -> Any:
+        if any(isinstance(item, Each) for item in down):
+            return [item.values[part] if isinstance(item, Each) else item for item in down]
+        return down
+
+    @staticmethod
+    def _alone(cohort: Cohort, returned: Any, m: int) -> Result:
+        """The result of a single pass."""
+        is_tuple = isinstance(returned, tuple)
+        parts = returned if is_tuple else (returned,)
+        payloads = [None if part is None else stacked(part, m) for part in parts]
+        staged = cohort.memory._staged
+        result = Result(
+            payloads, is_tuple, cohort.gradients, cohort.samples, [(staged, cohort.rows, slice(0, m))] if staged else []
+        )
+        return _priced(result)
 
     def _pass(
         self, fed: Federation, fn: Callable[..., Any], ids: np.ndarray, down: tuple, event: int, part: slice, m: int
     ) -> tuple[Cohort, Any, slice]:
-        chunk = ids if part.stop - part.start == m else ids[part]
-        slots = None if len(chunk) == m else np.arange(part.start, part.stop)
+        chunk = ids[part]
+        slots = np.arange(part.start, part.stop)
         cohort = Cohort(fed.problem, fed.memory, fed.randomness, chunk, _rows(chunk), event, slots=slots, cohort_size=m)
-        received = [item.values[part] if isinstance(item, Each) else item for item in down]
-        return cohort, fn(cohort, *received), part
+        return cohort, fn(cohort, *self._received(down, part)), part
 
-    def _join(self, passes: list[tuple[Cohort, Any, slice]], m: int, fn: Callable[..., Any]) -> Result:
+    @staticmethod
+    def _join(passes: list[tuple[Cohort, Any, slice]], m: int) -> Result:
         first = passes[0][1]
         is_tuple = isinstance(first, tuple)
         payloads: list[Payload | None] = []
@@ -123,7 +145,7 @@ class Executor:
                 payloads.append(None)
                 continue
             parts = [stacked(r, size) for r, size in column]
-            payloads.append(parts[0] if len(parts) == 1 else type(parts[0]).cat(parts))
+            payloads.append(type(parts[0]).cat(parts))
         result = Result(
             payloads,
             is_tuple,
@@ -131,16 +153,17 @@ class Executor:
             _gather([(c.samples, p) for c, _, p in passes], m),
             [(c.memory._staged, c.rows, p) for c, _, p in passes if c.memory._staged],
         )
-        for payload in payloads:
-            if payload is not None:
-                bits, paper = _numbers(payload.bits), _numbers(payload.paper_bits)
-                result.bits = bits if result.bits is None else result.bits + bits
-                result.paper_bits = paper if result.paper_bits is None else result.paper_bits + paper
-        return result
+        return _priced(result)
 
 
-def _numbers(bits: Any) -> np.ndarray:
-    return bits.numpy() if isinstance(bits, torch.Tensor) else np.asarray(bits)
+def _priced(result: Result) -> Result:
+    """Add up the bits of all parts of the reply: one number if the same for all clients, else (m,)."""
+    for payload in result.payloads:
+        if payload is not None:
+            bits, paper = (c.numpy() if isinstance(c, torch.Tensor) else c for c in payload.cost)
+            result.bits = bits if result.bits is None else result.bits + bits
+            result.paper_bits = paper if result.paper_bits is None else result.paper_bits + paper
+    return result
 
 
 def _gather(values: list[tuple[Any, slice]], m: int) -> Any:

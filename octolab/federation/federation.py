@@ -67,7 +67,10 @@ class Federation:
         self.counters = {"calls": 0, "coins": 0, "cohorts": 0}
         self.started = False  # devices drop out only once the federation has started: after init
         self._executor = Executor(executor, threads)
-        self._everybody = np.arange(self.n)
+        self.everybody, self.all_rows = np.arange(self.n), slice(0, self.n)
+        self.weights = problem.weights.to(problem.dtype)
+        """(n,) weights of the objective, in the simulation's dtype."""
+        self.same_weight = float(self.weights[0]) if bool((self.weights == self.weights[0]).all()) else None
         self._jobs: Jobs | None = None
         self._log: dict[str, Any] = {}
         self._last: tuple[Replies, ...] = ()
@@ -84,7 +87,7 @@ class Federation:
         Returns `Replies`, or a tuple of `Replies`. What fn writes into `cohort.memory` counts for those who replied.
         Charged: `down` to each, the replies up, the work done; the clock waits for the slowest reply or the deadline.
         """
-        ids = self._everybody if to is None else np.asarray(to, dtype=np.int64)
+        ids = self.everybody if to is None else np.asarray(to, dtype=np.int64)
         event = self.counters["calls"]
         self.counters["calls"] = event + 1
         result = self._executor.run(self, fn, ids, down, event)
@@ -99,7 +102,8 @@ class Federation:
         """Advance the clock; returns who replied (m,), or None if everybody did."""
         work = result.gradients if self.fleet.unit == "gradient" else result.samples
         if self._instant and self.deadline is None:
-            self.now += float(np.max(work, initial=0.0)) * self.fleet.seconds if len(ids) else 0.0
+            most = work if isinstance(work, (int, float)) else float(np.max(work, initial=0.0))
+            self.now += most * self.fleet.seconds
             return None
         if len(ids) == 0:
             return None
@@ -138,18 +142,14 @@ class Federation:
         ledger.add("samples", result.samples, ids)
 
     def _replies(self, ids: np.ndarray, result: Result, replied: np.ndarray | None, fn: Any, down: Any, event: int) -> Any:
-        weights = self.problem.weights
-        where = f"Call {event} ({fn.__name__})"
         keep = None if replied is None else torch.from_numpy(np.flatnonzero(replied))
         clients = ids if replied is None else ids[replied]
-        mine = weights if len(clients) == self.n and replied is None else weights[torch.from_numpy(clients)]
-        mine = mine.to(self.problem.dtype)
+        weights = self.weights if clients is self.everybody else self.weights[torch.from_numpy(clients)]
         out = []
         for payload in result.payloads:
             if payload is not None and keep is not None:
                 payload = payload.select(keep)
-            shape = (self.d,) if payload is None else tuple(payload.shape[1:])
-            replies = Replies(payload if len(clients) else None, clients, mine, shape, where)
+            replies = Replies(payload, clients, weights, self.same_weight, self.d, f"Call {event} ({fn.__name__})")
             if self.attack is not None and payload is not None and len(clients):
                 replies.attacked = self.attack.apply(self, replies, fn, down, event, len(out))
             out.append(replies)
@@ -214,11 +214,6 @@ class Federation:
     @property
     def clients(self) -> Iterator[int]:
         return iter(range(self.n))
-
-    @property
-    def weights(self) -> torch.Tensor:
-        """(n,) weights of the objective, in the simulation's dtype."""
-        return self.problem.weights.to(self.problem.dtype)
 
     def size_of(self, down: Any) -> float:
         """Bits that one client receives: 32 per real number, 1 per bool, a payload's own bits."""

@@ -20,8 +20,11 @@ class Replies:
     counts as zero: what methods with memory need, since an absent client's memory did not change.
     """
 
-    def __init__(self, payload: Payload | None, clients: np.ndarray, weights: torch.Tensor, shape: tuple[int, ...], where: str):
-        self.payload, self.clients, self._weights, self._shape, self._where = payload, clients, weights, shape, where
+    def __init__(
+        self, payload: Payload | None, clients: np.ndarray, weights: torch.Tensor, same: float | None, d: int, where: str
+    ):
+        self.payload, self.clients, self.weights = payload, clients, weights
+        self._same, self._d, self._where = same, d, where  # _same: the weight of every client if they are all equal
         self.attacked: torch.Tensor | None = None  # (r, d) what arrived, where attackers changed it
 
     def __len__(self) -> int:
@@ -31,22 +34,22 @@ class Replies:
         return f"Replies of {len(self)} clients: {self.payload!r}"
 
     @property
-    def weights(self) -> torch.Tensor:
-        """(r,) the objective's weights of those who replied."""
-        return self._weights
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one reply."""
+        return (self._d,) if self.payload is None else tuple(self.payload.shape[1:])
 
     def stack(self) -> torch.Tensor:
         """All replies as one tensor (r, d)."""
         if self.attacked is not None:
             return self.attacked
         if self.payload is None:
-            return self._weights.new_zeros(0, *self._shape)
+            return self.weights.new_zeros(0, *self.shape)
         return self.payload.dense()
 
     def sum(self, weights: torch.Tensor | None = None) -> torch.Tensor:
         """Sum over those who replied, with weights (r,) if given. Nobody replied: zeros."""
-        if len(self) == 0 or self.payload is None:
-            return self._weights.new_zeros(self._shape)
+        if len(self.clients) == 0 or self.payload is None:
+            return self.weights.new_zeros(self.shape)
         if self.attacked is not None:
             rows = self.attacked if weights is None else self.attacked * _column(weights, self.attacked)
             return rows.sum(0)
@@ -54,22 +57,19 @@ class Replies:
 
     def total(self) -> torch.Tensor:
         """sum_i w_i v_i over those who replied; the absent count as zero."""
-        return self.sum(self._weights) if self._uneven() else self.sum() * float(self._weights[0]) if len(self) else self.sum()
+        return self.sum(self.weights) if self._same is None else self.sum() * self._same
 
     def mean(self) -> torch.Tensor:
         """Weighted mean over those who replied. Nobody replied: `NoReplies`."""
         self._someone()
-        return self.sum(self._weights / self._weights.sum()) if self._uneven() else self.sum() / len(self)
+        return self.sum(self.weights / self.weights.sum()) if self._same is None else self.sum() / len(self)
 
     def aggregate(self, rule: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None) -> torch.Tensor:
         """`rule(stack, weights)`, e.g. a robust aggregator; None: `mean()`."""
         if rule is None:
             return self.mean()
         self._someone()
-        return rule(self.stack(), self._weights)
-
-    def _uneven(self) -> bool:
-        return len(self) > 1 and bool((self._weights != self._weights[0]).any())
+        return rule(self.stack(), self.weights)
 
     def _someone(self) -> None:
         if len(self) == 0:

@@ -35,7 +35,7 @@ def test_elias_bits_are_the_formula_on_the_codes(coding, levels, draws, normals)
 
 
 def test_measured_costs_of_gaussian_vectors(draws, normals):
-    """Specification, d = 10^4: s = 1: ~0.11 bit an entry (one draw, 76 nonzeros); s = 100: 2.7, variance 0.17."""
+    """Specification, d = 10^4: s = 1: ~0.11 bit an entry (76 nonzeros); s = 100: 2.7, variance 0.17."""
     d, m = 10_000, 20
     x = normals(m, d)
     one = QSGD(1, coding="elias-sparse")(x, draws(m))

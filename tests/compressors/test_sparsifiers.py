@@ -28,7 +28,7 @@ def test_selection_is_the_stable_sort_whatever_the_ties(shape, dtype, normals):
 
 
 def test_ties_that_balance_over_neighbouring_rows_are_seen():
-    """A row with a tie too many and one with a NaN too few make the right total; each is settled by itself."""
+    """A row with a tie too many and one with a NaN too few make the right total; each is settled alone."""
     x = torch.tensor([[1.0, 1.0, 1.0, 0.0], [torch.nan, 2.0, 1.0, 0.0]])
     assert largest(x, 2).tolist() == [[0, 1], [0, 1]]
     assert largest(x.flip(0), 2).tolist() == [[0, 1], [0, 1]]

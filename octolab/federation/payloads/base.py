@@ -183,6 +183,12 @@ class Payload:
         return self._per_row(self._cost())
 
     @property
+    def cost(self) -> tuple[int | Tensor, int | Tensor]:
+        """(bits, paper_bits) of every row: an int each if all rows cost the same, else (m,) int64."""
+        whole, index = self._cost(), self._index_cost()
+        return whole, (whole - index if isinstance(index, Tensor) or index else whole)
+
+    @property
     def index_bits(self) -> Any:
         """The part of ``bits`` that names positions."""
         return self._per_row(self._index_cost())
@@ -259,6 +265,22 @@ class Payload:
     def _added_to(self, other: Tensor, sign: int) -> Tensor:
         """other + sign * dense()."""
         return other + self.dense() if sign > 0 else other - self.dense()
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """``tensor op payload`` comes here at once; without it torch builds an error first, dearer than the
+        sum.
+
+        Anything else, ``+=`` among it, is left to the operators below: no tensor is changed in place.
+        """
+        if kwargs or len(args) != 2 or not isinstance(args[1], Payload):
+            return NotImplemented
+        tensor, payload = args
+        if func is Tensor.add:
+            return payload.__radd__(tensor)
+        if func is Tensor.sub:
+            return payload.__rsub__(tensor)
+        return payload.__rmul__(tensor) if func is Tensor.mul else NotImplemented
 
     def __add__(self, other: Any) -> Tensor:
         other = other.dense() if isinstance(other, Payload) else other

@@ -52,6 +52,7 @@ def resolve_index(index: str, d: int, k: int) -> str:
     return index
 
 
+@lru_cache(maxsize=1024)
 def index_bits(index: str, d: int, k: int) -> int:
     """Bits of a k-subset of d: list k ceil(log2 d), bitmap d, enum ceil(log2 C(d,k)), none 0, auto min(list,
     bitmap).

@@ -75,8 +75,8 @@ class Masked(Payload):
     def __post_init__(self) -> None:
         if self.mask.dtype != torch.bool or self.mask.shape[-1:] != self.values.shape[-1:]:
             raise ValueError(
-                f"mask is {self.mask.dtype} of shape {tuple(self.mask.shape)}; give a bool tensor that matches "
-                f"values of shape {tuple(self.values.shape)}."
+                f"mask is {self.mask.dtype} of shape {tuple(self.mask.shape)}; give a bool tensor that "
+                f"matches values of shape {tuple(self.values.shape)}."
             )
         if self.mask.shape != self.values.shape:
             object.__setattr__(self, "mask", self.mask.expand(self.values.shape))

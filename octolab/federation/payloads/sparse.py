@@ -96,12 +96,14 @@ class Sparse(Payload):
         return zeros.scatter_add_(-1, self.indices, self.kept)
 
     def _added_to(self, other: Tensor, sign: int) -> Tensor:
-        if other.dtype != self.dtype or other.shape[-1:] != (self.d,) or other.dim() > len(self.shape):
+        shape, kept = self.shape, self.kept
+        if other.dtype != kept.dtype or other.shape[-1:] != (self.d,) or other.dim() > len(shape):
             return super()._added_to(other, sign)
-        if other.dim() == len(self.shape) and other.shape != self.shape:
-            return super()._added_to(other, sign)
-        total = other.expand(self.shape).clone()
-        return total.scatter_add_(-1, self.indices, self.kept if sign > 0 else -self.kept)
+        if other.shape != shape:
+            if other.dim() == len(shape):
+                return super()._added_to(other, sign)
+            other = other.expand(shape)
+        return other.scatter_add(-1, self.indices, kept if sign > 0 else -kept)
 
     def _sum(self, weights: Tensor | None) -> Tensor:
         values = self.kept if weights is None else self.kept * weights[:, None]

@@ -74,6 +74,7 @@ class EF21(Method):
         return g
 
     def client(self, cohort: Cohort, x: torch.Tensor) -> Any:
-        c = self.compressor(cohort.grad(x) - cohort.memory.g, cohort)
-        cohort.memory.g += c
+        g = cohort.memory.g
+        c = self.compressor(cohort.grad(x) - g, cohort)
+        cohort.memory.g = g + c
         return c
