@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SMALL = 2**13  # entries up to which one torch call beats numpy's several
+SHORT = 1024  # length of rows up to which torch.topk beats numpy's partition
 CACHE_ENTRIES = 2**16  # rows are scanned in blocks of about this many entries, which stay in the L2 cache
 
 
@@ -29,10 +29,10 @@ def largest(x: Tensor, k: int) -> Tensor:
         )
         return order.indices[:, :k].sort(dim=1).values
     m, d = x.shape
-    if m * d <= SMALL and k < d:
-        few = _largest_of_few(x, k)
-        if few is not None:
-            return few
+    if d <= SHORT and k < d:
+        found_short = _largest_of_short(x, k)
+        if found_short is not None:
+            return found_short
     rows = x.numpy()
     found = np.empty((m, k), dtype=np.int64)
     step = max(1, CACHE_ENTRIES // d)
@@ -50,8 +50,8 @@ def largest(x: Tensor, k: int) -> Tensor:
     return torch.from_numpy(found)
 
 
-def _largest_of_few(x: Tensor, k: int) -> Tensor | None:
-    """The same for small stacks by torch.topk, which breaks ties at will: None if one lies across the threshold."""
+def _largest_of_short(x: Tensor, k: int) -> Tensor | None:
+    """The same for short rows by torch.topk, which breaks ties at will: None if one lies across the threshold."""
     if k == 1:
         return x.abs().argmax(dim=1, keepdim=True)  # the first of equals
     values, indices = x.abs().topk(k + 1, dim=1)

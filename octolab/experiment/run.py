@@ -12,10 +12,12 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import ThreadpoolController
 
 from octolab.errors import NonFinite, NoReplies, NothingUnderWay, OctolabError
 from octolab.experiment.record import Recorder
@@ -170,7 +172,7 @@ class Run:
     # -- stepping ----------------------------------------------------------------------------------------------------
     def advance(self, rounds: int = 1) -> Run:
         """Take some steps now, in this thread (more than `rounds` if the run is already past its plan)."""
-        with _quiet_torch():
+        with _one_thread():
             for _ in range(rounds):
                 if not self._advance():
                     break
@@ -179,7 +181,7 @@ class Run:
     def finish(self, progress: Callable[[Run], Any] | None = None) -> Run:
         """Step until the plan is done, an error or an interrupt; an interrupt stops at the round's end."""
         self.status = "running"
-        with _quiet_torch(), _interruptible(self):
+        with _one_thread(), _interruptible(self):
             while self._more():
                 if not self._advance():
                     break
@@ -327,14 +329,19 @@ def _writable(path: str | os.PathLike) -> None:
         raise ValueError(f"checkpoint={str(path)!r} cannot be written: choose a file name in a folder you can write to.")
 
 
+@cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
 @contextmanager
-def _quiet_torch() -> Iterator[None]:
-    """One intra-op thread (threads work over chunks instead, in fixed order) and no autograd; both restored."""
+def _one_thread() -> Iterator[None]:
+    """One thread inside an operation (threads work over chunks instead, in fixed order), no autograd; both restored."""
     before = torch.get_num_threads()
     if before != 1:
         torch.set_num_threads(1)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _libraries().limit(limits=1, user_api="blas"):
             yield
     finally:
         if before != 1:

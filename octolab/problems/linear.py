@@ -1,7 +1,7 @@
 """Linear models on clients' samples: what logistic and softmax regression share.
 
 Samples lie padded in one tensor (n, N, p); padding rows are zero and have weight zero. A full pass goes through blocks
-of about 1 MB, so that margins and gradient read the data once.
+of about 4 MB, so that margins and gradient read the data once.
 """
 
 from __future__ import annotations
@@ -15,8 +15,20 @@ import torch
 
 from octolab.problems.problem import Clients, Problem, make_weights
 
-BLOCK = 2**20  # bytes of data that one pass should touch at a time
+BLOCK = 2**22  # bytes of data that one pass should touch at a time
 Pair = tuple[np.ndarray, np.ndarray]
+
+
+def times(rows: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """rows (m, N, p) times x, (p,) or (m, p) -> (m, N). NumPy calls one gemv per client: faster than torch's bmm."""
+    if x.dim() == 1:
+        return torch.from_numpy(np.matmul(rows.numpy(), x.numpy()))
+    return torch.from_numpy(np.matmul(rows.numpy(), x.numpy()[:, :, None]))[:, :, 0]
+
+
+def combine(c: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """sum_j c_ij rows_ij: (m, N) and (m, N, p) -> (m, p)."""
+    return torch.from_numpy(np.matmul(c.numpy()[:, None, :], rows.numpy()))[:, 0]
 
 
 class Linear(Problem):
@@ -59,7 +71,7 @@ class Linear(Problem):
     def _blocks(self, m: int) -> int:
         """Clients per pass over the data; all if they fit."""
         one = self.N * self.p * self.dtype.itemsize
-        return m if m * one <= 2 * BLOCK else max(1, BLOCK // one)
+        return m if m * one <= BLOCK else max(1, BLOCK // one)
 
     @property
     def chunk(self) -> int:

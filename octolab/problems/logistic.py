@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn.functional import softplus
 
-from octolab.problems.linear import Linear, Pair
+from octolab.problems.linear import Linear, Pair, combine, times
 from octolab.problems.problem import Batch, Clients, fingerprint, flat_layout
 
 
@@ -55,7 +55,7 @@ class Logistic(Linear):
         return rows, batch.mask / batch.mask.sum(1, keepdim=True).clamp(min=1).to(self.dtype)
 
     def _margins(self, rows: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        return rows @ x if x.dim() == 1 else torch.bmm(rows, x[:, :, None])[:, :, 0]
+        return times(rows, x)
 
     def _regulariser(self, x: torch.Tensor) -> torch.Tensor:
         g = self.l2 * x
@@ -80,7 +80,7 @@ class Logistic(Linear):
 
     def _block_grad(self, rows: torch.Tensor, share: Any, x: torch.Tensor) -> torch.Tensor:
         c = torch.sigmoid(self._margins(rows, x).neg_()).mul_(-share if isinstance(share, float) else share.neg())
-        return torch.bmm(c[:, None, :], rows)[:, 0]
+        return combine(c, rows)
 
     def loss(self, x: torch.Tensor, clients: Clients = None, batch: Batch | None = None) -> torch.Tensor:
         rows, share = self._data(clients, batch)
@@ -103,7 +103,7 @@ class Logistic(Linear):
     def hvp(self, x: torch.Tensor, v: torch.Tensor, clients: Clients = None) -> torch.Tensor:
         rows, share = self._data(clients, None)
         s = torch.sigmoid(self._margins(rows, x))
-        return torch.bmm((self._margins(rows, v) * s * (1 - s) * share)[:, None, :], rows)[:, 0] + self._curvature(x) * v
+        return combine(self._margins(rows, v) * s * (1 - s) * share, rows) + self._curvature(x) * v
 
     # -- the whole objective -----------------------------------------------------------------------------------------
     def evaluate(self, x: torch.Tensor) -> dict[str, float]:

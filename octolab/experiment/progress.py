@@ -1,0 +1,121 @@
+"""What is seen while runs go on: a bar in a terminal, a live chart in a notebook, nothing anywhere else.
+
+OCTOLAB_LIVE=0 (or OCTOLAB_FAST=1) switches live charts off, for notebooks that run without a browser. Drawing never
+decides anything: a run has the same numbers with and without, and goes on if drawing fails.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from octolab.experiment.run import FOREVER, Run
+
+
+def in_kernel() -> bool:
+    """Whether this is a Jupyter kernel."""
+    if "IPython" not in sys.modules:
+        return False
+    from IPython import get_ipython
+
+    return getattr(get_ipython(), "kernel", None) is not None
+
+
+def is_live(live: bool | None) -> bool:
+    """Whether to draw while running. None: in a Jupyter kernel, unless OCTOLAB_LIVE=0 or OCTOLAB_FAST=1."""
+    if live is False or not in_kernel():
+        return False
+    return bool(live) or (os.environ.get("OCTOLAB_LIVE", "1") != "0" and os.environ.get("OCTOLAB_FAST", "0") != "1")
+
+
+def watch(run: Run, live: bool | None = None) -> Run:
+    """Finish a run, showing how it goes."""
+    watch_all({run.name: [run]}, live, run)
+    return run
+
+
+def watch_all(runs: Mapping[str, Sequence[Run]], live: bool | None, result: Any) -> None:
+    """Finish runs (name -> seeds) in turn; those that are done already are only drawn. `result` is what stays shown.
+
+    A stopped run (Ctrl-C, the kernel's stop button) ends the whole: the rest does not start.
+    """
+    chart = _chart(runs, result) if is_live(live) else None
+    try:
+        for name, group in runs.items():
+            for run in group:
+                if run.status == "new" and not _finish(run, name):
+                    return
+    finally:
+        if chart is not None:
+            chart.close()
+
+
+def _finish(run: Run, name: str) -> bool:
+    bar = _bar(run, name)
+    try:
+        run.finish(bar)
+    finally:
+        if bar is not None:
+            bar.close()
+    return run.status != "stopped"
+
+
+def _chart(runs: Mapping[str, Sequence[Run]], result: Any) -> Any:
+    try:
+        from octolab.lab.live import Live
+
+        return Live(runs, result).open()
+    except Exception as error:
+        warnings.warn(
+            f"The live chart cannot be drawn ({type(error).__name__}: {error}); the run goes on without. It needs the "
+            f"extra: pip install 'octolab[lab]'.",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        return None
+
+
+class _Bar:
+    """A tqdm bar that appears after two seconds, called once per round."""
+
+    def __init__(self, run: Run, name: str):
+        from tqdm import tqdm
+
+        class Quiet(tqdm):
+            monitor_interval = 0  # no monitor thread
+
+        total = None if run.settings.rounds >= FOREVER else run.settings.rounds
+        self._tqdm = Quiet(total=total, desc=name, unit=" rounds", delay=2, leave=False, file=sys.stderr, initial=max(run.round, 0))
+
+    def __call__(self, run: Run) -> None:
+        bar = self._tqdm
+        if run.round > bar.n and bar.update(run.round - bar.n):
+            loss = run.recorder.last.get("loss")
+            if loss is not None:
+                bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
+
+    def close(self) -> None:
+        self._tqdm.close()
+
+
+def _bar(run: Run, name: str) -> Any:
+    return _Bar(run, name) if _is_terminal() else None
+
+
+def _is_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty() and not in_kernel()
+
+
+def counted(values: Sequence[Any], what: str) -> Iterable[Any]:
+    """The values, with a bar over them in a terminal."""
+    if not _is_terminal():
+        return values
+    from tqdm import tqdm
+
+    return tqdm(values, desc=what, delay=2, leave=False, file=sys.stderr)
+
+
+__all__ = ["in_kernel", "is_live", "watch", "watch_all"]

@@ -1,0 +1,117 @@
+"""The live chart of a cell that runs: one FigureWidget, repainted by its own thread, replaced by a static card at the end.
+
+The cell is busy meanwhile; updates are painted all the same. The painter reads a run's record under the run's lock and
+touches nothing else, so that the numbers cannot depend on it. It starts after a second: short runs draw once, at the
+end. What stays in the notebook is static (inline SVG), so saved notebooks stay small and show something.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from octolab.experiment import show
+from octolab.experiment.record import COUNTED
+from octolab.experiment.run import Run
+
+HERTZ = 8
+PATIENCE = 1.0
+"""Seconds before the widget is made: its program is 5 MB."""
+
+
+class Live:
+    """Draws `runs` (name -> one run per seed) until `close`; then `result`'s own HTML stays in the cell."""
+
+    def __init__(self, runs: Mapping[str, Sequence[Run]], result: Any):
+        self.runs, self.result = {name: list(group) for name, group in runs.items()}, result
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True, name="octolab-painter")
+        self._figure: Any = None
+        self._seen: dict[int, int] = {}
+        self.error: Exception | None = None
+
+    def open(self) -> Live:
+        from IPython.display import HTML, display
+
+        import_widgets()
+        self._handle = display(HTML(f"<i>{escape(', '.join(self.runs))} ...</i>"), display_id=True)
+        self._thread.start()
+        return self
+
+    def close(self) -> None:
+        """Stop painting and leave a static picture."""
+        from IPython.display import HTML
+
+        self._end.set()
+        self._thread.join(timeout=10)
+        if self.error is not None:
+            text = f"The live chart stopped ({type(self.error).__name__}: {self.error}); the run went on without it."
+            warnings.warn(text, RuntimeWarning, stacklevel=4)
+        self._handle.update(HTML(self.result._repr_html_()))
+        show.drawn(self.result)
+        if self._figure is not None:
+            self._figure.close()
+
+    def _work(self) -> None:
+        try:
+            if self._end.wait(PATIENCE):
+                return
+            self._make()
+            while not self._end.wait(1 / HERTZ):
+                self.paint()
+        except Exception as error:  # a chart must never end a run
+            self.error = error
+
+    def _make(self) -> None:
+        import ipywidgets
+        import plotly.graph_objects as go
+
+        self._figure = go.FigureWidget(show.figure({name: group[:1] for name, group in self.runs.items()}))
+        self._handle.update(ipywidgets.VBox([self._figure]))
+
+    def paint(self) -> None:
+        """Copy what is new into the figure: whole arrays, at most 2,000 points each. Draws the newest seed of a method."""
+        fresh = {}
+        for i, group in enumerate(self.runs.values()):
+            run = next((r for r in reversed(group) if r.round >= 0), group[0])
+            key = (id(run), len(run.recorder.rows))
+            if self._seen.get(i) != key:
+                self._seen[i] = key  # type: ignore[assignment]
+                fresh[i] = columns(run)
+        if not fresh:
+            return
+        with self._figure.batch_update():
+            for trace in self._figure.data:
+                i, x, y = trace.meta
+                if i in fresh and y in fresh[i]:
+                    at, values = fresh[i][y]
+                    trace.x, trace.y = at[x], values
+            for axis, y in zip(("yaxis", "yaxis2"), show.PANELS, strict=True):
+                lines = [show.Line(t.name, np.asarray(t.x), np.asarray(t.y)) for t in self._figure.data if t.meta[2] == y]
+                show.set_y_axis(self._figure.layout[axis], lines, y)
+
+
+def columns(run: Run) -> dict[str, tuple[dict[str, np.ndarray], np.ndarray]]:
+    """What the panels need, copied under the run's lock: y -> (x name -> (T,), values (T,)), T <= 2,000."""
+    out = {}
+    with run._lock:
+        rows = run.recorder.rows
+        for y in show.PANELS:
+            where, what = run.recorder.sparse.get(y, ([], []))
+            keep = show.thin(len(where))
+            picked = np.array([rows[where[k]] for k in keep], dtype=float).reshape(len(keep), len(COUNTED))
+            at = {x: picked[:, COUNTED.index(x)] for x in show.SWITCH}
+            out[y] = (at, np.array([what[k] for k in keep], dtype=float))
+    return out
+
+
+def import_widgets() -> None:
+    """Raise ImportError, early and in the caller's thread, where a live chart is not possible."""
+    import anywidget  # noqa: F401
+    import ipywidgets  # noqa: F401
+    import plotly.graph_objects  # noqa: F401
