@@ -7,6 +7,10 @@ import statistics
 import time
 from collections.abc import Callable
 
+from threadpoolctl import threadpool_limits
+
+threadpool_limits(1)  # every arm on one thread, unless it says otherwise
+
 
 class Arms:
     """Named functions to time against each other: `Arms(octolab=f, bound=g).run(5).ratio("octolab", "bound")`."""

@@ -1,16 +1,18 @@
 """Experiments: run, start, compare, repeat, tune, save, resume."""
 
 from octolab.experiment.checkpoint import load_run, resume
-from octolab.experiment.compare import Comparison, Repetition, compare, repeat, tune
+from octolab.experiment.compare import Comparison, Repetition, compare, repeat
 from octolab.experiment.front import run, start
 from octolab.experiment.run import Run, Settings, Until
 from octolab.experiment.spec import from_spec
+from octolab.experiment.tuning import Tuned, tune
 
 __all__ = [
     "Comparison",
     "Repetition",
     "Run",
     "Settings",
+    "Tuned",
     "Until",
     "compare",
     "from_spec",

@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from octolab.errors import AssumptionWarning, UnknownConstant
 from octolab.experiment import show
 from octolab.experiment.front import prepare
 from octolab.experiment.run import Run, Until
+from octolab.experiment.tuning import Tuned, grid_for, quiet, search
 from octolab.methods import Method, Theory, get
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-MULTIPLIERS = tuple(2.0**k for k in range(-2, 8))
-"""Of the theory step: the grid of `compare(tune=True)` and `tune` where the problem's constants are known."""
-STEPS = tuple(0.1 * 2.0**k for k in range(-6, 5))
-"""Step sizes themselves: the grid where some method has no step from theory on this problem."""
 
-
-# -- results ---------------------------------------------------------------------------------------------------------
+# -- results --------------------------------------------------------------
 @dataclass(eq=False, repr=False)
 class Comparison:
-    """What `compare` returns. runs: name -> one Run per seed. steps: name -> the step size and how it was chosen.
+    """What `compare` returns. runs: name -> one Run per seed. steps: name -> the step size, and how it was
+    chosen.
 
-    `.table(target=...)` is a pandas table, `.plot(x, y)` a plotly figure, `.history` all rows of all runs. In a notebook
-    the value itself shows a chart and the table, without scripts.
+    `.table(target=...)` is a pandas table, `.plot(x, y)` a plotly figure, `.history` all rows of all runs.
+    In a notebook the value itself shows a chart and the table, without scripts.
     """
 
     runs: dict[str, list[Run]]
@@ -50,10 +43,11 @@ class Comparison:
         return _stack((name, run) for name, group in self.runs.items() for run in group)
 
     def table(self, target: float | None = None) -> pd.DataFrame:
-        """One row per method: step, status, and the last numbers (means over seeds; bits and seconds per client).
+        """One row per method: step, status, and the last numbers, means over seeds (bits_up is per client,
+        time is in virtual seconds).
 
-        target: a loss; adds rounds_to, bits_to (up, per client) and time_to (virtual seconds) of the first evaluation
-        at or below it: NaN if any seed never got there, and then `reached` says how many did.
+        target: a loss; adds rounds_to, bits_to and time_to of the first evaluation at or below it: NaN if any
+        seed never got there, and then `reached` says how many did.
         """
         import pandas as pd
 
@@ -65,7 +59,11 @@ class Comparison:
     def _row(self, name: str, group: list[Run], target: float | None) -> dict[str, Any]:
         ends = [run.recorder.last for run in group]
         mean = lambda column: float(np.mean([end.get(column, math.nan) for end in ends]))  # noqa: E731
-        row: dict[str, Any] = {"step": self.steps[name], "status": self._status(group), "rounds": mean("round")}
+        row: dict[str, Any] = {
+            "step": self.steps[name],
+            "status": self._status(group),
+            "rounds": mean("round"),
+        }
         row["loss"] = mean("loss")
         if len(group) > 1:
             losses = [end.get("loss", math.nan) for end in ends]
@@ -76,21 +74,27 @@ class Comparison:
         if target is not None:
             hits = [first_at(run, target) for run in group]
             for column, source in (("rounds_to", "round"), ("bits_to", "bits_up"), ("time_to", "time")):
-                row[column] = math.nan if None in hits else float(np.mean([hit[source] for hit in hits if hit]))
+                row[column] = (
+                    math.nan if None in hits else float(np.mean([hit[source] for hit in hits if hit]))
+                )
             if len(group) > 1:
                 row["reached"] = f"{sum(hit is not None for hit in hits)} of {len(hits)}"
         return row
 
     @staticmethod
     def _status(group: list[Run]) -> str:
-        found = [f"diverged at round {r.round + 1}" if r.status == "diverged" else show.status(r) for r in group]
+        found = [
+            f"diverged at round {r.round + 1}" if r.status == "diverged" else show.status(r) for r in group
+        ]
         if len(set(found)) == 1:
             return found[0]
         kinds = [text.split(" at ")[0] for text in found]
         return ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
 
     def lines(self, x: str | None = None, y: str = "loss") -> list[show.Line]:
-        """The curves that `plot` draws: the median over seeds with a band; a name says if its method diverged."""
+        """The curves that `plot` draws: median over seeds, with a band; a name says if its method
+        diverged.
+        """
         x = self.x if x is None else x
         out = []
         for name, group in self.runs.items():
@@ -105,14 +109,16 @@ class Comparison:
         x: "bits_up", "round", "time", "gradients" or "bits_total". y: "loss", "suboptimality" (needs f*),
         "grad_norm_sq" or "accuracy". At most 2,000 points a trace.
         """
-        return _figure(self.lines(x, y), self.x if x is None else x, y, next(iter(self.runs.values()))[0].problem.name)
+        return _figure(
+            self.lines(x, y), self.x if x is None else x, y, next(iter(self.runs.values()))[0].problem.name
+        )
 
     def _y(self) -> str:
         run = next(iter(self.runs.values()))[0]
         return "suboptimality" if run.problem.f_star is not None and run.problem.strongly_convex else "loss"
 
     def svg(self, x: str | None = None, y: str | None = None, title: str | None = None) -> str:
-        """The same chart as one inline <svg>, without scripts; y: suboptimality where f* is known, else loss."""
+        """The chart as one inline <svg>, without scripts. y: suboptimality where f* is known, else loss."""
         x, y = self.x if x is None else x, y or self._y()
         lines, run = self.lines(x, y), next(iter(self.runs.values()))[0]
         name = f"{run.problem.name}, {run.problem.n} clients" if title is None else title
@@ -121,7 +127,9 @@ class Comparison:
     def __repr__(self) -> str:
         run = next(iter(self.runs.values()))[0]
         seeds = [r.settings.seed for r in next(iter(self.runs.values()))]
-        head = f"Comparison on {run.problem.name}, {run.problem.n} clients, d={run.problem.d:,}, seeds {seeds}"
+        head = (
+            f"Comparison on {run.problem.name}, {run.problem.n} clients, d={run.problem.d:,}, seeds {seeds}"
+        )
         return f"{head}\n{written(self.table())}"
 
     def _repr_html_(self) -> str:
@@ -179,33 +187,20 @@ class Repetition:
         losses = [run.recorder.last.get("loss", math.nan) for run in self.runs]
         seeds = [run.settings.seed for run in self.runs]
         return (
-            f"{self.runs[0].given!r} on {self.runs[0].problem.name}, seeds {seeds}: {Comparison._status(self.runs)}\n"
+            f"{self.runs[0].given!r} on {self.runs[0].problem.name}, seeds {seeds}: "
+            f"{Comparison._status(self.runs)}\n"
             f"  loss {np.mean(losses):.6g} on average, from {min(losses):.6g} to {max(losses):.6g}"
         )
 
     def _repr_html_(self) -> str:
         q = show.line(self.runs[0].name, self.runs, "round", "loss")
-        chart = show.svg_chart([q], "round", show.Y_LABELS["loss"], show.is_log("loss", [q]), self.runs[0].problem.name)
+        chart = show.svg_chart(
+            [q], "round", show.Y_LABELS["loss"], show.is_log("loss", [q]), self.runs[0].problem.name
+        )
         return f"<div>{chart}<pre>{escape(repr(self))}</pre></div>"
 
 
-@dataclass(eq=False, repr=False)
-class Tuned:
-    """What `tune` returns: table (one row per value tried), best (the method with the number filled in), its run."""
-
-    table: pd.DataFrame
-    best: Method
-    run: Run
-    how: str
-
-    def __repr__(self) -> str:
-        return f"best: {self.best!r} ({self.how})\n{self.table.to_string(index=False)}"
-
-    def _repr_html_(self) -> str:
-        return f"<div><b>{escape(repr(self.best))}</b> ({escape(self.how)}){self.table.to_html(index=False, border=0)}</div>"
-
-
-# -- doing it --------------------------------------------------------------------------------------------------------
+# -- doing it --------------------------------------------------------------
 def compare(
     methods: Sequence[Method | str] | Mapping[str, Method | str],
     problem: Any,
@@ -221,11 +216,12 @@ def compare(
 ) -> Comparison:
     """Run several methods on the same problem, with the same seeds and the same budget.
 
-    methods: methods or slugs, or name -> method. tune=False: each at the step size it was given, `Theory()` by default.
-    tune=True: the step of each is chosen by the best final loss over the SAME powers of two times its own theory step
-    (2^-2 to 2^7), or, if theory gives some method no step here, over the same step sizes; or tune=[multipliers]. Given
-    step sizes are tuned over too; the first seed is used for it. The result says which step each used and how.
-    rounds, until and the other settings are those of `octolab.run`. Diverged methods are shown as such.
+    methods: methods or slugs, or name -> method. tune=False: each at the step size it was given, `Theory()`
+    by default. tune=True: the step of each is chosen by the best final loss over the SAME powers of two
+    times its own theory step (2^-2 to 2^7), or, if theory gives some method no step here, over the same step
+    sizes; or tune=[multipliers]. Tuning replaces given step sizes and uses the first seed. The result says
+    which step each used and how. rounds, until and the other settings are those of `octolab.run`. Diverged
+    methods are shown as such, and the table names a tuned step that lies at the edge of its grid.
 
     >>> import octolab as ol
     >>> result = compare(["gd", "fedavg"], ol.problems.quadratics(n=4, d=3), rounds=3)
@@ -236,28 +232,32 @@ def compare(
 
     show.choice("x", x, show.X_LABELS)
     if "seed" in settings:
-        raise ValueError(f"seed={settings['seed']!r}: a comparison takes several, seeds=({settings['seed']!r},).")
+        raise ValueError(
+            f"seed={settings['seed']!r}: a comparison takes several, seeds=({settings['seed']!r},)."
+        )
     named, all_seeds = _named(methods, names), _seeds(seeds)
     plan: dict[str, Any] = {"rounds": rounds, "until": until, **settings}
-    first = {name: prepare(m, problem, seed=all_seeds[0], **plan) for name, m in named.items()}  # bad input fails here
+    first = {
+        name: prepare(m, problem, seed=all_seeds[0], **plan) for name, m in named.items()
+    }  # bad input fails here
     tried: dict[str, Tuned] = {}
     if tune is not False:
-        grid = _grid_for(named.values(), problem, None if tune is True else tune)
+        grid = grid_for(named.values(), problem, None if tune is True else tune)
         tried = {
-            name: _search(m, problem, grid, "lr", seed=all_seeds[0], **plan)
+            name: search(m, problem, grid, "lr", seed=all_seeds[0], **plan)
             for name, m in named.items()
             if hasattr(m, "lr")
         }
         named = {name: tried[name].best if name in tried else m for name, m in named.items()}
         first = {name: tried[name].run if name in tried else run for name, run in first.items()}
-    with _quiet():
+    with quiet():
         runs = {
             name: [first[name], *(prepare(m, problem, seed=s, **plan) for s in all_seeds[1:])]
             for name, m in named.items()
         }
     steps = {name: tried[name].how if name in tried else _how(group[0]) for name, group in runs.items()}
     result = Comparison(runs, steps, x, {name: t.table for name, t in tried.items()})
-    with _quiet():  # the table says what diverged
+    with quiet():  # the table says what diverged
         watch_all(runs, live, result)
     return result
 
@@ -267,40 +267,13 @@ def repeat(method: Method | str, problem: Any, seeds: int | Iterable[int] = 3, *
     from octolab.experiment.progress import watch_all
 
     live = settings.pop("live", None)
-    runs = [prepare(method, problem, seed=s, **settings) for s in _seeds(range(seeds) if isinstance(seeds, int) else seeds)]
+    runs = [
+        prepare(method, problem, seed=s, **settings)
+        for s in _seeds(range(seeds) if isinstance(seeds, int) else seeds)
+    ]
     result = Repetition(runs)
     watch_all({runs[0].name: runs}, live, result)
     return result
-
-
-def tune(
-    method: Method | str,
-    problem: Any,
-    *,
-    rounds: int | None = None,
-    grid: Sequence[float] | None = None,
-    field: str = "lr",
-    seed: int = 0,
-    **settings: Any,
-) -> Tuned:
-    """Try values of one hyperparameter on one budget; the best is the one with the least final loss.
-
-    grid: values of the field. Default, for `lr`: the powers of two 2^-2 to 2^7 times the theory step, or step sizes
-    where the problem's constants are not known. Diverged runs stay in the table and never win.
-    """
-    made = get(method)() if isinstance(method, str) else method
-    known = [f.name for f in dataclasses.fields(made)]
-    if field not in known:
-        raise ValueError(f"tune(field={field!r}): {type(made).__name__} has no such field; it has {', '.join(known)}.")
-    if grid is not None:
-        values: list[Any] = list(grid)
-    elif isinstance(getattr(made, field), Theory) or field == "lr":
-        values = _grid_for([made], problem, None, field)
-    else:
-        raise ValueError(f"tune(field={field!r}) needs grid=[...]: only step sizes have a grid of their own.")
-    if not values:
-        raise ValueError("tune: grid is empty; give at least one value.")
-    return _search(made, problem, values, field, seed=seed, rounds=rounds, **settings)
 
 
 def first_at(run: Run, target: float) -> dict[str, float] | None:
@@ -313,14 +286,19 @@ def first_at(run: Run, target: float) -> dict[str, float] | None:
     return None
 
 
-# -- the pieces ------------------------------------------------------------------------------------------------------
+# -- the pieces --------------------------------------------------------------
 def _named(methods: Any, names: Sequence[str] | None) -> dict[str, Method]:
     if isinstance(methods, Mapping):
         names, methods = list(methods), list(methods.values())
-    made = [get(m)() if isinstance(m, str) else m for m in ([methods] if isinstance(methods, (str, Method)) else methods)]
+    made = [
+        get(m)() if isinstance(m, str) else m
+        for m in ([methods] if isinstance(methods, (str, Method)) else methods)
+    ]
     wrong = [m for m in made if not isinstance(m, Method)]
     if wrong or not made:
-        raise ValueError(f"methods={methods!r}: give methods or slugs, such as [ol.methods.EF21(), 'fedavg'].")
+        raise ValueError(
+            f"methods={methods!r}: give methods or slugs, such as [ol.methods.EF21(), 'fedavg']."
+        )
     if names is None:
         names = show.distinct([m.card.name or type(m).__name__ for m in made], [repr(m) for m in made])
     if len(names) != len(made) or len(set(names)) != len(names):
@@ -333,57 +311,6 @@ def _seeds(seeds: Any) -> list[int]:
     if not out or len(set(out)) != len(out):
         raise ValueError(f"seeds={seeds!r}: give different whole numbers, such as (0, 1, 2).")
     return out
-
-
-def _grid_for(methods: Iterable[Method], problem: Any, given: Sequence[float] | None, field: str = "lr") -> list[Any]:
-    """The same grid for all: multiples of each theory step if every method has one here, else step sizes."""
-    if given is not None:
-        return [Theory(float(v)) for v in given]
-    for method in methods:
-        try:
-            with _quiet():
-                if hasattr(method, field):
-                    dataclasses.replace(method, **{field: Theory()}).resolve(problem)
-        except UnknownConstant:
-            return list(STEPS)
-    return [Theory(m) for m in MULTIPLIERS]
-
-
-def _search(method: Method, problem: Any, grid: Sequence[Any], field: str, **plan: Any) -> Tuned:
-    import pandas as pd
-
-    from octolab.experiment.progress import counted
-
-    runs = []
-    with _quiet():
-        for value in counted(grid, f"tuning {type(method).__name__}"):
-            runs.append(prepare(dataclasses.replace(method, **{field: value}), problem, **plan).finish())
-    order = sorted(range(len(runs)), key=lambda i: _rank(runs[i]))
-    rows = []
-    for value, run in zip(grid, runs, strict=True):
-        last, used = run.recorder.last, getattr(run.method, field)
-        row = {"multiplier": value.multiplier} if isinstance(value, Theory) else {}
-        rows.append({**row, field: used, "loss": last.get("loss", math.nan), "rounds": run.round, "status": show.status(run)})
-    best, value = runs[order[0]], grid[order[0]]
-    used = getattr(best.method, field)
-    edge = ", the edge of the grid" if len(grid) > 1 and order[0] in (0, len(grid) - 1) else ""
-    word = f"theory x {value.multiplier:g} = {used:.3g}" if isinstance(value, Theory) else (
-        f"{used:.3g}" if isinstance(used, float) else f"{used!r}"
-    )  # fmt: skip
-    how = f"{word} (best of {len(grid)} tried{edge})"
-    return Tuned(pd.DataFrame(rows), dataclasses.replace(method, **{field: used}), best, how)
-
-
-def _rank(run: Run) -> tuple[int, float]:
-    """Less is better: by the final loss; runs that reached a wanted loss or gradient come first, by rounds needed."""
-    last, until = run.recorder.last, run.settings.until
-    loss = last.get("loss", math.inf)
-    if run.status in ("diverged", "failed") or not math.isfinite(loss):
-        return 2, math.inf
-    goal = until is not None and (until.loss is not None or until.grad_norm_sq is not None)
-    if goal and dataclasses.replace(until, bits=None, seconds=None).reached(last):  # type: ignore[type-var]
-        return 0, float(last["round"])
-    return 1, loss
 
 
 def _how(run: Run) -> str:
@@ -407,15 +334,6 @@ def _stack(pairs: Iterable[tuple[str, Run]]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the warnings that have been given once already, or that a table will show."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AssumptionWarning)
-        warnings.simplefilter("ignore", RuntimeWarning)
-        yield
-
-
 def _figure(lines: Sequence[show.Line], x: str, y: str, title: str) -> go.Figure:
     import plotly.graph_objects as go
 
@@ -425,10 +343,17 @@ def _figure(lines: Sequence[show.Line], x: str, y: str, title: str) -> go.Figure
             keep = show.thin(len(q.x), show.MOST_POINTS // 2)  # there and back again
             edge = np.concatenate([q.high[keep], q.low[keep][::-1]])
             fig.add_scatter(
-                x=np.concatenate([q.x[keep], q.x[keep][::-1]]), y=edge, fill="toself", opacity=0.2, mode="none",
-                fillcolor=show.COLOURS[i % len(show.COLOURS)], legendgroup=q.name, showlegend=False, hoverinfo="skip",
+                x=np.concatenate([q.x[keep], q.x[keep][::-1]]),
+                y=edge,
                 name=f"{q.name}, all seeds",
-            )  # fmt: skip
+                mode="none",
+                fill="toself",
+                fillcolor=show.COLOURS[i % len(show.COLOURS)],
+                opacity=0.2,
+                legendgroup=q.name,
+                showlegend=False,
+                hoverinfo="skip",
+            )
         fig.add_scatter(x=q.x, y=q.y, name=q.name, mode="lines", line=show.stroke(i), legendgroup=q.name)
     fig.update_layout(template="plotly_white", title=title, height=420)
     fig.update_xaxes(title_text=show.X_LABELS[x])

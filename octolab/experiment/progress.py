@@ -1,7 +1,7 @@
 """What is seen while runs go on: a bar in a terminal, a live chart in a notebook, nothing anywhere else.
 
-OCTOLAB_LIVE=0 (or OCTOLAB_FAST=1) switches live charts off, for notebooks that run without a browser. Drawing never
-decides anything: a run has the same numbers with and without, and goes on if drawing fails.
+OCTOLAB_LIVE=0 (or OCTOLAB_FAST=1) switches live charts off, for notebooks that run without a browser. Drawing
+never decides anything: a run has the same numbers with and without it, and goes on if it fails.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ def is_live(live: bool | None) -> bool:
     """Whether to draw while running. None: in a Jupyter kernel, unless OCTOLAB_LIVE=0 or OCTOLAB_FAST=1."""
     if live is False or not in_kernel():
         return False
-    return bool(live) or (os.environ.get("OCTOLAB_LIVE", "1") != "0" and os.environ.get("OCTOLAB_FAST", "0") != "1")
+    return bool(live) or (
+        os.environ.get("OCTOLAB_LIVE", "1") != "0" and os.environ.get("OCTOLAB_FAST", "0") != "1"
+    )
 
 
 def watch(run: Run, live: bool | None = None) -> Run:
@@ -38,7 +40,7 @@ def watch(run: Run, live: bool | None = None) -> Run:
 
 
 def watch_all(runs: Mapping[str, Sequence[Run]], live: bool | None, result: Any) -> None:
-    """Finish runs (name -> seeds) in turn; those that are done already are only drawn. `result` is what stays shown.
+    """Finish runs (name -> seeds) in turn; those that are done are only drawn. `result` is what stays shown.
 
     A stopped run (Ctrl-C, the kernel's stop button) ends the whole: the rest does not start.
     """
@@ -70,8 +72,8 @@ def _chart(runs: Mapping[str, Sequence[Run]], result: Any) -> Any:
         return Live(runs, result).open()
     except Exception as error:
         warnings.warn(
-            f"The live chart cannot be drawn ({type(error).__name__}: {error}); the run goes on without. It needs the "
-            f"extra: pip install 'octolab[lab]'.",
+            f"The live chart cannot be drawn ({type(error).__name__}: {error}); the run goes on without it. "
+            f"It needs the extra: pip install 'octolab[lab]'.",
             RuntimeWarning,
             stacklevel=4,
         )
@@ -88,7 +90,15 @@ class _Bar:
             monitor_interval = 0  # no monitor thread
 
         total = None if run.settings.rounds >= FOREVER else run.settings.rounds
-        self._tqdm = Quiet(total=total, desc=name, unit=" rounds", delay=2, leave=False, file=sys.stderr, initial=max(run.round, 0))
+        self._tqdm = Quiet(
+            total=total,
+            desc=name,
+            unit=" rounds",
+            delay=2,
+            leave=False,
+            file=sys.stderr,
+            initial=max(run.round, 0),
+        )
 
     def __call__(self, run: Run) -> None:
         bar = self._tqdm

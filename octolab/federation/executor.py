@@ -99,7 +99,11 @@ class Executor:
         parts = [slice(a, min(a + size, m)) for a in range(0, m, size)]
 
         def one(part: slice) -> tuple[Cohort, Any, slice]:
-            return self._pass(fed, fn, ids, down, event, part, m)
+            cohort, returned, part = self._pass(fed, fn, ids, down, event, part, m)
+            if fed.reliable:  # every reply will arrive: write memory chunk by chunk, nothing is held twice
+                fed.memory.commit(cohort.memory._staged, cohort.rows, None)
+                cohort.memory._staged.clear()
+            return cohort, _moved(returned, cohort.m), part
 
         in_order = fed.randomness.scripts()  # scripts are handed out in order of use
         if self.threads > 1 and m >= MANY and self.mode == "auto" and not in_order:
@@ -154,6 +158,20 @@ class Executor:
             [(c.memory._staged, c.rows, p) for c, _, p in passes if c.memory._staged],
         )
         return _priced(result)
+
+
+def _moved(returned: Any, m: int) -> Any:
+    """A copy of what a chunk returned, made once its temporaries are free.
+
+    The original lies among them, and would keep the next chunk from using the same memory: with 10,000 clients that
+    fragmentation cost 800 MB.
+    """
+    if isinstance(returned, tuple):
+        return tuple(_moved(part, m) for part in returned)
+    if returned is None:
+        return None
+    payload = stacked(returned, m)
+    return type(payload).cat([payload])
 
 
 def _priced(result: Result) -> Result:

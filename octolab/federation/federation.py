@@ -20,7 +20,7 @@ from octolab.errors import NonFinite
 from octolab.federation.attack import Attack, AttackContext
 from octolab.federation.cohort import Cohort
 from octolab.federation.executor import Each, Executor, Result
-from octolab.federation.fleet import Fleet
+from octolab.federation.fleet import Fleet, Hang
 from octolab.federation.jobs import Job, Jobs
 from octolab.federation.ledger import Ledger
 from octolab.federation.memory import Memory
@@ -97,6 +97,14 @@ class Federation:
         for staged, rows, part in result.staged:
             self.memory.commit(staged, rows, None if replied is None else replied[part])
         return self._replies(ids, result, replied, fn, down, event)
+
+    @property
+    def reliable(self) -> bool:
+        """Whether every reply is sure to arrive."""
+        if not self.started:
+            return not isinstance(self.fleet.jitter, Hang)
+        lossless = np.all(np.asarray(self.fleet.dropout) == 0) and self.fleet.jitter is None
+        return self.deadline is None and bool(lossless) and not self.randomness.scripts("times")
 
     def _clock(self, ids: np.ndarray, result: Result, sent: float, event: int) -> np.ndarray | None:
         """Advance the clock; returns who replied (m,), or None if everybody did."""

@@ -7,6 +7,7 @@ that drops out keeps its old memory, so server and client never disagree.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ class Memory:
     def __init__(self, n: int):
         object.__setattr__(self, "n", n)
         object.__setattr__(self, "version", 0)
+        object.__setattr__(self, "_lock", threading.Lock())
         object.__setattr__(self, "_store", {})
 
     def __getitem__(self, name: str) -> torch.Tensor:
@@ -68,8 +70,9 @@ class Memory:
             if whole and replied is None:
                 self._store[name] = value.clone() if value.stride() and value.stride()[0] == 0 else value
                 continue
-            if name not in self._store:
-                self._store[name] = torch.zeros(self.n, *value.shape[1:], dtype=value.dtype)
+            with self._lock:
+                if name not in self._store:
+                    self._store[name] = torch.zeros(self.n, *value.shape[1:], dtype=value.dtype)
             store = self._store[name]
             if replied is None:
                 store[rows] = value

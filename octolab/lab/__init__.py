@@ -1,1 +1,1 @@
-"""Everything with a face: what is drawn while a run goes on. Needs the extra `lab`; nothing in the core imports this."""
+"""Everything with a face: what is drawn while a run goes on. Needs the extra `lab`; the core never does."""

@@ -1,8 +1,9 @@
-"""The live chart of a cell that runs: one FigureWidget, repainted by its own thread, replaced by a static card at the end.
+"""The live chart of a running cell: one FigureWidget, repainted by its own thread, in the end a static card.
 
-The cell is busy meanwhile; updates are painted all the same. The painter reads a run's record under the run's lock and
-touches nothing else, so that the numbers cannot depend on it. It starts after a second: short runs draw once, at the
-end. What stays in the notebook is static (inline SVG), so saved notebooks stay small and show something.
+The cell is busy meanwhile; updates are painted all the same. The painter reads a run's record under the run's
+lock and touches nothing else, so that the numbers cannot depend on it. It starts after a second: short runs
+draw once, at the end. What stays in the notebook is static (inline SVG), so saved notebooks stay small and
+show something.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ class Live:
         self._end.set()
         self._thread.join(timeout=10)
         if self.error is not None:
-            text = f"The live chart stopped ({type(self.error).__name__}: {self.error}); the run went on without it."
-            warnings.warn(text, RuntimeWarning, stacklevel=4)
+            what = f"{type(self.error).__name__}: {self.error}"
+            warnings.warn(f"The live chart stopped ({what}); the run went on.", RuntimeWarning, stacklevel=4)
         self._handle.update(HTML(self.result._repr_html_()))
         show.drawn(self.result)
         if self._figure is not None:
@@ -75,7 +76,9 @@ class Live:
         self._handle.update(ipywidgets.VBox([self._figure]))
 
     def paint(self) -> None:
-        """Copy what is new into the figure: whole arrays, at most 2,000 points each. Draws the newest seed of a method."""
+        """Copy what is new into the figure: whole arrays of at most 2,000 points, of a method's newest
+        seed.
+        """
         fresh = {}
         for i, group in enumerate(self.runs.values()):
             run = next((r for r in reversed(group) if r.round >= 0), group[0])
@@ -92,7 +95,11 @@ class Live:
                     at, values = fresh[i][y]
                     trace.x, trace.y = at[x], values
             for axis, y in zip(("yaxis", "yaxis2"), show.PANELS, strict=True):
-                lines = [show.Line(t.name, np.asarray(t.x), np.asarray(t.y)) for t in self._figure.data if t.meta[2] == y]
+                lines = [
+                    show.Line(t.name, np.asarray(t.x), np.asarray(t.y))
+                    for t in self._figure.data
+                    if t.meta[2] == y
+                ]
                 show.set_y_axis(self._figure.layout[axis], lines, y)
 
 

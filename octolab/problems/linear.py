@@ -36,12 +36,14 @@ class Linear(Problem):
 
     convex = True
 
+    rows: torch.Tensor  # (n, N, p): the samples, with `extra` columns of ones
+
     def __init__(self, features: Sequence[Any], labels: Sequence[Any], *, l2: float, weights: Any, dtype: torch.dtype,
-                 test: Sequence[Pair] | None, global_test: Pair | None, name: str, spec: dict | None):  # fmt: skip
+                 test: Sequence[Pair] | None, global_test: Pair | None, name: str, spec: dict | None,
+                 extra: int = 0):  # fmt: skip
         if len(features) == 0 or len(features) != len(labels):
             raise ValueError(f"features has {len(features)} clients and labels {len(labels)}: give one array per client each.")
-        arrays = [np.asarray(a, dtype=np.float64) for a in features]
-        targets = [np.asarray(y) for y in labels]
+        arrays, targets = [np.asarray(a) for a in features], [np.asarray(y) for y in labels]
         p = arrays[0].shape[1] if arrays[0].ndim == 2 else -1
         for i, (a, y) in enumerate(zip(arrays, targets, strict=True)):
             if a.ndim != 2 or a.shape[1] != p or y.shape != a.shape[:1]:
@@ -52,21 +54,23 @@ class Linear(Problem):
                 raise ValueError(f"Client {i}: the features hold inf or nan. Clean the data first.")
         if not l2 >= 0:
             raise ValueError(f"l2={l2!r}: the ridge is a number >= 0.")
-        self.n, self.p, self.l2, self.dtype, self.name = len(arrays), p, float(l2), dtype, name
+        self.n, self.p, self.l2, self.dtype, self.name = len(arrays), p + extra, float(l2), dtype, name
         self.sizes = np.array([len(a) for a in arrays], dtype=np.int64)
         self.weights = make_weights(weights, self.sizes)
-        self._arrays, self._targets = arrays, targets
+        self._arrays, self._targets = arrays, targets  # as given, not copied
         self._test, self._global_test, self._spec = test, global_test, spec
         self._given = {"l2": l2, "weights": weights, "test": test, "global_test": global_test, "name": name, "spec": spec}
         self.N = int(self.sizes.max())
         share = (np.arange(self.N) < self.sizes[:, None]) / self.sizes[:, None]
         self.share = torch.from_numpy(share).to(dtype)  # (n, N): 1/N_i on samples, 0 on padding
-
-    def _padded(self, arrays: Sequence[np.ndarray], fill: int = 0) -> torch.Tensor:
-        out = np.full((self.n, self.N, *arrays[0].shape[1:]), fill, dtype=arrays[0].dtype)
+        self.rows = torch.zeros(self.n, self.N, self.p, dtype=dtype)
         for i, a in enumerate(arrays):
-            out[i, : len(a)] = a
-        return torch.from_numpy(out)
+            self.rows[i, : len(a), :p] = torch.from_numpy(np.ascontiguousarray(a))
+            self.rows[i, : len(a), p:] = 1.0
+
+    def _samples(self, i: int) -> np.ndarray:
+        """The samples (N_i, p) of client i as they enter the scores, in float64."""
+        return self.rows[i, : self.sizes[i]].double().numpy()
 
     def _blocks(self, m: int) -> int:
         """Clients per pass over the data; all if they fit."""
@@ -89,7 +93,8 @@ class Linear(Problem):
     def _gram_top(self) -> np.ndarray:
         """(n,) largest eigenvalue of A_i'A_i/N_i, from the smaller of the two Gram matrices."""
         tops = np.empty(self.n)
-        for i, a in enumerate(self._arrays):
+        for i in range(self.n):
+            a = self._samples(i)
             gram = a.T @ a if a.shape[1] <= a.shape[0] else a @ a.T
             tops[i] = self._top(gram) / len(a)
         return tops
@@ -106,10 +111,11 @@ class Linear(Problem):
     def L(self) -> float:  # type: ignore[override]
         w = self.weights.numpy()
         if self.sizes.sum() < self.p:
-            rows = np.concatenate([a * np.sqrt(w[i] / len(a)) for i, a in enumerate(self._arrays)])
+            rows = np.concatenate([self._samples(i) * np.sqrt(w[i] / self.sizes[i]) for i in range(self.n)])
             return float(self.curvature * self._top(rows @ rows.T) + self.extra_curvature)
         gram = np.zeros((self.p, self.p))
-        for i, a in enumerate(self._arrays):
+        for i in range(self.n):
+            a = self._samples(i)
             gram += (w[i] / len(a)) * (a.T @ a)
         return float(self.curvature * self._top(gram) + self.extra_curvature)
 
@@ -124,7 +130,7 @@ class Linear(Problem):
     @cached_property
     def sigma_sq(self) -> float:  # type: ignore[override]
         """A bound on the variance of a one-sample gradient at any x: max_i mean_j |a_ij|^2 (times 2 for softmax)."""
-        return max(float((a**2).sum(1).mean()) for a in self._arrays) * self.residual_bound
+        return max(float((self._samples(i) ** 2).sum(1).mean()) for i in range(self.n)) * self.residual_bound
 
     @cached_property
     def x_star(self) -> torch.Tensor | None:  # type: ignore[override]

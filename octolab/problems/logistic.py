@@ -34,9 +34,8 @@ class Logistic(Linear):
         self.convex = nonconvex == 0
         self.has_hessian = self.d <= 2000
         self.layout = flat_layout(self.d)
-        signed = [a * y[:, None].astype(np.float64) for a, y in zip(self._arrays, self._targets, strict=True)]
-        self.rows = self._padded(signed).to(dtype)  # (n, N, d): y_ij a_ij
-        self._pad = (1 - self.share.ne(0).to(dtype).mean(1)) if self.same_size is None else None
+        for i, y in enumerate(self._targets):
+            self.rows[i, : len(y)] *= torch.from_numpy(y.astype(np.float64)[:, None]).to(dtype)  # y_ij a_ij
         self.x0 = torch.zeros(self.d, dtype=dtype) if x0 is None else torch.as_tensor(np.asarray(x0), dtype=dtype)
         self._given |= {"nonconvex": nonconvex, "x0": x0}
 

@@ -27,8 +27,8 @@ class Softmax(Linear):
                  global_test: Pair | None = None, dtype: torch.dtype = torch.float64, name: str = "Softmax",
                  spec: dict | None = None):  # fmt: skip
         self.bias = bias
-        super().__init__([_with_ones(a) if bias else a for a in features], labels, l2=l2, weights=weights, dtype=dtype,
-                         test=test, global_test=global_test, name=name, spec=spec)  # fmt: skip
+        super().__init__(features, labels, l2=l2, weights=weights, dtype=dtype, test=test, global_test=global_test,
+                         name=name, spec=spec, extra=int(bias))  # fmt: skip
         top = max(int(np.max(y)) for y in self._targets) + 1
         self.classes = top if classes is None else int(classes)
         low = min(int(np.min(y)) for y in self._targets)
@@ -37,11 +37,11 @@ class Softmax(Linear):
         self.d = self.classes * self.p
         self.has_hessian = self.d <= 2000
         self.layout = [Layer("weight", (self.classes, self.p), "head", 0, self.d)]
-        self.rows = self._padded(self._arrays).to(dtype)  # (n, N, p)
-        self.y = self._padded([y.astype(np.int64) for y in self._targets])  # (n, N)
+        self.y = torch.zeros(self.n, self.N, dtype=torch.int64)
+        for i, y in enumerate(self._targets):
+            self.y[i, : len(y)] = torch.from_numpy(y.astype(np.int64))
         self.x0 = torch.zeros(self.d, dtype=dtype) if x0 is None else torch.as_tensor(np.asarray(x0), dtype=dtype)
         self._given |= {"classes": classes, "bias": bias, "x0": x0}
-        self._raw = features
 
     # -- clients' functions ------------------------------------------------------------------------------------------
     def _data(self, clients: Clients, batch: Batch | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -134,7 +134,7 @@ class Softmax(Linear):
         return scores.argmax(1) == y
 
     def with_dtype(self, dtype: torch.dtype) -> Softmax:
-        return Softmax(self._raw, self._targets, dtype=dtype, **self._given)
+        return Softmax(self._arrays, self._targets, dtype=dtype, **self._given)
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -144,7 +144,3 @@ class Softmax(Linear):
         given = fingerprint(*self._arrays, *self._targets, self.weights.numpy(), np.array([self.l2, self.classes]))
         return {"kind": "Softmax", "given": given, "n": self.n, "d": self.d, "dtype": dtype}
 
-
-def _with_ones(a: Any) -> np.ndarray:
-    a = np.asarray(a, dtype=np.float64)
-    return np.concatenate([a, np.ones((len(a), 1))], 1) if a.ndim == 2 else a

@@ -1,0 +1,38 @@
+"""How gradients of many networks are computed at once: three tiers behind one interface.
+
+1. `Chain`: Linear/ReLU chains under cross entropy, by hand; local steps never form a weight's gradient.
+2. `Stacked`: autograd through batched layers, convolutions grouped by client.
+3. `Vmapped` for any other module, and `OneByOne` for few clients or where vmap refuses.
+
+All agree to rounding. `choose` gives the fastest that fits.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from octolab.problems.kernels.chain import Chain
+from octolab.problems.kernels.general import OneByOne, Vmapped
+from octolab.problems.kernels.kernel import Kernel
+from octolab.problems.kernels.losses import Loss
+from octolab.problems.kernels.stacked import Stacked
+
+TIERS: dict[str, type[Kernel]] = {"chain": Chain, "stacked": Stacked, "vmap": Vmapped, "loop": OneByOne}
+
+
+def choose(module: nn.Module, loss: Loss, sample: tuple[int, ...], tier: str = "auto") -> Kernel | None:
+    """The kernel of a tier, or of the first hand-written one that fits; None: "vmap" or "loop", as the cohort asks.
+
+    sample: shape of one input. Raises ValueError if a named tier does not fit.
+    """
+    if tier not in ("auto", *TIERS):
+        raise ValueError(f"kernel={tier!r}: choose one of 'auto', {', '.join(map(repr, TIERS))}.")
+    for name in ("chain", "stacked") if tier == "auto" else (tier,):
+        if TIERS[name].fits(module, loss, sample):
+            return TIERS[name](module, loss, sample)
+        if tier != "auto":
+            raise ValueError(f"kernel={tier!r} does not fit this module and loss: leave it at 'auto'.")
+    return None
+
+
+__all__ = ["TIERS", "Chain", "Kernel", "Loss", "OneByOne", "Stacked", "Vmapped", "choose"]

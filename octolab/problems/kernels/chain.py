@@ -1,0 +1,91 @@
+"""Tier one: Linear/ReLU chains under cross entropy, forward and backward by hand, all clients in batched products.
+
+A local step adds -lr r'h into the weight (`baddbmm_`), where r are the residuals at a layer's output and h its input:
+the gradient of a weight is never formed. On 784-64-10 with 10 clients this is more than twice as fast as autograd.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from octolab.problems.kernels.kernel import Kernel, Share, Views
+from octolab.problems.kernels.losses import Loss
+
+Pieces = list[tuple[int, torch.Tensor, torch.Tensor]]
+
+
+class Chain(Kernel):
+    """[Flatten], then Linear layers, each followed by a ReLU or not; the last by none."""
+
+    name = "chain"
+
+    def __init__(self, module: nn.Module, loss: Loss, sample: tuple[int, ...]):
+        super().__init__(module, loss, sample)
+        parts = [p for p in module if not isinstance(p, nn.Flatten)]  # type: ignore[attr-defined]
+        self.plan: list[tuple[int, int | None, bool]] = []  # index of weight, of bias, whether a ReLU follows
+        at = 0
+        for part, after in zip(parts, [*parts[1:], None], strict=True):
+            if isinstance(part, nn.Linear):
+                bias = None if part.bias is None else at + 1
+                self.plan.append((at, bias, isinstance(after, nn.ReLU)))
+                at += 1 if bias is None else 2
+
+    @classmethod
+    def fits(cls, module: nn.Module, loss: Loss, sample: tuple[int, ...]) -> bool:
+        if type(module) is not nn.Sequential or not loss.classifies:
+            return False
+        parts = list(module)
+        if parts and isinstance(parts[0], nn.Flatten) and parts[0].start_dim == 1 and parts[0].end_dim == -1:
+            parts = parts[1:]
+        elif len(sample) != 1:
+            return False
+        kinds = [type(p) for p in parts]
+        follows = all(a is nn.Linear for a, b in zip(kinds, kinds[1:], strict=False) if b is nn.ReLU)
+        tied = len(list(module.parameters())) != len([p for part in parts for p in part.parameters()])
+        return bool(kinds) and set(kinds) <= {nn.Linear, nn.ReLU} and kinds[-1] is nn.Linear and follows and not tied
+
+    def take(self, X: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        return X.index_select(0, index.reshape(-1)).view(*index.shape, -1)
+
+    def _forward(self, views: Views, h: torch.Tensor) -> list[torch.Tensor]:
+        layers = [h]
+        for w, b, relu in self.plan:
+            W, bias = views[w], None if b is None else views[b]
+            if W.dim() == 2:
+                h = nn.functional.linear(h, W, bias)
+            elif bias is None:
+                h = torch.bmm(h, W.mT)
+            else:
+                h = torch.baddbmm(bias[:, None, :], h, W.mT)
+            layers.append(h.relu_() if relu else h)
+        return layers
+
+    def outputs(self, views: Views, xb: torch.Tensor) -> torch.Tensor:
+        return self._forward(views, xb)[-1]
+
+    def pieces(self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share) -> tuple[Pieces, torch.Tensor]:
+        layers = self._forward(views, xb)
+        r = torch.softmax(layers[-1], -1)
+        r.scatter_add_(2, yb[:, :, None], r.new_full((1, 1, 1), -1.0).expand(*yb.shape, 1))
+        r.mul_(share if isinstance(share, float) else share[:, :, None])
+        pieces: Pieces = []
+        for at in range(len(self.plan) - 1, -1, -1):
+            pieces.append((at, r, layers[at]))
+            if at:
+                W = views[self.plan[at][0]]
+                r = torch.matmul(r, W) if W.dim() == 2 else torch.bmm(r, W)
+                if self.plan[at - 1][2]:
+                    r = torch.ops.aten.threshold_backward(r, layers[at], 0)  # zero where the ReLU was
+        return pieces, layers[-1]
+
+    def add(self, pieces: Pieces, views: Views, alpha: float, overwrite: bool = False) -> None:
+        beta = 0 if overwrite else 1
+        for at, r, h in pieces:
+            w, b, _ = self.plan[at]
+            views[w].baddbmm_(r.mT, h, beta=beta, alpha=alpha)
+            if b is not None:
+                if overwrite:
+                    views[b].copy_(r.sum(1)).mul_(alpha)
+                else:
+                    views[b].add_(r.sum(1), alpha=alpha)

@@ -1,0 +1,111 @@
+"""Tier three: any module. vmap over named views for many clients, one client at a time for few."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from typing import Any
+
+import torch
+from torch import nn
+
+from octolab.problems.kernels.kernel import Kernel, Share, Views
+from octolab.problems.kernels.losses import Loss
+
+
+class _OwnModule(Kernel):
+    """Keeps one copy of the module per thread, since both tiers put parameters into it."""
+
+    def __init__(self, module: nn.Module, loss: Loss, sample: tuple[int, ...]):
+        super().__init__(module, loss, sample)
+        self.names = [name for name, _ in module.named_parameters()]
+        self._local = threading.local()
+
+    @property
+    def own(self) -> nn.Module:
+        if not hasattr(self._local, "module"):
+            self._local.module = copy.deepcopy(self.module)
+        return self._local.module
+
+    def _shared(self, views: Views) -> bool:
+        return views[0].dim() == len(self.shapes[0])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_local"}
+
+
+class Vmapped(_OwnModule):
+    """vmap(grad) over the parameters' views (differentiating the flat vector would be half as fast).
+
+    The first call imports torch's compiler, about a second.
+    """
+
+    name = "vmap"
+
+    def _call(self, views: Any, x: torch.Tensor) -> torch.Tensor:
+        from torch.func import functional_call
+
+        return functional_call(self.own, dict(zip(self.names, views, strict=True)), (x,))
+
+    def outputs(self, views: Views, xb: torch.Tensor) -> torch.Tensor:
+        from torch.func import vmap
+
+        with torch.no_grad():
+            return vmap(self._call, in_dims=(None if self._shared(views) else 0, 0))(views, xb)
+
+    def pieces(self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share) -> tuple[Views, torch.Tensor]:
+        from torch.func import grad, vmap
+
+        def objective(
+            v: Any, x: torch.Tensor, y: torch.Tensor, s: torch.Tensor
+        ) -> tuple[torch.Tensor, torch.Tensor]:
+            out = self._call(v, x)
+            return (self.loss(out, y) * s).sum(), out
+
+        weight = torch.full(yb.shape[:2], share, dtype=views[0].dtype) if isinstance(share, float) else share
+        dims = (None if self._shared(views) else 0, 0, 0, 0)
+        with torch.enable_grad():
+            grads, out = vmap(grad(objective, has_aux=True), in_dims=dims)(tuple(views), xb, yb, weight)
+        return [g.detach() for g in grads], out.detach()
+
+
+class OneByOne(_OwnModule):
+    """A plain autograd pass per client, its parameters laid into the module without a copy."""
+
+    name = "loop"
+    alone = True
+
+    def _bind(self, views: Views) -> tuple[nn.Module, list[nn.Parameter]]:
+        """The module with these tensors as its parameters. It shares their memory, so later updates are seen."""
+        module = self.own
+        if not hasattr(self._local, "parameters"):
+            self._local.parameters, self._local.at = list(module.parameters()), None
+        at = (views[0].data_ptr(), views[0].shape, views[0].dtype)
+        if self._local.at != at:
+            for p, v in zip(self._local.parameters, views, strict=True):
+                p.data = v
+            self._local.at = at
+        return module, self._local.parameters
+
+    def outputs(self, views: Views, xb: torch.Tensor) -> torch.Tensor:
+        shared = self._shared(views)
+        with torch.no_grad():
+            return torch.stack([self._bind(views if shared else [v[k] for v in views])[0](x) for k, x in enumerate(xb)])
+
+    def pieces(
+        self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share
+    ) -> tuple[list[Any], torch.Tensor]:
+        shared, pieces, outs = self._shared(views), [], []
+        with torch.enable_grad():
+            for k in range(len(yb)):
+                module, parameters = self._bind(views if shared else [v[k] for v in views])
+                out = module(xb[k])
+                each = self.loss(out, yb[k])
+                total = each.sum() * share if isinstance(share, float) else (each * share[k]).sum()
+                pieces.append(torch.autograd.grad(total, parameters))
+                outs.append(out.detach())
+        return pieces, torch.stack(outs)
+
+    def add(self, pieces: list[Any], views: Views, alpha: float, overwrite: bool = False) -> None:
+        for k, grads in enumerate(pieces):
+            super().add(list(grads), [v[k] for v in views], alpha, overwrite)

@@ -1,0 +1,107 @@
+"""Tier two: autograd through batched layers. Convolutions of K clients are one grouped convolution."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from octolab.problems.kernels.kernel import Kernel, Share, Views
+from octolab.problems.kernels.losses import Loss
+
+ELEMENTWISE = (nn.ReLU, nn.Tanh, nn.GELU, nn.Sigmoid, nn.SiLU, nn.ELU, nn.LeakyReLU, nn.Softplus, nn.Identity)
+POOLS = (nn.MaxPool2d, nn.AvgPool2d)
+
+
+class Stacked(Kernel):
+    """Sequential of Conv2d, pooling, Flatten, Linear and elementwise layers.
+
+    Images of K clients lie side by side in the channels, (B, K C, H, W); after Flatten they are (K, B, F).
+    """
+
+    name = "stacked"
+
+    def __init__(self, module: nn.Module, loss: Loss, sample: tuple[int, ...]):
+        super().__init__(module, loss, sample)
+        self.layers: list[nn.Module] = list(module)  # type: ignore[call-overload]
+        self.images = _first_kind(self.layers) == "image"
+
+    @classmethod
+    def fits(cls, module: nn.Module, loss: Loss, sample: tuple[int, ...]) -> bool:
+        if type(module) is not nn.Sequential or len(module) == 0:
+            return False
+        layers, state = list(module), "image" if len(sample) == 3 else "rows" if len(sample) == 1 else "other"
+        if _first_kind(layers) == "image" and state != "image":
+            return False
+        for layer in layers:
+            kind = type(layer)
+            if kind in ELEMENTWISE:
+                continue
+            if kind is nn.Flatten and layer.start_dim == 1 and layer.end_dim == -1:
+                state = "rows"
+            elif kind is nn.Linear and state == "rows":
+                continue
+            elif state == "image" and (kind in POOLS or (kind is nn.Conv2d and _plain(layer))):
+                continue
+            else:
+                return False
+        tied = len(list(module.parameters())) != sum(len(list(p.parameters())) for p in layers)
+        return state == "rows" and not tied
+
+    def take(self, X: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        if not self.images:
+            return super().take(X, index)
+        K, B = index.shape
+        C, *space = X.shape[1:]
+        return X.index_select(0, index.t().reshape(-1)).view(B, K * C, *space)
+
+    def _forward(self, views: Views, h: torch.Tensor, K: int) -> torch.Tensor:
+        at = 0
+        for layer in self.layers:
+            if isinstance(layer, nn.Linear):
+                W = views[at]
+                h = torch.bmm(h, W.mT) if layer.bias is None else torch.baddbmm(views[at + 1][:, None, :], h, W.mT)
+                at += 1 if layer.bias is None else 2
+            elif isinstance(layer, nn.Conv2d):
+                W, b = views[at].flatten(0, 1), None if layer.bias is None else views[at + 1].flatten()
+                h = F.conv2d(h, W, b, layer.stride, layer.padding, layer.dilation, groups=K)
+                at += 1 if layer.bias is None else 2
+            elif isinstance(layer, nn.Flatten):
+                h = h.view(len(h), K, -1).transpose(0, 1) if self.images and h.dim() == 4 else h.flatten(2)
+            else:
+                h = layer(h)
+        return h
+
+    def _stack(self, views: Views, K: int) -> Views:
+        """Views with a leading dimension of K, also where one model is shared."""
+        shared = len(views) > 0 and views[0].dim() == len(self.shapes[0])
+        return [v.expand(K, *v.shape) for v in views] if shared else views
+
+    def _count(self, xb: torch.Tensor) -> int:
+        return xb.shape[1] // self.sample[0] if self.images else len(xb)
+
+    def outputs(self, views: Views, xb: torch.Tensor) -> torch.Tensor:
+        K = self._count(xb)
+        with torch.no_grad():
+            return self._forward(self._stack(views, K), xb, K)
+
+    def pieces(self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share) -> tuple[Views, torch.Tensor]:
+        K = len(yb)
+        with torch.enable_grad():
+            leaves = [v.detach().requires_grad_() for v in self._stack(views, K)]
+            out = self._forward(leaves, xb, K)
+            total = (self.loss(out, yb, 2) * share).sum()
+            return list(torch.autograd.grad(total, leaves)), out.detach()
+
+
+def _first_kind(layers: list[nn.Module]) -> str:
+    for layer in layers:
+        if isinstance(layer, (nn.Conv2d, *POOLS)):
+            return "image"
+        if isinstance(layer, (nn.Linear, nn.Flatten)):
+            return "rows"
+    return "rows"
+
+
+def _plain(layer: nn.Conv2d) -> bool:
+    return layer.groups == 1 and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)

@@ -1,0 +1,37 @@
+"""Every method in the catalogue keeps every promise of `octolab.testing`; a new page is tested by being there."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+import octolab as ol
+from octolab.testing import ONCE, PROMISES, STANDARD, NotApplicable
+
+
+@cache
+def standard(where: str, homogeneous: bool) -> ol.problems.Problem:
+    return STANDARD[where](ol.methods.get("asgd" if homogeneous else "gd")())
+
+
+@pytest.mark.parametrize("where", STANDARD)
+@pytest.mark.parametrize("promise", [p for p in PROMISES if p not in ONCE])
+@pytest.mark.parametrize("slug", ol.methods.slugs())
+def test_every_method_keeps_its_promises_on_every_standard_problem(slug: str, promise: str, where: str) -> None:
+    method = ol.methods.get(slug)()
+    problem = standard(where, "homogeneous" in method.needs)
+    try:
+        PROMISES[promise](method, problem)
+    except NotApplicable as reason:
+        assert "refused" in str(reason) and "hessian" in method.needs, reason
+
+
+@pytest.mark.parametrize("promise", ONCE)
+@pytest.mark.parametrize("slug", ol.methods.slugs())
+def test_every_page_keeps_its_word(slug: str, promise: str) -> None:
+    method = ol.methods.get(slug)()
+    try:
+        PROMISES[promise](method, standard("quadratics", "homogeneous" in method.needs))
+    except NotApplicable as reason:
+        assert promise == "keeps_to_assumptions" and not set(method.needs) - {"full participation"}, reason
