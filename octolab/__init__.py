@@ -47,11 +47,13 @@ _NAMES = {
 }
 
 if TYPE_CHECKING:
-    from octolab import compressors, data, errors, experiment, federation, methods, problems, testing
-    from octolab.experiment import Run, Until, compare, from_spec, load_run, repeat, resume, run, start, tune
-    from octolab.federation import Federation, Fleet, Randomness, Scripted
-    from octolab.methods import Method, Theory
-    from octolab.trust import aggregators, attacks
+    from octolab import compressors, data, errors, experiment, federation, methods, problems, testing  # noqa: F401
+    from octolab.experiment import Run, Until, from_spec, load_run, repeat, resume, start, tune  # noqa: F401
+    from octolab.experiment.compare import compare  # noqa: F401
+    from octolab.experiment.front import run  # noqa: F401
+    from octolab.federation import Federation, Fleet, Randomness, Scripted  # noqa: F401
+    from octolab.methods import Method, Theory  # noqa: F401
+    from octolab.trust import aggregators, attacks  # noqa: F401
 
 
 def __getattr__(name: str) -> Any:

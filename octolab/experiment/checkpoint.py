@@ -34,6 +34,7 @@ class Writer:
     def __init__(self) -> None:
         self.tensors: dict[str, torch.Tensor] = {}
         self._known: dict[int, str] = {}
+        self._alive: list[torch.Tensor] = []  # while it is held, nothing else gets its id
 
     def put(self, value: Any) -> Any:
         if value is None or isinstance(value, (bool, int, float, str)):
@@ -44,6 +45,7 @@ class Writer:
             if id(value) not in self._known:
                 self._known[id(value)] = key = f"t{len(self.tensors)}"
                 self.tensors[key] = value.detach()
+                self._alive.append(value)
             return {"tensor": self._known[id(value)]}
         if isinstance(value, np.ndarray):
             key = f"t{len(self.tensors)}"

@@ -180,6 +180,8 @@ class Run:
 
     def finish(self, progress: Callable[[Run], Any] | None = None) -> Run:
         """Step until the plan is done, an error or an interrupt; an interrupt stops at the round's end."""
+        if threading.current_thread() is not self._thread:
+            self._halt.clear()  # a run that was stopped goes on
         self.status = "running"
         with _one_thread(), _interruptible(self):
             while self._more():

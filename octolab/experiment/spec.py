@@ -63,11 +63,11 @@ def decode(data: Any) -> Any:
         return [decode(v) for v in data]
     if not isinstance(data, dict):
         return data
-    rest = {k: decode(v) for k, v in data.items() if k not in ("object", "method")}
-    if "array" in data:
+    if set(data) == {"array"}:
         return np.asarray(data["array"])
-    if "compressor" in data:
+    if set(data) == {"compressor"}:  # a method has a field of this name, beside its own
         return compressors.from_spec(data["compressor"])
+    rest = {k: decode(v) for k, v in data.items() if k not in ("object", "method")}
     if "method" in data:
         return methods.get(data["method"])(**rest)
     if "object" in data:
@@ -102,10 +102,7 @@ def from_spec(spec: dict[str, Any] | str, problem: Any = None, method: Method | 
     from octolab import problems
 
     if isinstance(spec, str):
-        try:
-            spec = json.loads(spec)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"The spec is not JSON: {error}.") from None
+        return from_spec(_parsed(spec), problem, method)
     missing = {"method", "problem", "settings"} - set(spec)
     if missing:
         raise ValueError(f"The spec lacks {sorted(missing)}: a spec has method, problem and settings.")
@@ -115,3 +112,13 @@ def from_spec(spec: dict[str, Any] | str, problem: Any = None, method: Method | 
     if "x0" in spec:
         settings["x0"] = decode(spec["x0"])
     return Run(method or decode(spec["method"]), problem, Settings(**settings))
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        spec = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"The spec is not JSON: {error}.") from None
+    if not isinstance(spec, dict):
+        raise ValueError(f"The spec is a JSON {type(spec).__name__}: give an object with method, problem and settings.")
+    return spec

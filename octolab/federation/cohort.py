@@ -176,13 +176,13 @@ class Cohort(Draws):
         if first is None:
             return None
         entries = [first] + [self.scripted_batch() or [] for _ in range(count - 1)]
-        batches = [self.problem.as_batch(e) for e in entries]
-        width = max(b.index.shape[1] for b in batches)
+        width = max(len(rows) for entry in entries for rows in entry)
         index = torch.zeros(count, self.m, width, dtype=torch.int64)
         mask = torch.zeros(count, self.m, width, dtype=torch.bool)
-        for t, b in enumerate(batches):
-            index[t, :, : b.index.shape[1]] = b.index
-            mask[t, :, : b.index.shape[1]] = True if b.mask is None else b.mask
+        for t, entry in enumerate(entries):
+            for row, numbers in enumerate(entry):
+                index[t, row, : len(numbers)] = torch.from_numpy(numbers)
+                mask[t, row, : len(numbers)] = True
         return Batch(index=index, mask=None if bool(mask.all()) else mask, noise=None)
 
     def _work(self, gradients: int, batch: Batch | None) -> None:

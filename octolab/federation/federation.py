@@ -153,7 +153,7 @@ class Federation:
         keep = None if replied is None else torch.from_numpy(np.flatnonzero(replied))
         clients = ids if replied is None else ids[replied]
         weights = self.weights if clients is self.everybody else self.weights[torch.from_numpy(clients)]
-        out = []
+        out: list[Replies] = []
         for payload in result.payloads:
             if payload is not None and keep is not None:
                 payload = payload.select(keep)

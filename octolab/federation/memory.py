@@ -20,6 +20,11 @@ Rows = slice | torch.Tensor
 class Memory:
     """All clients' memory by name: `memory.g` or `memory["g"]`, shape (n, *shape). Absent clients keep theirs."""
 
+    n: int
+    version: int
+    _store: dict[str, torch.Tensor]
+    _lock: threading.Lock
+
     def __init__(self, n: int):
         object.__setattr__(self, "n", n)
         object.__setattr__(self, "version", 0)
@@ -38,7 +43,7 @@ class Memory:
             raise ValueError(f"memory[{name!r}] needs one row per client, shape ({self.n}, ...); got {tuple(value.shape)}.")
         self._store[name] = value
 
-    def __getattr__(self, name: str) -> torch.Tensor:
+    def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
         try:
@@ -86,6 +91,10 @@ class CohortMemory:
     """The cohort's rows of the memory: `cohort.memory.g` (m, *shape). Reads copy, writes are staged."""
 
     __slots__ = ("_memory", "_rows", "_size", "_staged")
+    _memory: Memory
+    _rows: Rows
+    _size: int
+    _staged: dict[str, torch.Tensor]
 
     def __init__(self, memory: Memory, rows: Rows, size: int):
         object.__setattr__(self, "_memory", memory)
@@ -93,7 +102,7 @@ class CohortMemory:
         object.__setattr__(self, "_size", size)
         object.__setattr__(self, "_staged", {})
 
-    def __getattr__(self, name: str) -> torch.Tensor:
+    def __getattr__(self, name: str) -> Any:
         if name in self._staged:
             return self._staged[name]
         if name not in self._memory:

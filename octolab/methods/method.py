@@ -17,6 +17,8 @@ The module's docstring is the method's card; see `octolab.methods.card`.
 from __future__ import annotations
 
 import dataclasses
+import math
+import numbers
 import sys
 import warnings
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from octolab.compressors import Compressor
 from octolab.errors import AssumptionWarning, OutsideAssumptions, UnknownConstant
 from octolab.federation import Federation
 from octolab.federation.sampling import as_sampler
@@ -59,8 +62,14 @@ class Constants:
     def __init__(self, problem: Any, method: Method, field: str):
         self._problem, self._method, self._field = problem, method, field
 
+    def variance(self, batch_size: int | None) -> float:
+        """The problem's bound on the variance of a stochastic gradient."""
+        return self._known("variance", self._problem.variance(batch_size))
+
     def __getattr__(self, name: str) -> Any:
-        value = getattr(self._problem, name)
+        return self._known(name, getattr(self._problem, name))
+
+    def _known(self, name: str, value: Any) -> Any:
         if value is None:
             note = getattr(self._problem, "constants_note", None) or "Its constants are unknown."
             raise UnknownConstant(
@@ -112,7 +121,11 @@ class Method:
         for f in dataclasses.fields(self):
             value = getattr(method, f.name)
             if isinstance(value, Theory):
-                rule = method.stepsize if f.name == "lr" else getattr(method, f"theory_{f.name}")
+                rule = method.stepsize if f.name == "lr" else getattr(method, f"theory_{f.name}", None)
+                if rule is None:
+                    raise UnknownConstant(
+                        f"{type(self).__name__}: {f.name}={value!r}: no theorem gives this value; give {_range(f.metadata)}."
+                    )
                 number = rule(Constants(problem, method, f.name)) * value.multiplier
                 number = int(number) if "int" in str(f.type) and value.multiplier == 1 else float(number)
                 method = dataclasses.replace(method, **{f.name: number})
@@ -190,6 +203,8 @@ def _warn(text: str) -> None:
 def _check(owner: str, f: dataclasses.Field, value: Any) -> None:
     """One hyperparameter against what is allowed; a ValueError names field, value and range."""
     rule = f.metadata
+    if isinstance(f.default, Compressor) and not isinstance(value, Compressor):
+        raise ValueError(f"{owner}: {f.name}={value!r}: give a compressor, such as {f.default!r}.")
     if not rule or isinstance(value, Theory) or value is None:
         if isinstance(value, Theory) and not value.multiplier > 0:
             raise ValueError(f"{owner}: {f.name}={value!r}: the multiplier of a theory value is > 0.")
@@ -201,16 +216,16 @@ def _check(owner: str, f: dataclasses.Field, value: Any) -> None:
     bounds = [rule[k] for k in ("above", "low", "upto", "below")]
     if all(b is None for b in bounds):
         return
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        if hasattr(value, "__len__") or hasattr(value, "probabilities"):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        if not isinstance(value, str) and (hasattr(value, "__len__") or hasattr(value, "probabilities")):
             return  # one value per client, or a sampler: checked where it is used
         raise ValueError(f"{owner}: {f.name}={value!r}: give {_range(rule)}.")
     whole = "int" in str(f.type) and "float" not in str(f.type)
-    if whole and int(value) != value:
+    if whole and math.isfinite(value) and int(value) != value:
         raise ValueError(f"{owner}: {f.name}={value!r}: give {_range(rule)}, a whole number.")
     above, low, upto, below = bounds
     good = (
-        value == value
+        math.isfinite(value)
         and (above is None or value > above)
         and (low is None or value >= low)
         and (upto is None or value <= upto)

@@ -51,14 +51,13 @@ def classification(
             "l2": l2, "nonconvex": nonconvex, "weights": weights if isinstance(weights, str) else np.asarray(weights).tolist(),
             "seed": seed, "test_share": test_share}  # fmt: skip
     name = f"{held.name} ({kind})"
-    if isinstance(dtype, str):
-        dtype = getattr(torch, dtype)
+    kind_of_real: Any = getattr(torch, dtype) if isinstance(dtype, str) else dtype
     if model == "logistic":
-        problem: Problem = _linear(parts, whole, len(held.classes), l2, nonconvex, weights, dtype, name, spec)
+        problem: Problem = _linear(parts, whole, len(held.classes), l2, nonconvex, weights, kind_of_real, name, spec)
     else:
         from octolab.problems.network import classifier
 
-        problem = classifier(model, parts, whole, len(held.classes), l2=l2 or 0.0, weights=weights, seed=seed, dtype=dtype,
+        problem = classifier(model, parts, whole, len(held.classes), l2=l2 or 0.0, weights=weights, seed=seed, dtype=kind_of_real,
                              name=name, spec=spec)  # fmt: skip
     problem.partition = partition  # type: ignore[attr-defined]
     return problem

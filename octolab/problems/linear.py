@@ -137,7 +137,7 @@ class Linear(Problem):
         """The minimiser by damped Newton steps (conjugate gradients where d > 1500) to rounding; needs l2 > 0."""
         if not self.strongly_convex:
             return None
-        twin = self if self.dtype == torch.float64 else self.with_dtype(torch.float64)
+        twin: Any = self if self.dtype == torch.float64 else self.with_dtype(torch.float64)
         x = torch.zeros(self.d, dtype=torch.float64)
         for _ in range(100):
             g = twin.gradient(x)

@@ -30,7 +30,7 @@ class Layer(NamedTuple):
 class Batch(NamedTuple):
     """Samples to use: client-local numbers (m, b), a mask (m, b) of those that count (None: all), or drawn noise (m, d)."""
 
-    index: torch.Tensor | None
+    index: torch.Tensor | None  # type: ignore[assignment]
     mask: torch.Tensor | None
     noise: torch.Tensor | None
 
@@ -134,10 +134,7 @@ class Problem:
             g = self.grad(y, clients, now)
             if correction is not None:
                 g = g + correction
-            if momentum:
-                v_new = g if v is None else momentum * v + g
-            else:
-                v_new = g
+            v_new = g if v is None or not momentum else momentum * v + g
             step = v_new + prox * (y - start) if prox else v_new
             if now is not None and now.mask is not None:
                 moves = now.mask.any(1)[:, None]

@@ -56,7 +56,7 @@ class Quadratics(Problem):
             raise ValueError("A or b holds inf or nan: give finite numbers.")
         if not np.allclose(A, A.transpose(0, 2, 1), rtol=1e-10, atol=1e-12 * max(1.0, np.abs(A).max())):
             raise ValueError("A is not symmetric: give (A + A')/2, which defines the same function.")
-        self.n, self.d, self.name, self.dtype = *b.shape, name, dtype
+        (self.n, self.d), self.name, self.dtype = b.shape, name, dtype
         self._A64, self._b64 = A, b
         self.A, self.b = torch.from_numpy(A).to(dtype), torch.from_numpy(b).to(dtype)
         self.sizes = np.ones(self.n, dtype=np.int64)

@@ -24,7 +24,9 @@ def test_every_method_keeps_its_promises_on_every_standard_problem(slug: str, pr
     try:
         PROMISES[promise](method, problem)
     except NotApplicable as reason:
-        assert "refused" in str(reason) and "hessian" in method.needs, reason
+        hessians = where == "network" and "hessian" in method.needs
+        silent = where != "quadratics" and "nothing was sent" in str(reason)  # local steps until a rare coin
+        assert hessians or silent, reason
 
 
 @pytest.mark.parametrize("promise", ONCE)

@@ -3,6 +3,7 @@
 Paper: Méthode générale pour la résolution des systèmes d'équations simultanées
 Authors: Augustin-Louis Cauchy
 Venue: Comptes rendus, 1847
+arXiv: none
 Solves: smooth problems with exact gradients and no tricks
 Use: as the baseline every other method has to beat
 Avoid: bandwidth is scarce or data are large: every round sends d numbers each way and passes over all data

@@ -1,0 +1,391 @@
+"""Any torch module as a federated problem: all clients' models stacked, gradients by the fastest kernel that fits."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from octolab.errors import AssumptionWarning
+from octolab.problems.kernels import TIERS, Kernel, Loss, choose
+from octolab.problems.kernels.descent import Now, Schedule, descend
+from octolab.problems.problem import Batch, Clients, Layer, Problem, fingerprint, make_weights
+
+MANY = 8  # clients from which vmap beats a loop
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+class Network(Problem):
+    """f_i(x) = mean_j loss(module_x(a_ij), y_ij) + l2/2 |x|^2, x = all parameters of the module, flattened in order.
+
+    module: a torch.nn.Module (kept as a copy; its present weights are x0 unless x0 is given). loss: "cross_entropy"
+    (integer labels; text: one per position), "mse", a torch loss, or a function that gives one number per sample.
+    features, labels: one array per client, (m_i, ...) each. test: pairs of arrays per client; global_test: one pair.
+    kernel: "auto", or a tier by name ("chain", "stacked", "vmap", "loop") to compare them.
+    """
+
+    constants_note = (
+        "The constants L and mu of a network are unknown, so no theorem gives its step size. Start from 0.1 (0.01 with "
+        "momentum or sign steps) and tune."
+    )
+
+    def __init__(
+        self,
+        module: nn.Module,
+        loss: Any = "cross_entropy",
+        features: Sequence[Any] = (),
+        labels: Sequence[Any] = (),
+        *,
+        l2: float = 0.0,
+        weights: Any = None,
+        x0: Any = None,
+        test: Sequence[Pair] | None = None,
+        global_test: Pair | None = None,
+        dtype: torch.dtype = torch.float32,
+        kernel: str = "auto",
+        name: str | None = None,
+        spec: dict[str, Any] | None = None,
+    ):
+        if not l2 >= 0:
+            raise ValueError(f"l2={l2!r}: the ridge is a number >= 0.")
+        self.dtype, self.l2, self.name = dtype, float(l2), name or type(module).__name__
+        self.loss_of, self._tier, self._spec = Loss(loss), kernel, spec
+        self.module = _checked(module).to(dtype)
+        self.layout = _layout(self.module)
+        self.d = self.layout[-1].stop
+        whole = any(isinstance(part, nn.Embedding) for part in self.module.modules())
+        self._kind = None if whole else dtype  # of inputs: None keeps whole numbers
+        self.X, self.Y, self.sizes = _together(features, labels, self._kind)
+        self.n, self.first = len(self.sizes), torch.from_numpy(np.cumsum(self.sizes) - self.sizes)
+        if not self.loss_of.classifies and self.Y.is_floating_point():
+            self.Y = self.Y.to(dtype)
+        self.weights = make_weights(weights, self.sizes)
+        self.x0 = nn.utils.parameters_to_vector(self.module.parameters()).detach().clone()
+        if x0 is not None:
+            self.x0 = self.check_x0(x0)
+        self._test = None if test is None else _test_part(test, self._kind)
+        self._global = None if global_test is None else _test_part([global_test], self._kind)
+        self._kernels()
+        self._try()
+
+    def _kernels(self) -> None:
+        sample = tuple(self.X.shape[1:])
+        self._kernel = choose(self.module, self.loss_of, sample, self._tier)
+        self._any = (TIERS["vmap"](self.module, self.loss_of, sample), TIERS["loop"](self.module, self.loss_of, sample))
+        self.__dict__.pop("_vmap_works", None)
+
+    def _try(self) -> None:
+        """One sample through the module, so that what does not fit is said before any work is done."""
+        one = torch.zeros(1, 1, dtype=torch.int64)
+        kernel = self.kernel_for(1)
+        try:
+            kernel.losses(kernel.views(self.x0), kernel.take(self.X, one), self._targets(one))
+        except (RuntimeError, IndexError, TypeError) as error:
+            raise ValueError(
+                f"{self.name} cannot take these data: one input has shape {tuple(self.X.shape[1:])} and its label "
+                f"{tuple(self.Y.shape[1:])} ({self.Y.dtype}). torch says: {error}"
+            ) from error
+
+    def kernel_for(self, m: int) -> Kernel:
+        """The kernel that serves m clients at once."""
+        if self._kernel is not None:
+            return self._kernel
+        return self._any[0] if m >= MANY and self._vmap_works else self._any[1]
+
+    @cached_property
+    def _vmap_works(self) -> bool:
+        """Whether vmap takes this module: two clients are tried, once."""
+        kernel, two = self._any[0], torch.zeros(2, 1, dtype=torch.int64)
+        try:
+            kernel.pieces(kernel.views(self.x0.expand(2, -1)), kernel.take(self.X, two), self._targets(two), 1.0)
+        except RuntimeError:
+            return False
+        return True
+
+    def _targets(self, index: torch.Tensor) -> torch.Tensor:
+        """Labels (k, B, ...) of the samples index (k, B)."""
+        return self.Y.index_select(0, index.reshape(-1)).view(*index.shape, *self.Y.shape[1:])
+
+    @property
+    def _most(self) -> int:
+        """Samples of a full-batch pass: bounds the activations' memory."""
+        if self._kernel is not None and self._kernel.name == "chain":
+            return 4096
+        return max(16, 1024 // max(1, self.Y[0].numel()))
+
+    # -- which samples -----------------------------------------------------------------------------------------------
+    def _ids(self, clients: Clients) -> torch.Tensor:
+        return torch.arange(self.n) if clients is None else torch.arange(self.n)[clients]
+
+    def _passes(self, ids: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor, Any]]:
+        """Full batches: (rows of the cohort, index (k, B) of their samples, share), clients of like size together."""
+        held = self.sizes[ids.numpy()]
+        order = np.argsort(-held, kind="stable") if self.same_size is None else np.arange(len(held))
+        at = 0
+        while at < len(order):
+            B = int(held[order[at]])
+            stop = min(len(order), at + max(1, self._most // B))
+            while held[order[stop - 1]] * 2 < B:  # not more than twice the smallest
+                stop -= 1
+            rows = torch.from_numpy(order[at:stop])
+            index, sizes = torch.arange(B).expand(stop - at, B), torch.from_numpy(held[order[at:stop]])[:, None]
+            first = self.first[ids[rows]][:, None]
+            if held[order[stop - 1]] == B:
+                yield rows, first + index, 1 / B
+            else:
+                inside = index < sizes
+                yield rows, first + index * inside, inside / sizes.to(self.dtype)
+            at = stop
+
+    def _selected(self, clients: Clients, batch: Batch | None) -> Iterator[tuple[torch.Tensor, torch.Tensor, Any]]:
+        ids = self._ids(clients)
+        if batch is None or batch.index is None:
+            yield from self._passes(ids)
+            return
+        index = batch.index + self.first[ids][:, None]
+        if batch.mask is None:
+            yield torch.arange(len(ids)), index, 1 / index.shape[1]
+        else:
+            yield torch.arange(len(ids)), index, batch.mask / batch.mask.sum(1, keepdim=True).clamp(min=1).to(self.dtype)
+
+    # -- clients' functions ------------------------------------------------------------------------------------------
+    def grad(self, x: torch.Tensor, clients: Clients = None, batch: Batch | None = None) -> torch.Tensor:
+        out = torch.empty(self.count(clients), self.d, dtype=self.dtype)
+        for rows, index, share in self._selected(clients, batch):
+            whole = len(rows) == len(out) and bool((rows[1:] > rows[:-1]).all())  # all clients in their order
+            part = out if whole else torch.empty(len(rows), self.d, dtype=self.dtype)
+            kernel = self.kernel_for(len(rows))
+            views = kernel.views(x if x.dim() == 1 else x[rows])
+            pieces, _ = kernel.pieces(views, kernel.take(self.X, index), self._targets(index), share)
+            kernel.add(pieces, kernel.views(part), 1.0, overwrite=True)
+            if not whole:
+                out[rows] = part
+        return out.add_(x, alpha=self.l2) if self.l2 else out
+
+    def loss(self, x: torch.Tensor, clients: Clients = None, batch: Batch | None = None) -> torch.Tensor:
+        out, kernel = torch.empty(self.count(clients), dtype=self.dtype), self._pooling
+        for rows, index, share in self._selected(clients, batch):
+            views = kernel.views(x if x.dim() == 1 else x[rows])
+            out[rows] = (kernel.losses(views, kernel.take(self.X, index), self._targets(index)) * share).sum(1)
+        return out + self.l2 / 2 * (x * x).sum(-1)
+
+    @property
+    def _pooling(self) -> Kernel:
+        """The kernel for one model, or for scores alone."""
+        return self._kernel or self._any[1]
+
+    def local_sgd(
+        self,
+        x: torch.Tensor,
+        clients: Clients,
+        *,
+        lr: float | torch.Tensor,
+        steps: int,
+        batch: Batch | None = None,
+        momentum: float = 0.0,
+        prox: float = 0.0,
+        correction: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        ids = self._ids(clients)
+        start = x.expand(len(ids), -1)
+        rate = lr.to(self.dtype).view(-1, 1) if isinstance(lr, torch.Tensor) and lr.dim() else float(lr)
+        groups: Any
+        if batch is None or batch.index is None:
+            groups = [(rows, index, share) for rows, index, share in self._passes(ids)]
+        else:
+            index = batch.index[:steps] + self.first[ids][:, None]
+            alone = self.kernel_for(len(ids)).alone
+            groups = [(torch.arange(len(ids)), index, batch.mask)] if not alone else [
+                (torch.tensor([k]), index[:, k : k + 1], None if batch.mask is None else batch.mask[:, k : k + 1])
+                for k in range(len(ids))
+            ]
+        out = torch.empty(len(ids), self.d, dtype=self.dtype)
+        for rows, index, extra in groups:
+            kernel = self.kernel_for(len(rows) if len(groups) == 1 or batch is None else 1)
+            schedule = Schedule(index, extra, self.dtype) if index.dim() == 3 else None
+            if schedule is not None and schedule.order is not None:
+                rows = rows[schedule.order]
+            now = self._steps(kernel, schedule, index, extra)
+            out[rows] = descend(
+                kernel, start[rows], now, steps, lr=rate if isinstance(rate, float) else rate[rows], momentum=momentum,
+                prox=prox, l2=self.l2, correction=None if correction is None else correction[rows],
+            )  # fmt: skip
+        return out
+
+    def _steps(self, kernel: Kernel, schedule: Schedule | None, index: torch.Tensor, share: Any) -> Any:
+        """now(t) for `descend`: drawn minibatches, or the same full batch at every step."""
+        if schedule is not None:
+            take = lambda i: (kernel.take(self.X, i), self._targets(i))  # noqa: E731
+            return lambda t: schedule.at(t, take)
+        fixed = Now(len(index), kernel.take(self.X, index), self._targets(index), share, None)
+        return lambda t: fixed
+
+    # -- the whole objective -----------------------------------------------------------------------------------------
+    def _pooled(self, x: torch.Tensor, want_gradient: bool) -> tuple[float, torch.Tensor | None]:
+        """f(x) and its gradient in one pass over all samples, as if one client held them with weights w_i/N_i."""
+        kernel = self._pooling
+        share = (self.weights / torch.from_numpy(self.sizes)).repeat_interleave(torch.from_numpy(self.sizes))
+        g, views, f = torch.zeros(1, self.d, dtype=self.dtype), kernel.views(x[None]), 0.0
+        for a in range(0, len(self.X), self._most):
+            index = torch.arange(a, min(a + self._most, len(self.X)))[None]
+            xb, yb, each = kernel.take(self.X, index), self._targets(index), share[index]
+            if want_gradient:
+                pieces, outputs = kernel.pieces(views, xb, yb, each.to(self.dtype))
+                kernel.add(pieces, kernel.views(g), 1.0)
+            else:
+                outputs = kernel.outputs(views, xb)
+            f += float((self.loss_of(outputs, yb, 2).double() * each).sum())
+        f += self.l2 / 2 * float(x @ x)
+        return f, g[0].add_(x, alpha=self.l2) if want_gradient else None
+
+    def value(self, x: Any) -> float:
+        return self._pooled(self.as_x(x), False)[0]
+
+    def gradient(self, x: Any) -> torch.Tensor:
+        g = self._pooled(self.as_x(x), True)[1]
+        assert g is not None
+        return g
+
+    def evaluate(self, x: torch.Tensor) -> dict[str, float]:
+        f, g = self._pooled(x, True)
+        assert g is not None
+        return {"loss": f, "grad_norm_sq": float(g @ g), **self.test_metrics(x)}
+
+    # -- tests -------------------------------------------------------------------------------------------------------
+    def _hits(self, x: torch.Tensor, X: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
+        """Share of right answers for each sample: 0 or 1; for text, over its positions."""
+        kernel, hits = self._pooling, []
+        views = kernel.views(x[None])
+        for a in range(0, len(X), self._most):
+            index = torch.arange(a, min(a + self._most, len(X)))[None]
+            right = kernel.outputs(views, kernel.take(X, index)).argmax(-1) == Y[index]
+            hits.append(right[0].double().flatten(1).mean(1) if right.dim() > 2 else right[0].double())
+        return torch.cat(hits)
+
+    def test_metrics(self, x: torch.Tensor) -> dict[str, float]:
+        part = self._global or self._test
+        if part is None or not self.loss_of.classifies or len(part[0]) == 0:
+            return {}
+        return {"accuracy": float(self._hits(x, part[0], part[1]).mean())}
+
+    def client_metrics(self, x: torch.Tensor, clients: Clients = None) -> dict[str, np.ndarray]:
+        """Training loss (m,) and accuracy (m,) on each client's own test part (NaN if empty). x: (d,) or personal (m, d)."""
+        metrics = {"loss": self.loss(x, clients).double().numpy()}
+        if self._test is None or not self.loss_of.classifies:
+            return metrics
+        ids, (X, Y, owner) = self._ids(clients), self._test
+        accuracy = np.full(len(ids), np.nan)
+        if x.dim() == 1:
+            hits, count = torch.zeros(self.n, dtype=torch.float64), torch.bincount(owner, minlength=self.n)
+            if len(X):
+                hits.index_add_(0, owner, self._hits(x, X, Y))
+            accuracy = (hits / count)[ids].numpy()
+        else:
+            for k, i in enumerate(ids.tolist()):
+                mine = owner == i
+                if bool(mine.any()):
+                    accuracy[k] = float(self._hits(x[k], X[mine], Y[mine]).mean())
+        return {**metrics, "accuracy": accuracy}
+
+    # -- the rest ----------------------------------------------------------------------------------------------------
+    @property
+    def chunk(self) -> int:
+        """Stacked weights of about 2 MB; more for vmap, which wants many clients."""
+        fit = max(1, 2**21 // (self.d * self.dtype.itemsize))
+        return min(self.n, fit if self._kernel is not None else max(fit, 4 * MANY))
+
+    def with_dtype(self, dtype: torch.dtype) -> Network:
+        twin = copy.copy(self)
+        twin.dtype, twin.module, twin.x0 = dtype, copy.deepcopy(self.module).to(dtype), self.x0.to(dtype)
+        if self._kind is not None:
+            cast = lambda part: None if part is None else (part[0].to(dtype), *part[1:])  # noqa: E731
+            twin._kind, twin.X, twin._test, twin._global = dtype, self.X.to(dtype), cast(self._test), cast(self._global)
+        if self.Y.is_floating_point():
+            twin.Y = self.Y.to(dtype)
+        twin._kernels()
+        return twin
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        dtype = str(self.dtype).removeprefix("torch.")
+        if self._spec is not None:
+            return {**self._spec, "dtype": dtype}
+        given = fingerprint(self.X.numpy(), self.Y.numpy(), self.sizes, self.weights.numpy(), self.x0.numpy())
+        return {"kind": "Network", "given": given, "module": self.name, "n": self.n, "d": self.d, "dtype": dtype}
+
+
+def _checked(module: nn.Module) -> nn.Module:
+    """A copy of the module, ready for stacked use; sentences for what cannot be stacked."""
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"module={module!r}: give a torch.nn.Module, e.g. ol.problems.MLP(784, 64, 10).")
+    if not any(True for _ in module.parameters()):
+        raise ValueError(f"{type(module).__name__} has no parameters: there is nothing to train.")
+    frozen = [name for name, p in module.named_parameters() if not p.requires_grad]
+    if frozen:
+        raise ValueError(
+            f"{type(module).__name__} has frozen parameters ({frozen[0]}, ...): make them buffers, or set requires_grad."
+        )
+    for part in module.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            raise ValueError(
+                f"{type(module).__name__} holds {type(part).__name__}, whose statistics are no parameters and mix the "
+                f"samples of a batch: use GroupNorm or LayerNorm."
+            )
+        if isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0:
+            warnings.warn(
+                f"{type(module).__name__} holds {type(part).__name__}(p={part.p}): it is switched off, so that a run "
+                f"depends on its seed alone.",
+                AssumptionWarning,
+                stacklevel=4,
+            )
+    return copy.deepcopy(module).eval()
+
+
+def _layout(module: nn.Module) -> list[Layer]:
+    """The flat model's pieces with their roles: conv (3 or more dimensions), embedding, head (last matrix), matrix, vector."""
+    owners = {id(p): part for part in module.modules() for p in part.parameters(recurse=False)}
+    named, at, layers = list(module.named_parameters()), 0, []
+    matrices = [name for name, p in named if p.dim() == 2 and not isinstance(owners[id(p)], nn.Embedding)]
+    for name, p in named:
+        if isinstance(owners[id(p)], nn.Embedding):
+            role = "embedding"
+        elif p.dim() == 2:
+            role = "head" if name == matrices[-1] else "matrix"
+        else:
+            role = "conv" if p.dim() > 2 else "vector"
+        layers.append(Layer(name, tuple(p.shape), role, at, at + p.numel()))
+        at += p.numel()
+    return layers
+
+
+def _together(
+    features: Sequence[Any], labels: Sequence[Any], kind: torch.dtype | None
+) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    """All clients' samples in one tensor each, and how many each client holds."""
+    if len(features) == 0 or len(features) != len(labels):
+        raise ValueError(f"features has {len(features)} clients and labels {len(labels)}: give one array per client each.")
+    X, Y = [np.asarray(a) for a in features], [np.asarray(y) for y in labels]
+    for i, (a, y) in enumerate(zip(X, Y, strict=True)):
+        if a.ndim < 1 or a.shape[1:] != X[0].shape[1:] or y.shape[:1] != a.shape[:1] or y.shape[1:] != Y[0].shape[1:]:
+            raise ValueError(f"Client {i}: features {a.shape} and labels {y.shape} do not fit {X[0].shape} and {Y[0].shape}.")
+        if len(a) == 0:
+            raise ValueError(f"Client {i} has no samples: leave it out, or use a split that gives every client some.")
+        if not np.isfinite(a).all() or not np.isfinite(y).all():
+            raise ValueError(f"Client {i}: the features or labels hold inf or nan. Clean the data first.")
+    targets = torch.from_numpy(np.concatenate(Y))
+    whole = targets if targets.is_floating_point() else targets.to(torch.int64)
+    inputs = torch.from_numpy(np.concatenate(X))
+    return inputs.to(torch.int64 if kind is None else kind), whole, np.array([len(a) for a in X], dtype=np.int64)
+
+
+def _test_part(pairs: Sequence[Pair], kind: torch.dtype | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Inputs, labels and the owner of each test sample."""
+    X, Y = np.concatenate([np.asarray(x) for x, _ in pairs]), np.concatenate([np.asarray(y) for _, y in pairs])
+    owner = torch.arange(len(pairs)).repeat_interleave(torch.tensor([len(y) for _, y in pairs]))
+    return torch.from_numpy(X).to(torch.int64 if kind is None else kind), torch.from_numpy(Y), owner
