@@ -1,7 +1,7 @@
 """Experiments: run, start, compare, repeat, tune, save, resume."""
 
 from octolab.experiment.checkpoint import load_run, resume
-from octolab.experiment.compare import Comparison, Repetition, compare, repeat
+from octolab.experiment.compare import Comparison, Repetition, compare, repeat, written
 from octolab.experiment.front import run, start
 from octolab.experiment.run import Run, Settings, Until
 from octolab.experiment.spec import from_spec
@@ -22,4 +22,5 @@ __all__ = [
     "run",
     "start",
     "tune",
+    "written",
 ]

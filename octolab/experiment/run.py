@@ -86,8 +86,8 @@ class Settings:
 
     @property
     def every(self) -> int:
-        """Rounds between two evaluations of the objective; 1 up to a thousand rounds."""
-        return self.evaluate_every or max(1, min(self.rounds, 100_000) // 500)
+        """Rounds between two evaluations of the objective: 1 up to a thousand rounds, or where `until` asks for it."""
+        return self.evaluate_every or (1 if self.until is not None else max(1, self.rounds // 500))
 
 
 class Run:
@@ -183,6 +183,7 @@ class Run:
         if threading.current_thread() is not self._thread:
             self._halt.clear()  # a run that was stopped goes on
         self.status = "running"
+        self._halt.clear()
         with _one_thread(), _interruptible(self):
             while self._more():
                 if not self._advance():
@@ -249,7 +250,6 @@ class Run:
         """Start stepping in a worker thread and return at once. A second call while it runs changes nothing."""
         if self._thread is not None and self._thread.is_alive():
             return self
-        self._halt.clear()
         self._done.clear()
         self._go.set()
         self._thread = threading.Thread(target=self._work, daemon=True, name="octolab-run")

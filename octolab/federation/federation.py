@@ -255,10 +255,14 @@ class Federation:
         who = ""
         for replies in self._last:
             rows = replies.stack()
-            bad = ~torch.isfinite(rows.reshape(len(rows), -1)).all(1) if len(rows) else torch.zeros(0, dtype=torch.bool)
+            if len(rows) == 0:
+                continue
+            sizes = rows.reshape(len(rows), -1).abs().amax(1)
+            bad = ~torch.isfinite(sizes)
             if bool(bad.any()):
                 who = f"; the first client whose reply was not finite is {int(replies.clients[bad.numpy()][0])}"
                 break
+            who = f"; the largest reply came from client {int(replies.clients[int(sizes.argmax())])}"
         advice = f"Try lr={lr / 10:.3g} instead of {lr:.3g}" if isinstance(lr, (int, float)) else "Try a smaller step size"
         return NonFinite(
             f"Round {step}: the model is no longer finite{who}. {advice}, or check the data for inf and nan. "

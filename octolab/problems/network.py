@@ -16,9 +16,9 @@ from octolab.errors import AssumptionWarning
 from octolab.problems.kernels import TIERS, Kernel, Loss, choose
 from octolab.problems.kernels.descent import Now, Schedule, descend
 from octolab.problems.problem import Batch, Clients, Layer, Problem, fingerprint, make_weights
+from octolab.problems.scoring import Pair, TestPart
 
 MANY = 8  # clients from which vmap beats a loop
-Pair = tuple[np.ndarray, np.ndarray]
 
 
 class Network(Problem):
@@ -69,8 +69,8 @@ class Network(Problem):
         self.x0 = nn.utils.parameters_to_vector(self.module.parameters()).detach().clone()
         if x0 is not None:
             self.x0 = self.check_x0(x0)
-        self._test = None if test is None else _test_part(test, self._kind)
-        self._global = None if global_test is None else _test_part([global_test], self._kind)
+        self._test = None if test is None else TestPart(test, self._kind)
+        self._global_test = self._test if global_test is None else TestPart([global_test], self._kind)
         self._kernels()
         self._try()
 
@@ -269,43 +269,32 @@ class Network(Problem):
         return torch.cat(hits)
 
     def test_metrics(self, x: torch.Tensor) -> dict[str, float]:
-        part = self._global or self._test
-        if part is None or not self.loss_of.classifies or len(part[0]) == 0:
+        if self._global_test is None or not self.loss_of.classifies:
             return {}
-        return {"accuracy": float(self._hits(x, part[0], part[1]).mean())}
+        return self._global_test.accuracy(x, self._hits)
 
     def client_metrics(self, x: torch.Tensor, clients: Clients = None) -> dict[str, np.ndarray]:
         """Training loss (m,) and accuracy (m,) on each client's own test part (NaN if empty). x: (d,) or personal (m, d)."""
         metrics = {"loss": self.loss(x, clients).double().numpy()}
-        if self._test is None or not self.loss_of.classifies:
-            return metrics
-        ids, (X, Y, owner) = self._ids(clients), self._test
-        accuracy = np.full(len(ids), np.nan)
-        if x.dim() == 1:
-            hits, count = torch.zeros(self.n, dtype=torch.float64), torch.bincount(owner, minlength=self.n)
-            if len(X):
-                hits.index_add_(0, owner, self._hits(x, X, Y))
-            accuracy = (hits / count)[ids].numpy()
-        else:
-            for k, i in enumerate(ids.tolist()):
-                mine = owner == i
-                if bool(mine.any()):
-                    accuracy[k] = float(self._hits(x[k], X[mine], Y[mine]).mean())
-        return {**metrics, "accuracy": accuracy}
+        if self._test is not None and self.loss_of.classifies:
+            metrics["accuracy"] = self._test.by_client(x, self._ids(clients), self._hits)
+        return metrics
 
     # -- the rest ----------------------------------------------------------------------------------------------------
     @property
     def chunk(self) -> int:
-        """Stacked weights of about 2 MB; more for vmap, which wants many clients."""
-        fit = max(1, 2**21 // (self.d * self.dtype.itemsize))
+        """Stacked weights of about 4 MB (2 MB where activations are kept too); more for vmap, which wants many clients."""
+        budget = 2**22 if self._kernel is not None and self._kernel.name == "chain" else 2**21
+        fit = max(1, budget // (self.d * self.dtype.itemsize))
         return min(self.n, fit if self._kernel is not None else max(fit, 4 * MANY))
 
     def with_dtype(self, dtype: torch.dtype) -> Network:
         twin = copy.copy(self)
         twin.dtype, twin.module, twin.x0 = dtype, copy.deepcopy(self.module).to(dtype), self.x0.to(dtype)
         if self._kind is not None:
-            cast = lambda part: None if part is None else (part[0].to(dtype), *part[1:])  # noqa: E731
-            twin._kind, twin.X, twin._test, twin._global = dtype, self.X.to(dtype), cast(self._test), cast(self._global)
+            twin._kind, twin.X = dtype, self.X.to(dtype)
+            twin._test = None if self._test is None else self._test.to(dtype)
+            twin._global_test = None if self._global_test is None else self._global_test.to(dtype)
         if self.Y.is_floating_point():
             twin.Y = self.Y.to(dtype)
         twin._kernels()
@@ -383,9 +372,3 @@ def _together(
     inputs = torch.from_numpy(np.concatenate(X))
     return inputs.to(torch.int64 if kind is None else kind), whole, np.array([len(a) for a in X], dtype=np.int64)
 
-
-def _test_part(pairs: Sequence[Pair], kind: torch.dtype | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Inputs, labels and the owner of each test sample."""
-    X, Y = np.concatenate([np.asarray(x) for x, _ in pairs]), np.concatenate([np.asarray(y) for _, y in pairs])
-    owner = torch.arange(len(pairs)).repeat_interleave(torch.tensor([len(y) for _, y in pairs]))
-    return torch.from_numpy(X).to(torch.int64 if kind is None else kind), torch.from_numpy(Y), owner

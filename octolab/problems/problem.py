@@ -51,6 +51,7 @@ class Problem:
     has_hessian = False
     constants_note: str | None = None
     sigma_sq: float | None = None
+    partition: Any = None  # the octolab.data.Partition it was made from, if any
 
     # -- constants (None: unknown) -----------------------------------------------------------------------------------
     L: float | None = None

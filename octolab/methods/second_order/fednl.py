@@ -94,6 +94,7 @@ class FedNL(Method):
     def client(self, cohort: Cohort, x: torch.Tensor) -> tuple[Any, Any, Any]:
         H = cohort.memory.H
         gap = cohort.hessian(x) - H
+        gap = (gap + gap.mT) / 2  # near the optimum rounding is all that is left, and it is not symmetric
         S = self.compressor(gap, cohort)
         cohort.memory.H = H + self.a * S.dense()
         own = [gap.flatten(1).norm(dim=1)] if self.option == 2 else [gap.new_zeros(cohort.m)]

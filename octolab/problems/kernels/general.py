@@ -75,37 +75,36 @@ class OneByOne(_OwnModule):
     name = "loop"
     alone = True
 
-    def _bind(self, views: Views) -> tuple[nn.Module, list[nn.Parameter]]:
-        """The module with these tensors as its parameters. It shares their memory, so later updates are seen."""
-        module = self.own
-        if not hasattr(self._local, "parameters"):
-            self._local.parameters, self._local.at = list(module.parameters()), None
-        at = (views[0].data_ptr(), views[0].shape, views[0].dtype)
-        if self._local.at != at:
-            for p, v in zip(self._local.parameters, views, strict=True):
-                p.data = v
-            self._local.at = at
-        return module, self._local.parameters
+    def _bind(self, views: Views, k: int) -> tuple[nn.Module, list[nn.Parameter]]:
+        """The module with client k's tensors as its parameters. It shares their memory, so later updates are seen."""
+        module, local = self.own, self._local
+        if not hasattr(local, "parameters"):
+            local.parameters, local.bound = list(module.parameters()), (None, -1)
+        if local.bound[0] is not views or local.bound[1] != k:
+            shared = self._shared(views)
+            for p, v in zip(local.parameters, views, strict=True):
+                p.data = v if shared else v[k]
+            local.bound = (views, k)
+        return module, local.parameters
 
     def outputs(self, views: Views, xb: torch.Tensor) -> torch.Tensor:
-        shared = self._shared(views)
         with torch.no_grad():
-            return torch.stack([self._bind(views if shared else [v[k] for v in views])[0](x) for k, x in enumerate(xb)])
+            return torch.stack([self._bind(views, k)[0](x) for k, x in enumerate(xb)])
 
     def pieces(
         self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share
     ) -> tuple[list[Any], torch.Tensor]:
-        shared, pieces, outs = self._shared(views), [], []
+        pieces, outs = [], []
         with torch.enable_grad():
             for k in range(len(yb)):
-                module, parameters = self._bind(views if shared else [v[k] for v in views])
+                module, parameters = self._bind(views, k)
                 out = module(xb[k])
                 each = self.loss(out, yb[k])
                 total = each.sum() * share if isinstance(share, float) else (each * share[k]).sum()
                 pieces.append(torch.autograd.grad(total, parameters))
                 outs.append(out.detach())
-        return pieces, torch.stack(outs)
+        return pieces, outs[0][None] if len(outs) == 1 else torch.stack(outs)
 
     def add(self, pieces: list[Any], views: Views, alpha: float, overwrite: bool = False) -> None:
         for k, grads in enumerate(pieces):
-            super().add(list(grads), [v[k] for v in views], alpha, overwrite)
+            super().add(grads, [v[k] for v in views], alpha, overwrite)

@@ -29,6 +29,8 @@ class Loss:
 
     def __call__(self, outputs: torch.Tensor, targets: torch.Tensor, lead: int = 1) -> torch.Tensor:
         shape = targets.shape[:lead]
+        if self.kind == "cross_entropy" and targets.dim() == 1:
+            return F.cross_entropy(outputs, targets, reduction="none")
         if self.kind == "cross_entropy":
             each = F.cross_entropy(outputs.flatten(0, -2), targets.flatten(), reduction="none").view(targets.shape)
         elif lead == 1:

@@ -16,7 +16,8 @@ POOLS = (nn.MaxPool2d, nn.AvgPool2d)
 class Stacked(Kernel):
     """Sequential of Conv2d, pooling, Flatten, Linear and elementwise layers.
 
-    Images of K clients lie side by side in the channels, (B, K C, H, W); after Flatten they are (K, B, F).
+    Images of K clients lie side by side in the channels, (B, K C, H, W), channels last in memory (convolution and
+    pooling are then 2 to 10 times faster on a CPU); after Flatten they are (K, B, F).
     """
 
     name = "stacked"
@@ -53,7 +54,8 @@ class Stacked(Kernel):
             return super().take(X, index)
         K, B = index.shape
         C, *space = X.shape[1:]
-        return X.index_select(0, index.t().reshape(-1)).view(B, K * C, *space)
+        images = X.index_select(0, index.t().reshape(-1)).view(B, K * C, *space)
+        return images.contiguous(memory_format=torch.channels_last)
 
     def _forward(self, views: Views, h: torch.Tensor, K: int) -> torch.Tensor:
         at = 0
@@ -64,10 +66,11 @@ class Stacked(Kernel):
                 at += 1 if layer.bias is None else 2
             elif isinstance(layer, nn.Conv2d):
                 W, b = views[at].flatten(0, 1), None if layer.bias is None else views[at + 1].flatten()
+                W = W.contiguous(memory_format=torch.channels_last)
                 h = F.conv2d(h, W, b, layer.stride, layer.padding, layer.dilation, groups=K)
                 at += 1 if layer.bias is None else 2
             elif isinstance(layer, nn.Flatten):
-                h = h.view(len(h), K, -1).transpose(0, 1) if self.images and h.dim() == 4 else h.flatten(2)
+                h = h.reshape(len(h), K, -1).transpose(0, 1) if self.images and h.dim() == 4 else h.flatten(2)
             else:
                 h = layer(h)
         return h
