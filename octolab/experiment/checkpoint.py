@@ -211,7 +211,8 @@ def read(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, torch.Tenso
     try:
         with safe_open(str(path), framework="pt") as file:
             header = file.metadata() or {}
-            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+            # copied, because the file's buffer is not aligned like torch's own memory, and BLAS may round differently there
+            tensors = {k: file.get_tensor(k).clone() for k in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise RunFileError(f"{str(path)!r} is not a readable run file ({error}): it is damaged or something else.") from None
     if header.get("format") != FORMAT:

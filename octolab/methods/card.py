@@ -7,6 +7,7 @@ continuation lines. The explorer, the catalogue and `octolab methods` show them.
 from __future__ import annotations
 
 import html
+import inspect
 import textwrap
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -96,7 +97,7 @@ class Card:
 
 def read_card(doc: str, cls: Any) -> Card:
     """Read the parts of a docstring; missing ones are empty strings."""
-    lines = textwrap.dedent(doc).strip().splitlines() or [cls.__name__]
+    lines = inspect.cleandoc(doc).strip().splitlines() or [cls.__name__]
     name, _, summary = lines[0].partition(":")
     found: dict[str, list[str]] = {}
     current: list[str] | None = None

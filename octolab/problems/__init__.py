@@ -5,50 +5,59 @@ from __future__ import annotations
 from typing import Any
 
 from octolab.problems.classification import classification
+from octolab.problems.language import language
 from octolab.problems.linear import Linear
 from octolab.problems.logistic import Logistic
+from octolab.problems.models import CNN, MLP, CharGPT
+from octolab.problems.network import Network
 from octolab.problems.problem import Batch, Layer, Problem
-from octolab.problems.quadratics import Quadratics, Tridiagonal, quadratics
+from octolab.problems.quadratics import Quadratics, quadratics
 from octolab.problems.softmax import Softmax
-
-_LATE = {"Network": "network", "language": "language", "MLP": "models", "CNN": "models", "CharGPT": "models"}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LATE:
-        import importlib
-
-        return getattr(importlib.import_module(f"octolab.problems.{_LATE[name]}"), name)
-    raise AttributeError(f"octolab.problems has no {name!r}; it has {', '.join(__all__)}.")
+from octolab.problems.tridiagonal import Tridiagonal
 
 
 def from_spec(spec: dict[str, Any]) -> Problem:
-    """Rebuild a problem from its JSON spec. Problems made from given arrays cannot be rebuilt: they are named by a hash."""
+    """Rebuild a problem from its JSON spec.
+
+    Problems made from given arrays or modules cannot be rebuilt, a spec only names them by a hash: a ValueError says so.
+    """
     import torch
 
     from octolab import data
 
     arguments = {k: v for k, v in spec.items() if k not in ("kind", "dtype", "given")}
     kind, dtype = spec.get("kind"), getattr(torch, spec.get("dtype", "float64"))
+    own = "which a spec does not hold: hand the problem in, e.g. ol.load_run(path, problem=problem)."
     if "given" in spec:
-        raise ValueError(
-            f"This {kind} was made from given arrays (sha256 {spec['given']}), which a spec does not hold: hand the "
-            f"problem in, e.g. ol.load_run(path, problem=problem)."
-        )
+        raise ValueError(f"This {kind} was made from given arrays (sha256 {spec['given']}), {own}")
     if kind == "quadratics":
         return quadratics(**arguments).with_dtype(dtype)
     if kind == "Tridiagonal":
         return Tridiagonal(**arguments, dtype=dtype)
     if kind == "classification":
-        split = data.split_from_spec(arguments.pop("split"))
         if arguments["model"] not in ("logistic", "mlp", "cnn"):
-            raise ValueError(f"The spec's model {arguments['model']!r} is your own module: hand the problem in.")
-        return classification(**arguments, split=split, dtype=dtype)
+            raise ValueError(f"The spec's model {arguments['model']!r} is your own module, {own}")
+        held, split = _dataset(arguments.pop("dataset")), data.split_from_spec(arguments.pop("split"))
+        return classification(held, **arguments, split=split, dtype=dtype)
     if kind == "language":
-        from octolab.problems.language import language
+        return language(_dataset(arguments.pop("dataset")), **arguments, dtype=dtype)
+    known = "quadratics, Tridiagonal, classification, language"
+    raise ValueError(f"The spec's problem kind {kind!r} is unknown; known are {known}.")
 
-        return language(**arguments, dtype=dtype)
-    raise ValueError(f"The spec's problem kind {kind!r} is unknown: quadratics, Tridiagonal, classification, language.")
+
+def _dataset(named: Any) -> Any:
+    """The data set of a spec: the same bytes as then."""
+    from octolab import data
+
+    if isinstance(named, str):
+        return data.load(named)
+    held = data.load(named["name"], **named["options"])
+    if held.provenance.sha256 != named["sha256"]:
+        raise ValueError(
+            f"The data set {named['name']!r} is not the spec's: its sha256 is {held.provenance.sha256}, the "
+            f"spec says {named['sha256']}. Load the data that were used and hand the problem in."
+        )
+    return held
 
 
 __all__ = [

@@ -50,7 +50,9 @@ def classification(
     held = data.load(dataset) if isinstance(dataset, str) else dataset
     if getattr(held, "kind", None) != "classification":
         kind = getattr(held, "kind", type(held).__name__)
-        raise ValueError(f"{dataset!r} is a {kind} data set: classification needs classes. For text use ol.problems.language.")
+        raise ValueError(
+            f"{dataset!r} is a {kind} data set: classification needs classes. For text use ol.problems.language."
+        )
     if not isinstance(model, nn.Module) and model not in MODELS:
         raise ValueError(f"model={model!r}: choose 'logistic', 'mlp', 'cnn', or give a torch.nn.Module.")
     natural = held.clients is not None and clients is None
@@ -74,7 +76,14 @@ def classification(
 
 
 def _linear(
-    parts: Any, whole: Any, classes: int, *, l2: float | None, nonconvex: float, dtype: torch.dtype | None, **more: Any
+    parts: Any,
+    whole: Any,
+    classes: int,
+    *,
+    l2: float | None,
+    nonconvex: float,
+    dtype: torch.dtype | None,
+    **more: Any,
 ) -> Problem:
     """Logistic regression for two classes, softmax regression for more."""
     given = {key: more[key] for key in ("weights", "name", "spec")}
@@ -99,7 +108,9 @@ def _network(
     nonconvex: float, dtype: torch.dtype | None, **more: Any,
 ) -> Problem:  # fmt: skip
     if nonconvex:
-        raise ValueError(f"nonconvex={nonconvex}: the non-convex regulariser is for logistic regression, not for networks.")
+        raise ValueError(
+            f"nonconvex={nonconvex}: the non-convex regulariser is for logistic regression, not for networks."
+        )
     shape = parts[0][0].shape[1:]
     if model == "mlp":
         size = math.prod(shape)

@@ -31,7 +31,7 @@ def language(
 
     clients: how many of them (None: all). context: characters a window holds. samples: at most so many training windows
     per client (None: all; f and its gradient are then costly to evaluate). test_samples: windows of the global test set.
-    width, heads, blocks: of the model (default 163,783 parameters). Accuracy: share of characters predicted right.
+    width, heads, blocks: of the model (default: 163,335 parameters). Accuracy: share of characters predicted right.
     """
     held = data.load(dataset, seq_len=context) if isinstance(dataset, str) else dataset
     if getattr(held, "kind", None) != "text":

@@ -42,12 +42,22 @@ class Logistic(Linear):
         if not nonconvex >= 0:
             raise ValueError(f"nonconvex={nonconvex!r}: the regulariser's weight is a number >= 0.")
         super().__init__(
-            features, labels, l2=l2, weights=weights, dtype=dtype, test=test, global_test=global_test, name=name, spec=spec
+            features,
+            labels,
+            l2=l2,
+            weights=weights,
+            dtype=dtype,
+            test=test,
+            global_test=global_test,
+            name=name,
+            spec=spec,
         )
         for i, y in enumerate(labels):
             if not np.isin(y, (-1, 1)).all():
-                raise ValueError(f"Client {i}: labels are {np.unique(y)[:5].tolist()}; logistic regression needs -1 and +1.")
-        self.flat *= self.flat_y[:, None]  # rows are y_ij a_ij from here on; padding is zero anyway
+                raise ValueError(
+                    f"Client {i}: labels are {np.unique(y)[:5].tolist()}; logistic regression needs -1 and +1."
+                )
+        self.data.flat *= self.data.flat_y[:, None]  # rows are y_ij a_ij from here on; padding is zero anyway
         self.nonconvex, self.d = float(nonconvex), self.p
         self.convex = self.nonconvex == 0
         if not self.convex:
@@ -66,7 +76,9 @@ class Logistic(Linear):
     def _loss(self, rows: torch.Tensor, y: torch.Tensor, share: Any, x: torch.Tensor) -> torch.Tensor:
         return (softplus(times(rows, x).neg_()) * share).sum(1)
 
-    def _both(self, rows: torch.Tensor, y: torch.Tensor, share: torch.Tensor, x: torch.Tensor) -> tuple[Any, Any]:
+    def _both(
+        self, rows: torch.Tensor, y: torch.Tensor, share: torch.Tensor, x: torch.Tensor
+    ) -> tuple[Any, Any]:
         z = times(rows, x).neg_()
         return (softplus(z) * share).sum(1), combine(torch.sigmoid(z).mul_(share).neg_(), rows)
 
@@ -111,5 +123,7 @@ class Logistic(Linear):
         if self._spec is not None:
             return {**self._spec, "dtype": dtype}
         numbers = np.array([self.l2, self.nonconvex])
-        given = fingerprint(self.flat.numpy(), self.flat_y.numpy(), self.sizes, self.weights.numpy(), numbers)
+        given = fingerprint(
+            self.data.flat.numpy(), self.data.flat_y.numpy(), self.sizes, self.weights.numpy(), numbers
+        )
         return {"kind": "Logistic", "given": given, "n": self.n, "d": self.d, "dtype": dtype}

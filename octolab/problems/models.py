@@ -38,7 +38,9 @@ def CNN(channels: int = 1, side: int = 28, classes: int = 10, seed: int = 0) -> 
     below 3 x 3 with padding.
     """
     if side < 4 or channels < 1 or classes < 2:
-        raise ValueError(f"CNN(channels={channels}, side={side}, classes={classes}): need side >= 4, 1 channel, 2 classes.")
+        raise ValueError(
+            f"CNN(channels={channels}, side={side}, classes={classes}): need side >= 4, 1 channel, 2 classes."
+        )
     width, pad = (5, 0) if side >= 20 else (3, 1)
     after = ((side + 2 * pad - width + 1) // 2 + 2 * pad - width + 1) // 2
 
@@ -62,14 +64,22 @@ def CNN(channels: int = 1, side: int = 28, classes: int = 10, seed: int = 0) -> 
 class CharGPT(nn.Module):
     """A small causal transformer over characters: codes (B, T) in, scores (B, T, vocabulary) out.
 
-    Pre-norm blocks, learnt positions, no dropout. vocabulary=71, context=64 gives 163,783 parameters.
+    Pre-norm blocks, learnt positions, no dropout. vocabulary=71, context=64 gives 163,335 parameters.
     """
 
     def __init__(
-        self, vocabulary: int, context: int = 64, width: int = 64, heads: int = 4, blocks: int = 3, seed: int = 0
+        self,
+        vocabulary: int,
+        context: int = 64,
+        width: int = 64,
+        heads: int = 4,
+        blocks: int = 3,
+        seed: int = 0,
     ):
         if width % heads or min(vocabulary, context, width, heads, blocks) < 1:
-            raise ValueError(f"CharGPT(width={width}, heads={heads}): width must be a multiple of heads, all >= 1.")
+            raise ValueError(
+                f"CharGPT(width={width}, heads={heads}): width must be a multiple of heads, all >= 1."
+            )
         with torch.random.fork_rng(devices=[]):
             super().__init__()
             self.token = nn.Embedding(vocabulary, width)

@@ -77,7 +77,10 @@ class Network(Problem):
     def _kernels(self) -> None:
         sample = tuple(self.X.shape[1:])
         self._kernel = choose(self.module, self.loss_of, sample, self._tier)
-        self._any = (TIERS["vmap"](self.module, self.loss_of, sample), TIERS["loop"](self.module, self.loss_of, sample))
+        self._any = (
+            TIERS["vmap"](self.module, self.loss_of, sample),
+            TIERS["loop"](self.module, self.loss_of, sample),
+        )
         self.__dict__.pop("_vmap_works", None)
 
     def _try(self) -> None:
@@ -103,7 +106,9 @@ class Network(Problem):
         """Whether vmap takes this module: two clients are tried, once."""
         kernel, two = self._any[0], torch.zeros(2, 1, dtype=torch.int64)
         try:
-            kernel.pieces(kernel.views(self.x0.expand(2, -1)), kernel.take(self.X, two), self._targets(two), 1.0)
+            kernel.pieces(
+                kernel.views(self.x0.expand(2, -1)), kernel.take(self.X, two), self._targets(two), 1.0
+            )
         except RuntimeError:
             return False
         return True
@@ -120,9 +125,6 @@ class Network(Problem):
         return max(16, 1024 // max(1, self.Y[0].numel()))
 
     # -- which samples -----------------------------------------------------------------------------------------------
-    def _ids(self, clients: Clients) -> torch.Tensor:
-        return torch.arange(self.n) if clients is None else torch.arange(self.n)[clients]
-
     def _passes(self, ids: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor, Any]]:
         """Full batches: (rows of the cohort, index (k, B) of their samples, share), clients of like size together."""
         held = self.sizes[ids.numpy()]
@@ -134,7 +136,10 @@ class Network(Problem):
             while held[order[stop - 1]] * 2 < B:  # not more than twice the smallest
                 stop -= 1
             rows = torch.from_numpy(order[at:stop])
-            index, sizes = torch.arange(B).expand(stop - at, B), torch.from_numpy(held[order[at:stop]])[:, None]
+            index, sizes = (
+                torch.arange(B).expand(stop - at, B),
+                torch.from_numpy(held[order[at:stop]])[:, None],
+            )
             first = self.first[ids[rows]][:, None]
             if held[order[stop - 1]] == B:
                 yield rows, first + index, 1 / B
@@ -143,8 +148,10 @@ class Network(Problem):
                 yield rows, first + index * inside, inside / sizes.to(self.dtype)
             at = stop
 
-    def _selected(self, clients: Clients, batch: Batch | None) -> Iterator[tuple[torch.Tensor, torch.Tensor, Any]]:
-        ids = self._ids(clients)
+    def _selected(
+        self, clients: Clients, batch: Batch | None
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, Any]]:
+        ids = self.ids(clients)
         if batch is None or batch.index is None:
             yield from self._passes(ids)
             return
@@ -152,7 +159,11 @@ class Network(Problem):
         if batch.mask is None:
             yield torch.arange(len(ids)), index, 1 / index.shape[1]
         else:
-            yield torch.arange(len(ids)), index, batch.mask / batch.mask.sum(1, keepdim=True).clamp(min=1).to(self.dtype)
+            yield (
+                torch.arange(len(ids)),
+                index,
+                batch.mask / batch.mask.sum(1, keepdim=True).clamp(min=1).to(self.dtype),
+            )
 
     # -- clients' functions ------------------------------------------------------------------------------------------
     def grad(self, x: torch.Tensor, clients: Clients = None, batch: Batch | None = None) -> torch.Tensor:
@@ -172,7 +183,9 @@ class Network(Problem):
         out, kernel = torch.empty(self.count(clients), dtype=self.dtype), self._pooling
         for rows, index, share in self._selected(clients, batch):
             views = kernel.views(x if x.dim() == 1 else x[rows])
-            out[rows] = (kernel.losses(views, kernel.take(self.X, index), self._targets(index)) * share).sum(1)
+            out[rows] = (kernel.losses(views, kernel.take(self.X, index), self._targets(index)) * share).sum(
+                1
+            )
         return out + self.l2 / 2 * (x * x).sum(-1)
 
     @property
@@ -192,7 +205,7 @@ class Network(Problem):
         prox: float = 0.0,
         correction: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        ids = self._ids(clients)
+        ids = self.ids(clients)
         start = x.expand(len(ids), -1)
         rate = lr.to(self.dtype).view(-1, 1) if isinstance(lr, torch.Tensor) and lr.dim() else float(lr)
         groups: Any
@@ -201,10 +214,18 @@ class Network(Problem):
         else:
             index = batch.index[:steps] + self.first[ids][:, None]
             alone = self.kernel_for(len(ids)).alone
-            groups = [(torch.arange(len(ids)), index, batch.mask)] if not alone else [
-                (torch.tensor([k]), index[:, k : k + 1], None if batch.mask is None else batch.mask[:, k : k + 1])
-                for k in range(len(ids))
-            ]
+            groups = (
+                [(torch.arange(len(ids)), index, batch.mask)]
+                if not alone
+                else [
+                    (
+                        torch.tensor([k]),
+                        index[:, k : k + 1],
+                        None if batch.mask is None else batch.mask[:, k : k + 1],
+                    )
+                    for k in range(len(ids))
+                ]
+            )
         out = torch.empty(len(ids), self.d, dtype=self.dtype)
         for rows, index, extra in groups:
             kernel = self.kernel_for(len(rows) if len(groups) == 1 or batch is None else 1)
@@ -277,7 +298,7 @@ class Network(Problem):
         """Training loss (m,) and accuracy (m,) on each client's own test part (NaN if empty). x: (d,) or personal (m, d)."""
         metrics = {"loss": self.loss(x, clients).double().numpy()}
         if self._test is not None and self.loss_of.classifies:
-            metrics["accuracy"] = self._test.by_client(x, self._ids(clients), self._hits)
+            metrics["accuracy"] = self._test.by_client(x, self.ids(clients), self._hits)
         return metrics
 
     # -- the rest ----------------------------------------------------------------------------------------------------
@@ -306,7 +327,14 @@ class Network(Problem):
         if self._spec is not None:
             return {**self._spec, "dtype": dtype}
         given = fingerprint(self.X.numpy(), self.Y.numpy(), self.sizes, self.weights.numpy(), self.x0.numpy())
-        return {"kind": "Network", "given": given, "module": self.name, "n": self.n, "d": self.d, "dtype": dtype}
+        return {
+            "kind": "Network",
+            "given": given,
+            "module": self.name,
+            "n": self.n,
+            "d": self.d,
+            "dtype": dtype,
+        }
 
 
 def _checked(module: nn.Module) -> nn.Module:
@@ -358,17 +386,31 @@ def _together(
 ) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
     """All clients' samples in one tensor each, and how many each client holds."""
     if len(features) == 0 or len(features) != len(labels):
-        raise ValueError(f"features has {len(features)} clients and labels {len(labels)}: give one array per client each.")
+        raise ValueError(
+            f"features has {len(features)} clients and labels {len(labels)}: give one array per client each."
+        )
     X, Y = [np.asarray(a) for a in features], [np.asarray(y) for y in labels]
     for i, (a, y) in enumerate(zip(X, Y, strict=True)):
-        if a.ndim < 1 or a.shape[1:] != X[0].shape[1:] or y.shape[:1] != a.shape[:1] or y.shape[1:] != Y[0].shape[1:]:
-            raise ValueError(f"Client {i}: features {a.shape} and labels {y.shape} do not fit {X[0].shape} and {Y[0].shape}.")
+        if (
+            a.ndim < 1
+            or a.shape[1:] != X[0].shape[1:]
+            or y.shape[:1] != a.shape[:1]
+            or y.shape[1:] != Y[0].shape[1:]
+        ):
+            raise ValueError(
+                f"Client {i}: features {a.shape} and labels {y.shape} do not fit {X[0].shape} and {Y[0].shape}."
+            )
         if len(a) == 0:
-            raise ValueError(f"Client {i} has no samples: leave it out, or use a split that gives every client some.")
+            raise ValueError(
+                f"Client {i} has no samples: leave it out, or use a split that gives every client some."
+            )
         if not np.isfinite(a).all() or not np.isfinite(y).all():
             raise ValueError(f"Client {i}: the features or labels hold inf or nan. Clean the data first.")
     targets = torch.from_numpy(np.concatenate(Y))
     whole = targets if targets.is_floating_point() else targets.to(torch.int64)
     inputs = torch.from_numpy(np.concatenate(X))
-    return inputs.to(torch.int64 if kind is None else kind), whole, np.array([len(a) for a in X], dtype=np.int64)
-
+    return (
+        inputs.to(torch.int64 if kind is None else kind),
+        whole,
+        np.array([len(a) for a in X], dtype=np.int64),
+    )

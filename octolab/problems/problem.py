@@ -103,7 +103,9 @@ class Problem:
         raise NotImplementedError
 
     def hessian(self, x: torch.Tensor, clients: Clients = None) -> torch.Tensor:
-        raise ValueError(f"{self.name} (d={self.d}) gives no Hessians: use a quadratic or logistic problem of moderate d.")
+        raise ValueError(
+            f"{self.name} (d={self.d}) gives no Hessians: use a quadratic or logistic problem of moderate d."
+        )
 
     def hvp(self, x: torch.Tensor, v: torch.Tensor, clients: Clients = None) -> torch.Tensor:
         """Hessian-vector products (m, d) for v (d,) or (m, d)."""
@@ -126,23 +128,26 @@ class Problem:
 
         batch: index and mask (steps, m, b); a client whose mask is all False at a step does not move. Returns (m, d).
         """
-        m = self.count(clients)
-        start = x.expand(m, -1)
+        start = x.expand(self.count(clients), -1)
         y, v = start.clone(), None
-        rate = lr[:, None].to(y.dtype) if isinstance(lr, torch.Tensor) else lr
+        rate = lr[:, None].to(y.dtype) if isinstance(lr, torch.Tensor) and lr.dim() else lr
+        if batch is not None and batch.mask is not None:
+            live = batch.mask.any(2)
+            stuck = (~live).any(1).tolist()
+        else:
+            stuck = [False] * steps
         for t in range(steps):
             now = None if batch is None else Batch(*(None if part is None else part[t] for part in batch))
             g = self.grad(y, clients, now)
             if correction is not None:
                 g = g + correction
             v_new = g if v is None or not momentum else momentum * v + g
-            step = v_new + prox * (y - start) if prox else v_new
-            if now is not None and now.mask is not None:
-                moves = now.mask.any(1)[:, None]
-                v = torch.where(moves, v_new, torch.zeros_like(g) if v is None else v)
-                y = torch.where(moves, y - rate * step, y)
-            else:
-                v, y = v_new, y - rate * step
+            y_new = y - rate * (v_new + prox * (y - start) if prox else v_new)
+            if stuck[t]:
+                moves = live[t, :, None]
+                v_new = torch.where(moves, v_new, 0.0 if v is None else v)
+                y_new = torch.where(moves, y_new, y)
+            v, y = v_new, y_new
         return y
 
     def draw_batch(self, size: Any, clients: Clients, draws: Any) -> Batch:
@@ -210,6 +215,10 @@ class Problem:
             return self.n
         return clients.stop - clients.start if isinstance(clients, slice) else len(clients)
 
+    def ids(self, clients: Clients) -> torch.Tensor:
+        """(m,) client numbers."""
+        return torch.arange(self.n) if clients is None else torch.arange(self.n)[clients]
+
     def layers(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Named views: of x (d,) with the layers' shapes, of x (m, d) with (m, *shape). No copy."""
         lead = x.shape[:-1]
@@ -222,7 +231,7 @@ class Problem:
         """The starting point (d,) in this problem's dtype; None: the default one."""
         if x0 is None:
             return self.x0.clone()
-        x = torch.as_tensor(np.asarray(x0) if not isinstance(x0, torch.Tensor) else x0)
+        x = x0.detach() if isinstance(x0, torch.Tensor) else torch.as_tensor(np.asarray(x0))
         if tuple(x.shape) != (self.d,):
             raise ValueError(f"x0 has shape {tuple(x.shape)}: {self.name} needs ({self.d},).")
         if x.is_complex() or x.dtype == torch.bool:
@@ -239,11 +248,13 @@ class Problem:
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        known = ", ".join(
-            f"{k}={v:.4g}" for k, v in (("L", self.L), ("mu", self.mu)) if v is not None
-        ) or "constants unknown"
-        kappa = f", kappa={self.L / self.mu:.4g}" if self.L and self.mu else ""
-        return f"{self.name}: n={self.n} clients, d={self.d}, {known}{kappa}"
+        known = [f"{k}={v:.4g}" for k, v in (("L", self.L), ("mu", self.mu)) if v is not None]
+        if self.L and self.mu:
+            known.append(f"kappa={self.L / self.mu:.4g}")
+        if self.L_i is not None and self.n > 1 and not self.homogeneous:
+            known.append(f"L_i in [{self.L_i.min():.4g}, {self.L_i.max():.4g}]")
+        held = f", {self.sizes.sum():,} samples" if int(self.sizes.max()) > 1 else ""
+        return f"{self.name}: n={self.n:,} clients, d={self.d:,}{held}; {', '.join(known) or 'constants unknown'}"
 
 
 def make_weights(weights: Any, sizes: np.ndarray) -> torch.Tensor:
@@ -257,7 +268,9 @@ def make_weights(weights: Any, sizes: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(sizes / sizes.sum())
     w = np.asarray(weights, dtype=np.float64)
     if w.shape != (n,) or not np.isfinite(w).all() or (w < 0).any() or w.sum() <= 0:
-        raise ValueError(f"weights has shape {w.shape}: give {n} numbers >= 0 that do not sum to 0, 'uniform' or 'examples'.")
+        raise ValueError(
+            f"weights has shape {w.shape}: give {n} numbers >= 0 that do not sum to 0, 'uniform' or 'examples'."
+        )
     return torch.from_numpy(w / w.sum())
 
 

@@ -43,7 +43,10 @@ class TestPart:
     def by_client(self, x: torch.Tensor, ids: torch.Tensor, hits: Hits) -> np.ndarray:
         """Accuracy (m,) of clients ids on their own samples, NaN where there are none. x: (d,) or personal (m, d)."""
         if x.dim() == 1:
-            right, count = torch.zeros(self.n, dtype=torch.float64), torch.bincount(self.owner, minlength=self.n)
+            right, count = (
+                torch.zeros(self.n, dtype=torch.float64),
+                torch.bincount(self.owner, minlength=self.n),
+            )
             if len(self):
                 right.index_add_(0, self.owner, hits(x, self.X, self.Y))
             return (right / count)[ids].numpy()

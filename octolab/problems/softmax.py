@@ -43,7 +43,7 @@ class Softmax(Linear):
             features, labels, l2=l2, weights=weights, dtype=dtype, test=test, global_test=global_test, name=name,
             spec=spec, ones=bias,
         )  # fmt: skip
-        low, top = int(self.flat_y.min()), int(self.flat_y.max()) + 1
+        low, top = int(self.data.flat_y.min()), int(self.data.flat_y.max()) + 1
         self.bias, self.classes = bias, top if classes is None else int(classes)
         if low < 0 or top > self.classes or self.classes < 2:
             raise ValueError(
@@ -73,7 +73,9 @@ class Softmax(Linear):
         z = self._scores(rows, x)
         return ((torch.logsumexp(z, -1) - z.gather(2, y[:, :, None])[:, :, 0]) * share).sum(1)
 
-    def _both(self, rows: torch.Tensor, y: torch.Tensor, share: torch.Tensor, x: torch.Tensor) -> tuple[Any, Any]:
+    def _both(
+        self, rows: torch.Tensor, y: torch.Tensor, share: torch.Tensor, x: torch.Tensor
+    ) -> tuple[Any, Any]:
         z = self._scores(rows, x)
         top = torch.logsumexp(z, -1, keepdim=True)
         loss = ((top - z.gather(2, y[:, :, None]))[:, :, 0] * share).sum(1)
@@ -92,7 +94,11 @@ class Softmax(Linear):
 
     def _product(self, rows: torch.Tensor, share: Any, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         P, z = torch.softmax(self._scores(rows, x), -1), self._scores(rows, v)
-        r = P * (z - (P * z).sum(-1, keepdim=True)) * (share if isinstance(share, float) else share[:, :, None])
+        r = (
+            P
+            * (z - (P * z).sum(-1, keepdim=True))
+            * (share if isinstance(share, float) else share[:, :, None])
+        )
         return torch.bmm(r.mT, rows).view(len(rows), self.d)
 
     def _hits(self, x: torch.Tensor, X: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
@@ -106,5 +112,7 @@ class Softmax(Linear):
         if self._spec is not None:
             return {**self._spec, "dtype": dtype}
         numbers = np.array([self.l2, self.classes])
-        given = fingerprint(self.flat.numpy(), self.flat_y.numpy(), self.sizes, self.weights.numpy(), numbers)
+        given = fingerprint(
+            self.data.flat.numpy(), self.data.flat_y.numpy(), self.sizes, self.weights.numpy(), numbers
+        )
         return {"kind": "Softmax", "given": given, "n": self.n, "d": self.d, "dtype": dtype}

@@ -43,7 +43,14 @@ class Chain(Kernel):
         kinds = [type(p) for p in parts]
         follows = all(a is nn.Linear for a, b in zip(kinds, kinds[1:], strict=False) if b is nn.ReLU)
         tied = len(list(module.parameters())) != len([p for part in parts for p in part.parameters()])
-        return bool(kinds) and kinds[0] is nn.Linear and set(kinds) <= {nn.Linear, nn.ReLU} and kinds[-1] is nn.Linear and follows and not tied
+        return (
+            bool(kinds)
+            and kinds[0] is nn.Linear
+            and set(kinds) <= {nn.Linear, nn.ReLU}
+            and kinds[-1] is nn.Linear
+            and follows
+            and not tied
+        )
 
     def take(self, X: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         return X.index_select(0, index.reshape(-1)).view(*index.shape, -1)
@@ -64,7 +71,9 @@ class Chain(Kernel):
     def outputs(self, views: Views, xb: torch.Tensor) -> torch.Tensor:
         return self._forward(views, xb)[-1]
 
-    def pieces(self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share) -> tuple[Pieces, torch.Tensor]:
+    def pieces(
+        self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share
+    ) -> tuple[Pieces, torch.Tensor]:
         layers = self._forward(views, xb)
         r = torch.softmax(layers[-1], -1)
         r.scatter_add_(2, yb[:, :, None], r.new_full((1, 1, 1), -1.0).expand(*yb.shape, 1))

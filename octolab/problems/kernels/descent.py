@@ -77,7 +77,11 @@ def descend(
 ) -> torch.Tensor:
     """The models (m, P) after `steps` local steps from start (m, P). lr: one number or (m, 1)."""
     y = start.clone(memory_format=torch.contiguous_format)
-    run = _heavy(kernel, y, start, momentum, prox, l2, correction) if momentum else _plain(kernel, y, start, prox, l2, correction)
+    run = (
+        _heavy(kernel, y, start, momentum, prox, l2, correction)
+        if momentum
+        else _plain(kernel, y, start, prox, l2, correction)
+    )
     for t in range(steps):
         step = now(t)
         if step.k:
@@ -98,7 +102,12 @@ def _views(kernel: Kernel, flat: torch.Tensor) -> Callable[[int], list[torch.Ten
 
 
 def _plain(
-    kernel: Kernel, y: torch.Tensor, start: torch.Tensor, prox: float, l2: float, correction: torch.Tensor | None
+    kernel: Kernel,
+    y: torch.Tensor,
+    start: torch.Tensor,
+    prox: float,
+    l2: float,
+    correction: torch.Tensor | None,
 ) -> Callable[[Now, Rate], None]:
     views, shrink, constant = _views(kernel, y), prox + l2, None
     if prox:

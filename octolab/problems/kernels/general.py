@@ -53,7 +53,9 @@ class Vmapped(_OwnModule):
         with torch.no_grad():
             return vmap(self._call, in_dims=(None if self._shared(views) else 0, 0))(views, xb)
 
-    def pieces(self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share) -> tuple[Views, torch.Tensor]:
+    def pieces(
+        self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share
+    ) -> tuple[Views, torch.Tensor]:
         from torch.func import grad, vmap
 
         def objective(

@@ -1,0 +1,186 @@
+"""Clients' samples in one place: what stacked passes read.
+
+All samples lie once in one tensor `flat` (R, p), client after client. Clients of like size are padded to the
+same number of rows (zero rows of weight zero), so that a group of them is a stacked view (k, N, p); with equal
+sizes there is one group and no padding. A full pass goes through blocks of about 4 MB, so that scores and
+gradient read the data once.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from octolab.problems.problem import Batch, Clients
+
+BLOCK = 2**22  # bytes of data that one pass should touch at a time
+
+
+class Part(NamedTuple):
+    """Some of a cohort's clients: their places in it (None: all), rows (k, N, p), labels (k, N), shares (k, N).
+
+    A share is the weight of a sample in its client's mean; one number if all count alike.
+    """
+
+    at: Any
+    rows: torch.Tensor
+    y: torch.Tensor
+    share: Any
+
+
+class Samples:
+    """Rows `flat` (R, p) and labels `flat_y` (R,) of n clients; `first` (n,): each one's first row; sizes (n,).
+
+    arrays: n arrays (m_i, p); targets: n integer arrays (m_i,). ones: append a column of ones.
+    """
+
+    def __init__(
+        self, arrays: Sequence[np.ndarray], targets: Sequence[np.ndarray], dtype: torch.dtype, ones: bool
+    ):
+        self.n, self.p, self.dtype = len(arrays), arrays[0].shape[1] + ones, dtype
+        self.sizes = np.array([len(a) for a in arrays], dtype=np.int64)
+        self._place()
+        self.flat = torch.zeros(self.held, self.p, dtype=dtype)
+        self.flat_y = torch.zeros(self.held, dtype=torch.int64)
+        for first, a, y in zip(self.first.tolist(), arrays, targets, strict=True):
+            self.flat[first : first + len(a), : a.shape[1]] = torch.from_numpy(np.ascontiguousarray(a))
+            self.flat_y[first : first + len(a)] = torch.from_numpy(y)
+            if ones:
+                self.flat[first : first + len(a), -1] = 1
+
+    def _place(self) -> None:
+        """Group clients so that padding at most doubles the rows."""
+        most = int(self.sizes.max())
+        if self.n * most <= 2 * self.sizes.sum():
+            self._members = [(np.arange(self.n), most)]
+        else:
+            order, self._members, at = np.argsort(-self.sizes, kind="stable"), [], 0
+            while at < self.n:
+                rows = int(self.sizes[order[at]])
+                stop = at + int((self.sizes[order[at:]] * 2 >= rows).sum())
+                self._members.append((order[at:stop], rows))
+                at = stop
+        first, self.held = np.empty(self.n, dtype=np.int64), 0
+        self._group, self._slot = np.empty(self.n, dtype=np.int64), np.empty(self.n, dtype=np.int64)
+        for g, (clients, rows) in enumerate(self._members):
+            self._group[clients], self._slot[clients] = g, np.arange(len(clients))
+            first[clients] = self.held + rows * np.arange(len(clients))
+            self.held += rows * len(clients)
+        self.first = torch.from_numpy(first)
+
+    @cached_property
+    def groups(self) -> list[Part]:
+        groups, at = [], 0
+        for clients, rows in self._members:
+            stop, sizes = at + rows * len(clients), self.sizes[clients, None]
+            if (sizes == rows).all():
+                share: Any = 1 / rows
+            else:
+                share = torch.from_numpy((np.arange(rows) < sizes) / sizes).to(self.dtype)
+            shape = (len(clients), rows)
+            groups.append(
+                Part(clients, self.flat[at:stop].view(*shape, -1), self.flat_y[at:stop].view(shape), share)
+            )
+            at = stop
+        return groups
+
+    def parts(self, clients: Clients, batch: Batch | None) -> list[Part]:
+        """What a pass over `clients` reads: a batch, or all their samples, cut into blocks."""
+        if batch is not None and batch.index is not None:
+            return [self._drawn(clients, batch)]
+        if len(self.groups) == 1:
+            _, rows, y, share = self.groups[0]
+            if clients is not None:
+                rows, y = rows[clients], y[clients]
+                share = share if isinstance(share, float) else share[clients]
+            size = self._block(rows)
+            if len(rows) <= size:
+                return [Part(None, rows, y, share)]
+            return _cut(Part(None, rows, y, share), np.arange(len(rows)), size)
+        ids = np.arange(self.n)[
+            clients.numpy() if isinstance(clients, torch.Tensor) else clients or slice(None)
+        ]
+        parts = []
+        for g, group in enumerate(self.groups):
+            at = np.flatnonzero(self._group[ids] == g)
+            if len(at):
+                slots = torch.from_numpy(self._slot[ids[at]])
+                share = group.share if isinstance(group.share, float) else group.share[slots]
+                part = Part(None, group.rows[slots], group.y[slots], share)
+                parts += _cut(part, at, self._block(group.rows))
+        return parts
+
+    def _block(self, rows: torch.Tensor) -> int:
+        """Clients per block."""
+        return max(1, BLOCK // (rows.shape[1] * self.p * self.dtype.itemsize))
+
+    def _drawn(self, clients: Clients, batch: Batch) -> Part:
+        first = self.first if clients is None else self.first[clients]
+        assert batch.index is not None
+        shape, index = batch.index.shape, (batch.index + first[:, None]).reshape(-1)
+        share: Any = 1 / shape[1]
+        if batch.mask is not None:
+            share = batch.mask / batch.mask.sum(1, keepdim=True).clamp(min=1).to(self.dtype)
+        rows, y = self.flat.index_select(0, index), self.flat_y.index_select(0, index)
+        return Part(None, rows.view(*shape, self.p), y.view(shape), share)
+
+    def pool(self, weights: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """All samples as one client's, in blocks of rows (1, R', p), labels and weights w_i/N_i (1, R')."""
+        each = torch.zeros(self.held, dtype=torch.float64)
+        for first, size, w in zip(self.first.tolist(), self.sizes.tolist(), weights.tolist(), strict=True):
+            each[first : first + size] = w / size
+        each, size = each.to(self.dtype), max(1, BLOCK // (self.p * self.dtype.itemsize))
+        cuts = [slice(a, a + size) for a in range(0, self.held, size)]
+        return [(self.flat[None, c], self.flat_y[None, c], each[None, c]) for c in cuts]
+
+    def client(self, i: int) -> np.ndarray:
+        """Client i's samples (N_i, p) in float64."""
+        first = int(self.first[i])
+        return self.flat[first : first + int(self.sizes[i])].double().numpy()
+
+    def to(self, dtype: torch.dtype) -> Samples:
+        twin = copy.copy(self)
+        twin.__dict__.pop("groups", None)
+        twin.dtype, twin.flat = dtype, self.flat.to(dtype)
+        return twin
+
+
+def _cut(part: Part, at: np.ndarray, size: int) -> list[Part]:
+    """Blocks of `size` clients; at: their places in the cohort."""
+    consecutive, parts = bool((np.diff(at) == 1).all()), []
+    for a in range(0, len(at), size):
+        b = min(a + size, len(at))
+        place = slice(int(at[a]), int(at[b - 1]) + 1) if consecutive else torch.from_numpy(at[a:b])
+        share = part.share if isinstance(part.share, float) else part.share[a:b]
+        parts.append(Part(place, part.rows[a:b], part.y[a:b], share))
+    return parts
+
+
+def check_samples(
+    features: Sequence[Any], labels: Sequence[Any]
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The clients' arrays (m_i, p) and integer labels (m_i,); ValueError, in words, for what does not fit."""
+    if len(features) == 0 or len(features) != len(labels):
+        given = f"features has {len(features)} clients and labels {len(labels)}"
+        raise ValueError(f"{given}: give one array per client each.")
+    arrays, targets = [np.asarray(a) for a in features], [np.asarray(y) for y in labels]
+    p = arrays[0].shape[1] if arrays[0].ndim == 2 else "p"
+    for i, (a, y) in enumerate(zip(arrays, targets, strict=True)):
+        if a.ndim != 2 or a.shape[1] != p or y.shape != a.shape[:1]:
+            given = f"Client {i}: features {a.shape} and labels {y.shape}"
+            raise ValueError(f"{given} do not fit; give (m_i, {p}) and (m_i,).")
+        if len(a) == 0:
+            raise ValueError(f"Client {i} has no samples: leave it out, or use a split that gives all some.")
+        if a.dtype.kind not in "fiub" or not np.isfinite(a).all():
+            raise ValueError(f"Client {i}: the features hold inf, nan or what is no number. Clean the data.")
+        if y.dtype.kind not in "fiub" or not (y == np.round(y.astype(np.float64))).all():
+            raise ValueError(
+                f"Client {i}: labels are {np.unique(y)[:5].tolist()}; classes are whole numbers."
+            )
+        targets[i] = y.astype(np.int64)
+    return arrays, targets
