@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from timing import Arms
+from benchmarks.timing import Arms
 
 import octolab as ol
 from octolab.experiment.front import prepare

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 
 import numpy as np
-from timing import Arms, thousands
+from benchmarks.timing import Arms, thousands
 
 import octolab as ol
 from octolab.federation import Federation

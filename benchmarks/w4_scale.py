@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import torch
-from timing import Arms
+from benchmarks.timing import Arms
 
 import octolab as ol
 from octolab.experiment.front import prepare

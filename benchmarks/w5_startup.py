@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from timing import Arms
+from benchmarks.timing import Arms
 
 FIRST_ROUND = """
 import numpy as np

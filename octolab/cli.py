@@ -11,6 +11,7 @@ import difflib
 import json
 import math
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -60,7 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
-        arguments.do(arguments)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a diverged run says so itself
+            arguments.do(arguments)
     except BrokenPipeError:
         return 0
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -226,7 +227,7 @@ def compare(
     >>> import octolab as ol
     >>> result = compare(["gd", "fedavg"], ol.problems.quadratics(n=4, d=3), rounds=3)
     >>> list(result.runs)
-    ['Gradient descent', 'FedAvg']
+    ['GD', 'FedAvg']
     """
     from octolab.experiment.progress import watch_all
 
@@ -237,17 +238,15 @@ def compare(
         )
     named, all_seeds = _named(methods, names), _seeds(seeds)
     plan: dict[str, Any] = {"rounds": rounds, "until": until, **settings}
-    first = {
-        name: prepare(m, problem, seed=all_seeds[0], **plan) for name, m in named.items()
-    }  # bad input fails here
+    grid = [] if tune is False else grid_for(named.values(), problem, None if tune is True else tune)
+    tuned = [name for name, m in named.items() if grid and hasattr(m, "lr")]
+    first = {}
+    for name, m in named.items():  # bad input fails here, before any work
+        start = dataclasses.replace(m, lr=grid[0]) if name in tuned else m
+        first[name] = prepare(start, problem, seed=all_seeds[0], **plan)
     tried: dict[str, Tuned] = {}
-    if tune is not False:
-        grid = grid_for(named.values(), problem, None if tune is True else tune)
-        tried = {
-            name: search(m, problem, grid, "lr", seed=all_seeds[0], **plan)
-            for name, m in named.items()
-            if hasattr(m, "lr")
-        }
+    if tuned:
+        tried = {name: search(named[name], problem, grid, "lr", seed=all_seeds[0], **plan) for name in tuned}
         named = {name: tried[name].best if name in tried else m for name, m in named.items()}
         first = {name: tried[name].run if name in tried else run for name, run in first.items()}
     with quiet():

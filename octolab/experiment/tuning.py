@@ -82,6 +82,8 @@ def grid_for(
 ) -> list[Any]:
     """The same grid for all: multiples of each theory step if every method has one here, else step sizes."""
     if given is not None:
+        if not len(given):
+            raise ValueError("tune=[]: give multiples of the theory step, or tune=True for the usual ones.")
         return [Theory(float(v)) for v in given]
     for method in methods:
         try:

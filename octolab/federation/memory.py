@@ -69,6 +69,8 @@ class Memory:
 
     def commit(self, staged: dict[str, torch.Tensor], rows: Rows, replied: np.ndarray | None) -> None:
         """Write back what the rows staged; `replied` (m,) says whose reply arrived (None: everybody's)."""
+        if replied is not None and not replied.any():
+            return  # nobody: nothing has changed
         object.__setattr__(self, "version", self.version + 1)
         whole = isinstance(rows, slice) and rows.stop - rows.start == self.n
         for name, value in staged.items():

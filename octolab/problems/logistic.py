@@ -68,7 +68,7 @@ class Logistic(Linear):
         if x0 is not None:
             self.x0 = self.check_x0(x0)
 
-    # -- one block of clients ----------------------------------------------------------------------------------------
+    # -- one block of clients --------------------------------------------------------------------------------
     def _gradient(self, rows: torch.Tensor, y: torch.Tensor, share: Any, x: torch.Tensor) -> torch.Tensor:
         c = torch.sigmoid(times(rows, x).neg_())
         return combine(c.mul_(-share if isinstance(share, float) else share.neg()), rows)
@@ -93,7 +93,7 @@ class Logistic(Linear):
     def _product(self, rows: torch.Tensor, share: Any, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         return combine(times(rows, v) * self._bend(rows, share, x), rows)
 
-    # -- the regularisers --------------------------------------------------------------------------------------------
+    # -- the regularisers ------------------------------------------------------------------------------------
     def _penalty(self, x: torch.Tensor) -> torch.Tensor:
         f = self.l2 / 2 * (x * x).sum(-1)
         return f + self.nonconvex * (x * x / (1 + x * x)).sum(-1) if self.nonconvex else f

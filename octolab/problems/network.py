@@ -85,15 +85,24 @@ class Network(Problem):
 
     def _try(self) -> None:
         """One sample through the module, so that what does not fit is said before any work is done."""
-        one = torch.zeros(1, 1, dtype=torch.int64)
-        kernel = self.kernel_for(1)
+        one, kernel = torch.zeros(1, 1, dtype=torch.int64), self._pooling
         try:
-            kernel.losses(kernel.views(self.x0), kernel.take(self.X, one), self._targets(one))
+            scores = kernel.outputs(kernel.views(self.x0), kernel.take(self.X, one))
+            if self.loss_of.classifies and scores.dim() > 1:
+                self._check_labels(scores.shape[-1])
+            self.loss_of(scores, self._targets(one), 2)
         except (RuntimeError, IndexError, TypeError) as error:
             raise ValueError(
                 f"{self.name} cannot take these data: one input has shape {tuple(self.X.shape[1:])} and its label "
                 f"{tuple(self.Y.shape[1:])} ({self.Y.dtype}). torch says: {error}"
             ) from error
+
+    def _check_labels(self, classes: int) -> None:
+        low, top = self.Y.min().item(), self.Y.max().item()
+        if self.Y.is_floating_point() or low < 0 or top >= classes:
+            raise ValueError(
+                f"labels run from {low} to {top}: cross entropy over {classes} scores needs whole numbers 0..{classes - 1}."
+            )
 
     def kernel_for(self, m: int) -> Kernel:
         """The kernel that serves m clients at once."""
@@ -124,7 +133,7 @@ class Network(Problem):
             return 4096
         return max(16, 1024 // max(1, self.Y[0].numel()))
 
-    # -- which samples -----------------------------------------------------------------------------------------------
+    # -- which samples ---------------------------------------------------------------------------------------
     def _passes(self, ids: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor, Any]]:
         """Full batches: (rows of the cohort, index (k, B) of their samples, share), clients of like size together."""
         held = self.sizes[ids.numpy()]
@@ -165,7 +174,7 @@ class Network(Problem):
                 batch.mask / batch.mask.sum(1, keepdim=True).clamp(min=1).to(self.dtype),
             )
 
-    # -- clients' functions ------------------------------------------------------------------------------------------
+    # -- clients' functions ----------------------------------------------------------------------------------
     def grad(self, x: torch.Tensor, clients: Clients = None, batch: Batch | None = None) -> torch.Tensor:
         out = torch.empty(self.count(clients), self.d, dtype=self.dtype)
         for rows, index, share in self._selected(clients, batch):
@@ -247,7 +256,7 @@ class Network(Problem):
         fixed = Now(len(index), kernel.take(self.X, index), self._targets(index), share, None)
         return lambda t: fixed
 
-    # -- the whole objective -----------------------------------------------------------------------------------------
+    # -- the whole objective ---------------------------------------------------------------------------------
     def _pooled(self, x: torch.Tensor, want_gradient: bool) -> tuple[float, torch.Tensor | None]:
         """f(x) and its gradient in one pass over all samples, as if one client held them with weights w_i/N_i."""
         kernel = self._pooling
@@ -278,7 +287,7 @@ class Network(Problem):
         assert g is not None
         return {"loss": f, "grad_norm_sq": float(g @ g), **self.test_metrics(x)}
 
-    # -- tests -------------------------------------------------------------------------------------------------------
+    # -- tests -----------------------------------------------------------------------------------------------
     def _hits(self, x: torch.Tensor, X: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
         """Share of right answers for each sample: 0 or 1; for text, over its positions."""
         kernel, hits = self._pooling, []
@@ -301,7 +310,7 @@ class Network(Problem):
             metrics["accuracy"] = self._test.by_client(x, self.ids(clients), self._hits)
         return metrics
 
-    # -- the rest ----------------------------------------------------------------------------------------------------
+    # -- the rest --------------------------------------------------------------------------------------------
     @property
     def chunk(self) -> int:
         """Stacked weights of about 4 MB (2 MB where activations are kept too); more for vmap, which wants many clients."""

@@ -53,7 +53,7 @@ class Problem:
     sigma_sq: float | None = None
     partition: Any = None  # the octolab.data.Partition it was made from, if any
 
-    # -- constants (None: unknown) -----------------------------------------------------------------------------------
+    # -- constants (None: unknown) ---------------------------------------------------------------------------
     L: float | None = None
     L_i: np.ndarray | None = None
     mu: float | None = None
@@ -95,7 +95,7 @@ class Problem:
         """The number of samples of every client if it is the same for all, else None."""
         return int(self.sizes[0]) if (self.sizes == self.sizes[0]).all() else None
 
-    # -- clients' functions ------------------------------------------------------------------------------------------
+    # -- clients' functions ----------------------------------------------------------------------------------
     def loss(self, x: torch.Tensor, clients: Clients = None, batch: Batch | None = None) -> torch.Tensor:
         raise NotImplementedError
 
@@ -168,7 +168,9 @@ class Problem:
         return Batch(index * mask, mask, None)
 
     def _ragged_batch(self, held: torch.Tensor, width: int, draws: Any) -> torch.Tensor:
-        u = draws.uniform(int(held.max()), "batch")
+        u = draws.uniform(
+            int(self.sizes.max()), "batch"
+        )  # as wide for any cohort: a draw depends on its address alone
         u = u.masked_fill(torch.arange(u.shape[1]) >= held[:, None], 2.0)  # what a client lacks comes last
         return u.argsort(dim=1, stable=True)[:, :width]
 
@@ -181,7 +183,7 @@ class Problem:
             index[i, : len(r)], mask[i, : len(r)] = r, True
         return Batch(torch.from_numpy(index), None if mask.all() else torch.from_numpy(mask), None)
 
-    # -- the whole objective -----------------------------------------------------------------------------------------
+    # -- the whole objective ---------------------------------------------------------------------------------
     def value(self, x: Any) -> float:
         """f(x) = sum w_i f_i(x)."""
         x = self.as_x(x)
@@ -204,7 +206,7 @@ class Problem:
         """Per-client metrics (m,); on each client's own test part where it has one."""
         return {"loss": self.loss(x, clients).numpy()}
 
-    # -- shapes ------------------------------------------------------------------------------------------------------
+    # -- shapes ----------------------------------------------------------------------------------------------
     @property
     def chunk(self) -> int:
         """How many clients one stacked pass should hold."""

@@ -58,7 +58,7 @@ class Quadratics(Problem):
         self._given = {"weights": weights, "noise": noise, "noise_kind": noise_kind, "x0": x0, "name": name}
         self._spec = spec
 
-    # -- clients' functions ------------------------------------------------------------------------------------------
+    # -- clients' functions ----------------------------------------------------------------------------------
     def _rows(self, clients: Clients) -> tuple[torch.Tensor, torch.Tensor]:
         return (self.A, self.b) if clients is None else (self.A[clients], self.b[clients])
 
@@ -78,7 +78,7 @@ class Quadratics(Problem):
     def draw_batch(self, size: Any, clients: Clients, draws: Any) -> Batch:
         return self.noise.draw(size, self.count(clients), self.d, draws, self.dtype)
 
-    # -- the whole objective -----------------------------------------------------------------------------------------
+    # -- the whole objective ---------------------------------------------------------------------------------
     @cached_property
     def _mean(self) -> tuple[torch.Tensor, torch.Tensor]:
         w = self.weights.numpy()
@@ -99,7 +99,7 @@ class Quadratics(Problem):
         g = A @ x - b
         return {"loss": float((g - b) @ x) / 2, "grad_norm_sq": float(g @ g)}
 
-    # -- constants ---------------------------------------------------------------------------------------------------
+    # -- constants -------------------------------------------------------------------------------------------
     @cached_property
     def _spectra(self) -> np.ndarray:
         return np.linalg.eigvalsh(self._A64)

@@ -56,7 +56,7 @@ class Softmax(Linear):
         if x0 is not None:
             self.x0 = self.check_x0(x0)
 
-    # -- one block of clients ----------------------------------------------------------------------------------------
+    # -- one block of clients --------------------------------------------------------------------------------
     def _scores(self, rows: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         return rows @ x.view(*x.shape[:-1], self.classes, self.p).mT  # (m, N, C)
 

@@ -130,8 +130,18 @@ def test_the_line_search_descends_from_afar():
     assert (np.diff(h.loss) <= 1e-12).all() and h.loss.iloc[-1] < p.f_star + 1e-6
 
 
-def test_it_counts_the_first_hessian_the_eigenvalue_and_both_scalars():
+@pytest.mark.parametrize("settings, start, each", [({}, 15, 11), ({"option": 2}, 15, 12), ({"start": "zero"}, 0, 11)], ids=str)
+def test_it_counts_the_first_hessian_the_eigenvalue_and_the_scalar_of_option_2(settings: dict, start: int, each: int):
+    """Once d(d+1)/2 numbers; then the gradient (d), R(d + 1) for the eigenpair, and l_i where it is used."""
     p, _, _ = clients(d=5)
-    up = ol.run(ol.methods.FedNL(), p, rounds=2, live=False).history.bits_up
-    # once d(d+1)/2 numbers; then the gradient (d), R(d+1) for the eigenpair, l_i and f_i
-    assert up.tolist() == [32 * 15 + t * 32 * (5 + 6 + 2) for t in range(3)]
+    h = ol.run(ol.methods.FedNL(**settings), p, rounds=2, live=False, x0=p.x_star + 0.1).history
+    assert h.bits_up.tolist() == [32 * start + t * 32 * each for t in range(3)]
+    assert h.bits_down.tolist() == [32 * 5 * (t + 1) for t in range(3)]  # x0 once
+
+
+def test_a_trial_of_the_line_search_costs_a_number_each_way():
+    p, _, _ = clients(d=5)
+    h = ol.run(ol.methods.FedNL(line_search=True), p, rounds=1, live=False, x0=np.full(5, 40.0)).history
+    trials = h.bits_up[1] / 32 - 15 - 12  # f_i beside the gradient and the eigenpair
+    assert trials > 1  # far from the optimum it has to search
+    assert h.bits_down[1] / 32 == 5 + 2 * 5 + trials  # x0, then x and the direction

@@ -25,7 +25,9 @@ def softmax_labels(sizes=(3, 7, 5, 1), classes=3):
 features, signs = ragged()
 PROBLEMS = {
     "quadratics": quadratics(n=4, d=5, L=10, mu=1, seed=1),
-    "given quadratics": Quadratics(*(lambda p: (p._A64, p._b64))(quadratics(n=4, d=3, eigenbasis="random")), weights=[1, 2, 3, 4]),
+    "given quadratics": Quadratics(
+        *(lambda p: (p._A64, p._b64))(quadratics(n=4, d=3, eigenbasis="random")), weights=[1, 2, 3, 4]
+    ),
     "tridiagonal": Tridiagonal(d=6, n=4, noise=0.5),
     "logistic": Logistic(features, signs, 0.1),
     "logistic by examples": Logistic(features, signs, 0.05, weights="examples"),
@@ -60,7 +62,11 @@ def test_gradients_are_the_derivatives_of_the_losses(problem, x):
     for i in range(problem.n):
         numeric = numeric_gradient(lambda y, i=i: problem.loss(y, slice(i, i + 1))[0], x)
         assert torch.allclose(g[i], numeric, atol=1e-7)
-    assert torch.allclose(problem.gradient(x), numeric_gradient(lambda y: torch.tensor(problem.value(y), dtype=torch.float64), x), atol=1e-7)
+    assert torch.allclose(
+        problem.gradient(x),
+        numeric_gradient(lambda y: torch.tensor(problem.value(y), dtype=torch.float64), x),
+        atol=1e-7,
+    )
 
 
 def test_hessians_are_the_derivatives_of_the_gradients(problem, x):
@@ -121,14 +127,19 @@ def test_smoothness_is_attained_where_it_should_be():
         tops = np.linalg.eigvalsh(p.hessian(p.x0).numpy())
         assert np.allclose(tops[:, -1], p.L_i) and np.allclose(tops[:, 0], p.mu_i)
     p = PROBLEMS["logistic"]  # at 0 every sample's curvature is 1/4
-    assert np.allclose(np.linalg.eigvalsh(p.hessian(torch.zeros(4, dtype=torch.float64)).numpy())[:, -1], p.L_i)
+    assert np.allclose(
+        np.linalg.eigvalsh(p.hessian(torch.zeros(4, dtype=torch.float64)).numpy())[:, -1], p.L_i
+    )
 
 
 def test_the_minimiser_has_no_gradient(problem):
     if problem.name == "Logistic" and problem.nonconvex:
         assert problem.x_star is None and problem.f_star is None and not problem.convex
         return
-    assert float(problem.gradient(problem.x_star).norm()) < 1e-13 * max(1, float(problem.x_star.norm())) * problem.L * 10
+    assert (
+        float(problem.gradient(problem.x_star).norm())
+        < 1e-13 * max(1, float(problem.x_star.norm())) * problem.L * 10
+    )
     for scale in (1e-3, 1):
         other = problem.x_star + scale * torch.ones_like(problem.x_star)
         assert problem.value(other) > problem.f_star
@@ -184,7 +195,11 @@ def test_drawn_batches_are_distinct_samples_and_unbiased(name):
         batch = p.draw_batch(2, None, Randomness(0).draws(p.n, event=t))
         if t < 50:
             for i in range(p.n):
-                mask = torch.ones(batch.index.shape[1], dtype=torch.bool) if batch.mask is None else batch.mask[i]
+                mask = (
+                    torch.ones(batch.index.shape[1], dtype=torch.bool)
+                    if batch.mask is None
+                    else batch.mask[i]
+                )
                 chosen = batch.index[i][mask].tolist()
                 assert len(set(chosen)) == len(chosen) == min(2, p.sizes[i]) and max(chosen) < p.sizes[i]
         total += p.grad(x, None, batch)
@@ -215,20 +230,28 @@ def test_the_variance_bound_of_a_logistic_sample_holds():
         for scale in (0, 1, 10):
             x = scale * torch.from_numpy(rng.normal(size=p.d))
             for i in range(p.n):
-                each = torch.stack([p.grad(x, slice(i, i + 1), p.as_batch([[j]]))[0] for j in range(p.sizes[i])])
+                each = torch.stack(
+                    [p.grad(x, slice(i, i + 1), p.as_batch([[j]]))[0] for j in range(p.sizes[i])]
+                )
                 assert float(((each - each.mean(0)) ** 2).sum(1).mean()) <= p.sigma_sq * (1 + 1e-9)
 
 
 # -- local training ----------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(("momentum", "prox", "corrected"), [(0, 0, False), (0.9, 0, False), (0, 0.5, True), (0.5, 0.1, True)])
+@pytest.mark.parametrize(
+    ("momentum", "prox", "corrected"), [(0, 0, False), (0.9, 0, False), (0, 0.5, True), (0.5, 0.1, True)]
+)
 def test_local_sgd_against_a_loop_by_hand(momentum, prox, corrected):
     p = PROBLEMS["logistic"]
     x = torch.from_numpy(rng.normal(size=p.d))
     c = torch.from_numpy(rng.normal(size=(p.n, p.d))) if corrected else None
     lr = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
     index = torch.tensor([[[0, 1], [3, 4], [2, 0], [0, 0]], [[2, 0], [5, 6], [4, 4], [0, 0]]])
-    mask = torch.tensor([[[1, 1], [1, 1], [1, 0], [1, 0]], [[1, 0], [1, 1], [1, 1], [0, 0]]], dtype=torch.bool)
-    y = p.local_sgd(x, None, lr=lr, steps=2, batch=Batch(index, mask, None), momentum=momentum, prox=prox, correction=c)
+    mask = torch.tensor(
+        [[[1, 1], [1, 1], [1, 0], [1, 0]], [[1, 0], [1, 1], [1, 1], [0, 0]]], dtype=torch.bool
+    )
+    y = p.local_sgd(
+        x, None, lr=lr, steps=2, batch=Batch(index, mask, None), momentum=momentum, prox=prox, correction=c
+    )
     for i in range(p.n):
         z, v = x.clone(), torch.zeros_like(x)
         for t in range(2):
@@ -252,7 +275,10 @@ def test_local_sgd_against_a_loop_by_hand(momentum, prox, corrected):
         (lambda: quadratics(eigenbasis="own"), "choose 'shared' or 'random'"),
         (lambda: Tridiagonal(noise=-1), "noise=-1"),
         (lambda: Logistic([np.ones((2, 3))], [np.array([0, 1])]), "needs -1 and \\+1"),
-        (lambda: Logistic([np.ones((2, 3)), np.ones((0, 3))], [np.ones(2), np.ones(0)]), "Client 1 has no samples"),
+        (
+            lambda: Logistic([np.ones((2, 3)), np.ones((0, 3))], [np.ones(2), np.ones(0)]),
+            "Client 1 has no samples",
+        ),
         (lambda: Logistic([np.ones((2, 3))], [np.ones(3)]), "do not fit"),
         (lambda: Logistic([np.full((2, 3), np.nan)], [np.ones(2)]), "hold inf"),
         (lambda: Logistic([], []), "one array per client"),
@@ -272,7 +298,9 @@ def test_bad_input_gets_a_sentence(make, words):
 def test_classification_by_examples_is_the_pooled_problem():
     p = ol.problems.classification("digits", clients=8, split=ol.data.Dirichlet(alpha=0.3), seed=1)
     parts = [p.partition.client(i, ol.data.load("digits")) for i in range(p.n)]
-    pooled = Softmax([np.concatenate([x for x, *_ in parts])], [np.concatenate([y for _, y, *_ in parts])], 10, 1e-3)
+    pooled = Softmax(
+        [np.concatenate([x for x, *_ in parts])], [np.concatenate([y for _, y, *_ in parts])], 10, 1e-3
+    )
     x = torch.from_numpy(rng.normal(size=p.d))
     assert p.value(x) == pytest.approx(pooled.value(x), abs=1e-10)
     assert torch.allclose(p.gradient(x), pooled.gradient(x), atol=1e-12)

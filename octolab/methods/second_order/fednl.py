@@ -16,7 +16,8 @@ Algorithm:
         server: x <- x - [H]_mu^-1 g (option 1: eigenvalues below mu lifted to mu) or x - (H + l I)^-1 g (option 2);
             then H <- H + a mean S_i
     line_search: clients send f_i(x) too; the largest s in 1, 1/2, 1/4, ... with f(x + s v) <= f(x) + s/2 <g, v>
-Up: d numbers, a compressed symmetric matrix and one number (option 2) per client; d(d+1)/2 numbers once at the start
+Up: d numbers, a compressed symmetric matrix, one number for option 2 and one for the line search (and one per trial);
+    d(d+1)/2 numbers once at the start
 Down: d numbers (with line search d more, and one per trial)
 Step size: 1; a = 1 for contractive C, 1/(1 + omega) for unbiased ones
 Unconfirmed: the global constants of the line search
@@ -27,6 +28,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from octolab.compressors import Compressor, MatrixTopK, RankR
@@ -60,48 +62,50 @@ class FedNL(Method):
         return problem.mu
 
     def init(self, fed: Federation) -> State:
-        H = fed.call(self.begin, fed.x0).total()
-        return State(x=fed.x0, H=H)
+        sent = fed.call(self.begin, fed.x0)
+        return State(x=fed.x0, H=sent.total() if self.start == "hessian" else fed.x0.new_zeros(fed.d, fed.d))
 
     def step(self, fed: Federation, s: State) -> State:
-        g, S, own = fed.call(self.client, s.x)
-        gradient = g.mean()
-        v = -self.solve(s.H, own.mean()[0], gradient)
-        x = s.x + (self.search(fed, s.x, v, gradient, own.mean()[1]) if self.line_search else 1.0) * v
-        return State(x=x, H=s.H + self.a * S.total())
+        gs, S, *own = fed.call(self.client, s.x)
+        g, numbers = gs.mean(), own[0].mean() if own else None  # what is sent beside: l_i (option 2), f_i (line search)
+        v = -self.solve(s.H, numbers, g)
+        length = self.search(fed, v, g, numbers, None if len(gs) == fed.n else gs.clients) if self.line_search else 1.0
+        return State(x=s.x + length * v, H=s.H + self.a * S.total())
 
-    def solve(self, H: torch.Tensor, l_mean: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-        if self.option == 2:
-            return torch.linalg.solve(H + l_mean * torch.eye(len(g), dtype=g.dtype), g)
+    def solve(self, H: torch.Tensor, numbers: torch.Tensor | None, g: torch.Tensor) -> torch.Tensor:
+        if self.option == 2 and numbers is not None:
+            return torch.linalg.solve(H + numbers[0] * torch.eye(len(g), dtype=g.dtype), g)
         values, vectors = torch.linalg.eigh((H + H.T) / 2)
         return vectors @ ((vectors.T @ g) / values.clamp(min=self.mu))
 
-    def search(self, fed: Federation, x: torch.Tensor, v: torch.Tensor, g: torch.Tensor, f: torch.Tensor) -> float:
-        fed.call(self.hold, x, v)
-        slope, s = float(g @ v), 1.0
-        while s > 1e-10 and float(fed.call(self.trial, s).mean()) > float(f) + s / 2 * slope:
+    def search(self, fed: Federation, v: torch.Tensor, g: torch.Tensor, numbers: Any, to: np.ndarray | None) -> float:
+        fed.call(self.hold, v, to=to)
+        f, slope, s = float(numbers[-1]), float(g @ v), 1.0
+        while s > 1e-10 and float(fed.call(self.trial, s, to=to).mean()) > f + s / 2 * slope:
             s /= 2
         return s
 
     def begin(self, cohort: Cohort, x: torch.Tensor) -> Any:
         if self.start == "zero":
             cohort.memory.H = cohort.zeros(cohort.d, cohort.d)
-            return cohort.zeros(cohort.d, cohort.d) if cohort.d == 0 else MatrixTopK(1)(cohort.memory.H)
+            return None
         H = cohort.hessian(x)
         cohort.memory.H = H
         return MatrixTopK(cohort.d * (cohort.d + 1) // 2)(H)  # the whole upper triangle
 
-    def client(self, cohort: Cohort, x: torch.Tensor) -> tuple[Any, Any, Any]:
+    def client(self, cohort: Cohort, x: torch.Tensor) -> tuple[Any, ...]:
         H = cohort.memory.H
         gap = cohort.hessian(x) - H
         gap = (gap + gap.mT) / 2  # near the optimum rounding is all that is left, and it is not symmetric
         S = self.compressor(gap, cohort)
         cohort.memory.H = H + self.a * S.dense()
-        own = [gap.flatten(1).norm(dim=1)] if self.option == 2 else [gap.new_zeros(cohort.m)]
-        return cohort.grad(x), S, torch.stack([*own, cohort.loss(x)], 1)
+        numbers = [gap.flatten(1).norm(dim=1)] if self.option == 2 else []
+        if self.line_search:
+            cohort.memory.x = x.expand(cohort.m, -1)
+            numbers.append(cohort.loss(x))
+        return (cohort.grad(x), S, torch.stack(numbers, 1)) if numbers else (cohort.grad(x), S)
 
-    def hold(self, cohort: Cohort, x: torch.Tensor, v: torch.Tensor) -> None:
-        cohort.memory.x = x.expand(cohort.m, -1)
+    def hold(self, cohort: Cohort, v: torch.Tensor) -> None:
         cohort.memory.v = v.expand(cohort.m, -1)
 
     def trial(self, cohort: Cohort, s: float) -> torch.Tensor:

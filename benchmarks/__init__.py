@@ -1,0 +1,1 @@
+"""Speed and memory against hand-written bounds, as ratios measured in one run: `make bench`."""

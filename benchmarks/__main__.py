@@ -1,0 +1,51 @@
+"""`python -m benchmarks [--record] [w1 w2 ...]`: every workload in a process of its own; --record writes RESULTS.md."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def machine() -> str:
+    import torch
+
+    names = [line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")] \
+        if os.path.exists("/proc/cpuinfo") else [platform.processor()]  # fmt: skip
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    return f"{os.cpu_count()} cores ({names[0] if names else platform.machine()}), {versions}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("workloads", nargs="*", help="w1, w2, ... (default: all)")
+    parser.add_argument("--record", action="store_true", help="write benchmarks/RESULTS.md")
+    arguments = parser.parse_args()
+    scripts = sorted(p.stem for p in HERE.glob("w*.py"))
+    chosen = [s for s in scripts if not arguments.workloads or s.split("_")[0] in arguments.workloads]
+    lines, failed = [], 0
+    for script in chosen:
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", f"benchmarks.{script}"], capture_output=True, text=True, cwd=HERE.parent
+        )
+        output = done.stdout.strip() or done.stderr.strip().splitlines()[-1]
+        print(output, flush=True)
+        lines.append(output)
+        failed += done.returncode != 0
+    if arguments.record:
+        text = (
+            "# Benchmark results\n\nWritten by `python -m benchmarks --record`. Arms alternate in one process; a ratio is the median of "
+            "per-repetition ratios.\nAbsolute times move with the machine's load, ratios much less. \"must\" and \"excellent\" are our own targets."
+            f"\n\nMachine: {machine()}.\n\n```\n" + "\n".join(lines) + "\n```\n"
+        )
+        (HERE / "RESULTS.md").write_text(text)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
