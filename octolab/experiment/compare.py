@@ -242,7 +242,7 @@ def compare(
     tuned = [name for name, m in named.items() if grid and hasattr(m, "lr")]
     first = {}
     for name, m in named.items():  # bad input fails here, before any work
-        start = dataclasses.replace(m, lr=grid[0]) if name in tuned else m
+        start = dataclasses.replace(m, **{"lr": grid[0]}) if name in tuned else m
         first[name] = prepare(start, problem, seed=all_seeds[0], **plan)
     tried: dict[str, Tuned] = {}
     if tuned:

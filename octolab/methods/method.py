@@ -221,7 +221,7 @@ def _check(owner: str, f: dataclasses.Field, value: Any) -> None:
             return  # one value per client, or a sampler: checked where it is used
         raise ValueError(f"{owner}: {f.name}={value!r}: give {_range(rule)}.")
     whole = "int" in str(f.type) and "float" not in str(f.type)
-    if whole and math.isfinite(value) and int(value) != value:
+    if whole and math.isfinite(value) and not float(value).is_integer():
         raise ValueError(f"{owner}: {f.name}={value!r}: give {_range(rule)}, a whole number.")
     above, low, upto, below = bounds
     good = (

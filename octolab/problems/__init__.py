@@ -19,7 +19,8 @@ from octolab.problems.tridiagonal import Tridiagonal
 def from_spec(spec: dict[str, Any]) -> Problem:
     """Rebuild a problem from its JSON spec.
 
-    Problems made from given arrays or modules cannot be rebuilt, a spec only names them by a hash: a ValueError says so.
+    Problems made from given arrays or modules cannot be rebuilt, a spec only names them by a hash: a
+    ValueError says so.
     """
     import torch
 

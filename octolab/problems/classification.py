@@ -36,13 +36,13 @@ def classification(
 ) -> Problem:
     """A federated classification problem.
 
-    dataset: a name for `ol.data.load`, or a `Dataset`. model: "logistic" (two classes: `Logistic`, more: `Softmax` with
-    bias), "mlp" (with `hidden` layers), "cnn", or a torch.nn.Module that gives one score per class. clients: how many
-    (default 50, or the natural ones). split: how samples are divided (default IID; ol.data.Dirichlet(0.3) is
-    heterogeneous). l2: ridge (default 1e-3 for linear models, 0 for networks). nonconvex: weight of
-    sum x^2/(1 + x^2), two classes only. weights: "examples" (f is the loss on the pooled data) or "uniform". seed: of the
-    split and of a network's first weights. Accuracy is on the data set's own test part, or on all clients' test parts
-    together where it has none.
+    dataset: a name for `ol.data.load`, or a `Dataset`. model: "logistic" (two classes: `Logistic`, more:
+    `Softmax` with bias), "mlp" (with `hidden` layers), "cnn", or a torch.nn.Module that gives one score per
+    class. clients: how many (default 50, or the natural ones). split: how samples are divided (default IID;
+    ol.data.Dirichlet(0.3) is heterogeneous). l2: ridge (default 1e-3 for linear models, 0 for networks).
+    nonconvex: weight of sum x^2/(1 + x^2), two classes only. weights: "examples" (f is the loss on the pooled
+    data) or "uniform". seed: of the split and of a network's first weights. Accuracy is on the data set's own
+    test part, or on all clients' test parts together where it has none.
 
     >>> classification("breast-cancer", clients=10).n
     10
@@ -51,7 +51,8 @@ def classification(
     if getattr(held, "kind", None) != "classification":
         kind = getattr(held, "kind", type(held).__name__)
         raise ValueError(
-            f"{dataset!r} is a {kind} data set: classification needs classes. For text use ol.problems.language."
+            f"{dataset!r} is a {kind} data set: classification needs classes. For text use "
+            "ol.problems.language."
         )
     if not isinstance(model, nn.Module) and model not in MODELS:
         raise ValueError(f"model={model!r}: choose 'logistic', 'mlp', 'cnn', or give a torch.nn.Module.")
@@ -62,15 +63,35 @@ def classification(
     parts = [partition.client(i, held) for i in range(partition.n)]
     whole = None if held.x_test is None else (np.asarray(held.x_test), np.asarray(held.y_test))
     kind = model if isinstance(model, str) else type(model).__name__
-    spec = {"kind": "classification", "dataset": held.spec, "model": kind, "clients": partition.n, "split": split.spec,
-            "l2": l2, "nonconvex": nonconvex, "weights": weights if isinstance(weights, str) else np.asarray(weights).tolist(),
-            "seed": seed, "test_share": test_share, "hidden": list(hidden)}  # fmt: skip
+    spec = {
+        "kind": "classification",
+        "dataset": held.spec,
+        "model": kind,
+        "clients": partition.n,
+        "split": split.spec,
+        "l2": l2,
+        "nonconvex": nonconvex,
+        "weights": weights if weights is None or isinstance(weights, str) else np.asarray(weights).tolist(),
+        "seed": seed,
+        "test_share": test_share,
+        "hidden": list(hidden),
+    }
     name, dtype = f"{held.name} ({kind})", getattr(torch, dtype) if isinstance(dtype, str) else dtype
     make = _linear if model == "logistic" else _network
     problem = make(
-        parts, whole, len(held.classes), weights=weights, name=name, spec=spec, model=model, hidden=hidden, seed=seed,
-        l2=l2, nonconvex=nonconvex, dtype=dtype,
-    )  # fmt: skip
+        parts,
+        whole,
+        len(held.classes),
+        weights=weights,
+        name=name,
+        spec=spec,
+        model=model,
+        hidden=hidden,
+        seed=seed,
+        l2=l2,
+        nonconvex=nonconvex,
+        dtype=dtype,
+    )
     problem.partition = partition
     return problem
 
@@ -98,15 +119,25 @@ def _linear(
         return Logistic(features, labels, nonconvex=nonconvex, test=tests, global_test=whole, **given)
     if nonconvex:
         raise ValueError(
-            f"nonconvex={nonconvex}: the non-convex regulariser is for two classes; {given['name']} has {classes}."
+            f"nonconvex={nonconvex}: the non-convex regulariser is for two classes; {given['name']} has "
+            f"{classes}."
         )
     return Softmax(features, [y for _, y, _, _ in parts], classes, test=tests, global_test=whole, **given)
 
 
 def _network(
-    parts: Any, whole: Any, classes: int, *, model: Any, hidden: Sequence[int], seed: int, l2: float | None,
-    nonconvex: float, dtype: torch.dtype | None, **more: Any,
-) -> Problem:  # fmt: skip
+    parts: Any,
+    whole: Any,
+    classes: int,
+    *,
+    model: Any,
+    hidden: Sequence[int],
+    seed: int,
+    l2: float | None,
+    nonconvex: float,
+    dtype: torch.dtype | None,
+    **more: Any,
+) -> Problem:
     if nonconvex:
         raise ValueError(
             f"nonconvex={nonconvex}: the non-convex regulariser is for logistic regression, not for networks."
@@ -125,10 +156,16 @@ def _network(
         images = len(shape) == 2 and any(isinstance(part, nn.Conv2d) for part in model.modules())
         as_input = lambda x: x[:, None] if images else x  # noqa: E731
     return Network(
-        module, "cross_entropy", [as_input(x) for x, _, _, _ in parts], [y for _, y, _, _ in parts], l2=l2 or 0.0,
-        test=[(as_input(x), y) for _, _, x, y in parts], dtype=dtype or torch.float32,
-        global_test=None if whole is None else (as_input(whole[0]), whole[1]), **more,
-    )  # fmt: skip
+        module,
+        "cross_entropy",
+        [as_input(x) for x, _, _, _ in parts],
+        [y for _, y, _, _ in parts],
+        l2=l2 or 0.0,
+        test=[(as_input(x), y) for _, _, x, y in parts],
+        global_test=None if whole is None else (as_input(whole[0]), whole[1]),
+        dtype=dtype or torch.float32,
+        **more,
+    )
 
 
 def _image(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -138,7 +175,8 @@ def _image(shape: tuple[int, ...]) -> tuple[int, int]:
     if len(shape) in (2, 3) and shape[-1] == shape[-2]:
         return (1 if len(shape) == 2 else shape[0]), shape[-1]
     raise ValueError(
-        f"model='cnn' needs square images, (s, s) or (channels, s, s); these samples have shape {tuple(shape)}. Use 'mlp'."
+        "model='cnn' needs square images, (s, s) or (channels, s, s); these samples have shape "
+        f"{tuple(shape)}. Use 'mlp'."
     )
 
 

@@ -29,9 +29,10 @@ def language(
 ) -> Network:
     """A character-level GPT over a text data set's natural clients (Shakespeare: 64 roles).
 
-    clients: how many of them (None: all). context: characters a window holds. samples: at most so many training windows
-    per client (None: all; f and its gradient are then costly to evaluate). test_samples: windows of the global test set.
-    width, heads, blocks: of the model (default: 163,335 parameters). Accuracy: share of characters predicted right.
+    clients: how many of them (None: all). context: characters a window holds. samples: at most so many
+    training windows per client (None: all; f and its gradient are then costly to evaluate). test_samples:
+    windows of the global test set. width, heads, blocks: of the model (default: 163,335 parameters).
+    Accuracy: share of characters predicted right.
     """
     held = data.load(dataset, seq_len=context) if isinstance(dataset, str) else dataset
     if getattr(held, "kind", None) != "text":
@@ -39,19 +40,36 @@ def language(
     partition = data.Natural().split(held, clients, seed=seed, test_share=test_share)
     parts = [partition.client(i, held) for i in range(partition.n)]
     most = None if samples is None else int(samples)
-    spec = {"kind": "language", "dataset": held.spec, "clients": partition.n, "context": context, "samples": samples,
-            "test_samples": test_samples, "width": width, "heads": heads, "blocks": blocks, "seed": seed,
-            "weights": weights if isinstance(weights, str) else np.asarray(weights).tolist(),
-            "test_share": test_share}  # fmt: skip
+    spec = {
+        "kind": "language",
+        "dataset": held.spec,
+        "clients": partition.n,
+        "context": context,
+        "samples": samples,
+        "test_samples": test_samples,
+        "width": width,
+        "heads": heads,
+        "blocks": blocks,
+        "weights": weights if weights is None or isinstance(weights, str) else np.asarray(weights).tolist(),
+        "seed": seed,
+        "test_share": test_share,
+    }
     module = CharGPT(len(held.classes), held.x.shape[1], width, heads, blocks, seed=seed)
     whole = None
     if held.x_test is not None and held.y_test is not None:
         pick = np.sort(np.random.default_rng(seed).permutation(len(held.x_test))[:test_samples])
         whole = (held.x_test[pick], held.y_test[pick])
     problem = Network(
-        module, "cross_entropy", [x[:most] for x, _, _, _ in parts], [y[:most] for _, y, _, _ in parts], weights=weights,
-        test=[(x[:most], y[:most]) for _, _, x, y in parts], global_test=whole, name=f"{held.name} (CharGPT)",
-        dtype=getattr(torch, dtype) if isinstance(dtype, str) else dtype, spec=spec,
-    )  # fmt: skip
+        module,
+        "cross_entropy",
+        [x[:most] for x, _, _, _ in parts],
+        [y[:most] for _, y, _, _ in parts],
+        weights=weights,
+        test=[(x[:most], y[:most]) for _, _, x, y in parts],
+        global_test=whole,
+        dtype=getattr(torch, dtype) if isinstance(dtype, str) else dtype,
+        name=f"{held.name} (CharGPT)",
+        spec=spec,
+    )
     problem.partition = partition
     return problem

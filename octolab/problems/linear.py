@@ -16,7 +16,9 @@ from octolab.problems.scoring import Pair, TestPart
 
 
 def times(rows: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """rows (m, N, p) times x, (p,) or (m, p) -> (m, N). NumPy calls one gemv per client: faster than torch's bmm."""
+    """rows (m, N, p) times x, (p,) or (m, p) -> (m, N). NumPy calls one gemv per client: faster than torch's
+    bmm.
+    """
     if x.dim() == 1:
         return torch.from_numpy(np.matmul(rows.numpy(), x.numpy()))
     return torch.from_numpy(np.matmul(rows.numpy(), x.numpy()[:, :, None]))[:, :, 0]
@@ -30,8 +32,8 @@ def combine(c: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
 class Linear(Problem):
     """The base of `Logistic` and `Softmax`: samples, a ridge, constants and test parts.
 
-    A subclass says what one block of clients gives (`_gradient`, `_loss`, ...), from rows (k, N, p), labels (k, N) and
-    shares; this class puts blocks, regulariser and weights together.
+    A subclass says what one block of clients gives (`_gradient`, `_loss`, ...), from rows (k, N, p), labels
+    (k, N) and shares; this class puts blocks, regulariser and weights together.
     """
 
     convex = True
@@ -166,7 +168,9 @@ class Linear(Problem):
         return {} if self._global_test is None else self._global_test.accuracy(x, self._hits)
 
     def client_metrics(self, x: torch.Tensor, clients: Clients = None) -> dict[str, np.ndarray]:
-        """Training loss (m,) and accuracy (m,) on each client's own test part (NaN: empty). x: (d,) or (m, d)."""
+        """Training loss (m,) and accuracy (m,) on each client's own test part (NaN: empty). x: (d,) or (m,
+        d).
+        """
         metrics = {"loss": self.loss(x, clients).double().numpy()}
         if self._test is not None:
             metrics["accuracy"] = self._test.by_client(x, self.ids(clients), self._hits)
@@ -206,14 +210,18 @@ class Linear(Problem):
 
     @cached_property
     def sigma_sq(self) -> float:  # type: ignore[override]
-        """A bound on the variance of a one-sample gradient at any x: max_i mean_j |a_ij|^2 (softmax: twice that)."""
+        """A bound on the variance of a one-sample gradient at any x: max_i mean_j |a_ij|^2 (softmax: twice
+        that).
+        """
         return (
             max(float((self.data.client(i) ** 2).sum(1).mean()) for i in range(self.n)) * self.residual_bound
         )
 
     @cached_property
     def x_star(self) -> torch.Tensor | None:  # type: ignore[override]
-        """The minimiser, by damped Newton steps to rounding (conjugate gradients where d > 1500); needs l2 > 0."""
+        """The minimiser, by damped Newton steps to rounding (conjugate gradients where d > 1500); needs l2 >
+        0.
+        """
         if not self.strongly_convex:
             return None
         if self.dtype != torch.float64:

@@ -17,8 +17,9 @@ from octolab.problems.scoring import Pair
 class Logistic(Linear):
     """f_i(x) = mean_j log(1 + exp(-y_ij a_ij'x)) + l2/2 |x|^2 + nonconvex * sum_k x_k^2/(1 + x_k^2).
 
-    features: n arrays (m_i, d); labels: n arrays (m_i,) of -1 and +1. weights: None (1/n each), "examples" or n numbers.
-    L_i = lambda_max(A_i'A_i)/(4 m_i) + l2 + 2 nonconvex; mu = l2 (unknown with the non-convex regulariser).
+    features: n arrays (m_i, d); labels: n arrays (m_i,) of -1 and +1. weights: None (1/n each), "examples" or
+    n numbers. L_i = lambda_max(A_i'A_i)/(4 m_i) + l2 + 2 nonconvex; mu = l2 (unknown with the non-convex
+    regulariser).
 
     >>> Logistic([[[2.0]], [[0.0]]], [[1], [-1]], l2=1.0).L_i
     array([2., 1.])
@@ -55,13 +56,16 @@ class Logistic(Linear):
         for i, y in enumerate(labels):
             if not np.isin(y, (-1, 1)).all():
                 raise ValueError(
-                    f"Client {i}: labels are {np.unique(y)[:5].tolist()}; logistic regression needs -1 and +1."
+                    f"Client {i}: labels are {np.unique(y)[:5].tolist()}; logistic regression needs -1 and "
+                    "+1."
                 )
         self.data.flat *= self.data.flat_y[:, None]  # rows are y_ij a_ij from here on; padding is zero anyway
         self.nonconvex, self.d = float(nonconvex), self.p
         self.convex = self.nonconvex == 0
         if not self.convex:
-            self.constants_note = "With the non-convex regulariser f has no strong convexity constant mu and no known minimiser."
+            self.constants_note = (
+                "With the non-convex regulariser f has no constant mu and no known minimiser."
+            )
         self.has_hessian = self.d <= 2000
         self.layout = flat_layout(self.d)
         self.x0 = torch.zeros(self.d, dtype=dtype)

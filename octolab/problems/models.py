@@ -1,13 +1,14 @@
 """The bundled networks: a multilayer perceptron, a small convolutional net, a character-level GPT.
 
-They are plain torch modules. Their first weights come from `seed` alone; torch's global generator is neither read nor
-moved.
+They are plain torch modules. Their first weights come from `seed` alone; torch's global generator is neither
+read nor moved.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -24,7 +25,7 @@ def MLP(*widths: int, seed: int = 0) -> nn.Sequential:
 
     def build() -> nn.Sequential:
         layers: list[nn.Module] = []
-        for wide, narrow in zip(widths[:-1], widths[1:], strict=True):
+        for wide, narrow in pairwise(widths):
             layers += [nn.Linear(wide, narrow), nn.ReLU()]
         return nn.Sequential(*layers[:-1])
 
@@ -34,8 +35,8 @@ def MLP(*widths: int, seed: int = 0) -> nn.Sequential:
 def CNN(channels: int = 1, side: int = 28, classes: int = 10, seed: int = 0) -> nn.Sequential:
     """Two convolutions with pooling and two linear layers; input (B, channels, side, side).
 
-    From side 20 on the convolutions are 5 x 5 without padding (20,522 parameters for 28 x 28 in grey and 10 classes),
-    below 3 x 3 with padding.
+    From side 20 on the convolutions are 5 x 5 without padding (20,522 parameters for 28 x 28 in grey and 10
+    classes), below 3 x 3 with padding.
     """
     if side < 4 or channels < 1 or classes < 2:
         raise ValueError(
@@ -131,7 +132,9 @@ def seeded(build: Callable[[], nn.Sequential], seed: int) -> nn.Sequential:
 
 
 def initialise(module: nn.Module, seed: int) -> None:
-    """torch's own rule for Linear and Conv2d (uniform, +-1/sqrt(inputs)), drawn from a generator of this seed."""
+    """torch's own rule for Linear and Conv2d (uniform, +-1/sqrt(inputs)), drawn from a generator of this
+    seed.
+    """
     generator = torch.Generator().manual_seed(seed)
     for part in module.modules():
         if isinstance(part, (nn.Linear, nn.Conv2d)):

@@ -1,9 +1,10 @@
-"""Any torch module as a federated problem: all clients' models stacked, gradients by the fastest kernel that fits."""
+"""Any torch module as a federated problem: all clients' models stacked, gradients by the fastest kernel that
+fits.
+"""
 
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -12,26 +13,29 @@ import numpy as np
 import torch
 from torch import nn
 
-from octolab.errors import AssumptionWarning
 from octolab.problems.kernels import TIERS, Kernel, Loss, choose
 from octolab.problems.kernels.descent import Now, Schedule, descend
-from octolab.problems.problem import Batch, Clients, Layer, Problem, fingerprint, make_weights
+from octolab.problems.modules import checked, named_layout, together
+from octolab.problems.problem import Batch, Clients, Problem, fingerprint, make_weights
 from octolab.problems.scoring import Pair, TestPart
 
 MANY = 8  # clients from which vmap beats a loop
 
 
 class Network(Problem):
-    """f_i(x) = mean_j loss(module_x(a_ij), y_ij) + l2/2 |x|^2, x = all parameters of the module, flattened in order.
+    """f_i(x) = mean_j loss(module_x(a_ij), y_ij) + l2/2 |x|^2, x = all parameters of the module, flattened in
+    order.
 
-    module: a torch.nn.Module (kept as a copy; its present weights are x0 unless x0 is given). loss: "cross_entropy"
-    (integer labels; text: one per position), "mse", a torch loss, or a function that gives one number per sample.
-    features, labels: one array per client, (m_i, ...) each. test: pairs of arrays per client; global_test: one pair.
-    kernel: "auto", or a tier by name ("chain", "stacked", "vmap", "loop") to compare them.
+    module: a torch.nn.Module (kept as a copy; its present weights are x0 unless x0 is given). loss:
+    "cross_entropy" (integer labels; text: one per position), "mse", a torch loss, or a function that gives
+    one number per sample. features, labels: one array per client, (m_i, ...) each. test: pairs of arrays per
+    client; global_test: one pair. kernel: "auto", or a tier by name ("chain", "stacked", "vmap", "loop") to
+    compare them.
     """
 
     constants_note = (
-        "The constants L and mu of a network are unknown, so no theorem gives its step size. Start from 0.1 (0.01 with "
+        "The constants L and mu of a network are unknown, so no theorem gives its step size. Start from "
+        "0.1 (0.01 with "
         "momentum or sign steps) and tune."
     )
 
@@ -56,12 +60,12 @@ class Network(Problem):
             raise ValueError(f"l2={l2!r}: the ridge is a number >= 0.")
         self.dtype, self.l2, self.name = dtype, float(l2), name or type(module).__name__
         self.loss_of, self._tier, self._spec = Loss(loss), kernel, spec
-        self.module = _checked(module).to(dtype)
-        self.layout = _layout(self.module)
+        self.module = checked(module).to(dtype)
+        self.layout = named_layout(self.module)
         self.d = self.layout[-1].stop
         whole = any(isinstance(part, nn.Embedding) for part in self.module.modules())
         self._kind = None if whole else dtype  # of inputs: None keeps whole numbers
-        self.X, self.Y, self.sizes = _together(features, labels, self._kind)
+        self.X, self.Y, self.sizes = together(features, labels, self._kind)
         self.n, self.first = len(self.sizes), torch.from_numpy(np.cumsum(self.sizes) - self.sizes)
         if not self.loss_of.classifies and self.Y.is_floating_point():
             self.Y = self.Y.to(dtype)
@@ -93,7 +97,8 @@ class Network(Problem):
             self.loss_of(scores, self._targets(one), 2)
         except (RuntimeError, IndexError, TypeError) as error:
             raise ValueError(
-                f"{self.name} cannot take these data: one input has shape {tuple(self.X.shape[1:])} and its label "
+                f"{self.name} cannot take these data: one input has shape {tuple(self.X.shape[1:])} and its "
+                "label "
                 f"{tuple(self.Y.shape[1:])} ({self.Y.dtype}). torch says: {error}"
             ) from error
 
@@ -101,7 +106,8 @@ class Network(Problem):
         low, top = self.Y.min().item(), self.Y.max().item()
         if self.Y.is_floating_point() or low < 0 or top >= classes:
             raise ValueError(
-                f"labels run from {low} to {top}: cross entropy over {classes} scores needs whole numbers 0..{classes - 1}."
+                f"labels run from {low} to {top}: cross entropy over {classes} scores needs whole numbers "
+                f"0..{classes - 1}."
             )
 
     def kernel_for(self, m: int) -> Kernel:
@@ -135,7 +141,9 @@ class Network(Problem):
 
     # -- which samples ---------------------------------------------------------------------------------------
     def _passes(self, ids: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor, Any]]:
-        """Full batches: (rows of the cohort, index (k, B) of their samples, share), clients of like size together."""
+        """Full batches: (rows of the cohort, index (k, B) of their samples, share), clients of like size
+        together.
+        """
         held = self.sizes[ids.numpy()]
         order = np.argsort(-held, kind="stable") if self.same_size is None else np.arange(len(held))
         at = 0
@@ -192,9 +200,8 @@ class Network(Problem):
         out, kernel = torch.empty(self.count(clients), dtype=self.dtype), self._pooling
         for rows, index, share in self._selected(clients, batch):
             views = kernel.views(x if x.dim() == 1 else x[rows])
-            out[rows] = (kernel.losses(views, kernel.take(self.X, index), self._targets(index)) * share).sum(
-                1
-            )
+            each = kernel.losses(views, kernel.take(self.X, index), self._targets(index))
+            out[rows] = (each * share).sum(1)
         return out + self.l2 / 2 * (x * x).sum(-1)
 
     @property
@@ -217,36 +224,34 @@ class Network(Problem):
         ids = self.ids(clients)
         start = x.expand(len(ids), -1)
         rate = lr.to(self.dtype).view(-1, 1) if isinstance(lr, torch.Tensor) and lr.dim() else float(lr)
-        groups: Any
-        if batch is None or batch.index is None:
-            groups = [(rows, index, share) for rows, index, share in self._passes(ids)]
-        else:
-            index = batch.index[:steps] + self.first[ids][:, None]
-            alone = self.kernel_for(len(ids)).alone
-            groups = (
-                [(torch.arange(len(ids)), index, batch.mask)]
-                if not alone
-                else [
-                    (
-                        torch.tensor([k]),
-                        index[:, k : k + 1],
-                        None if batch.mask is None else batch.mask[:, k : k + 1],
-                    )
-                    for k in range(len(ids))
-                ]
-            )
         out = torch.empty(len(ids), self.d, dtype=self.dtype)
-        for rows, index, extra in groups:
-            kernel = self.kernel_for(len(rows) if len(groups) == 1 or batch is None else 1)
+        for rows, index, extra in self._groups(ids, batch, steps):
+            kernel = self.kernel_for(len(rows))
             schedule = Schedule(index, extra, self.dtype) if index.dim() == 3 else None
             if schedule is not None and schedule.order is not None:
                 rows = rows[schedule.order]
-            now = self._steps(kernel, schedule, index, extra)
             out[rows] = descend(
-                kernel, start[rows], now, steps, lr=rate if isinstance(rate, float) else rate[rows], momentum=momentum,
-                prox=prox, l2=self.l2, correction=None if correction is None else correction[rows],
-            )  # fmt: skip
+                kernel,
+                start[rows],
+                self._steps(kernel, schedule, index, extra),
+                steps,
+                lr=rate if isinstance(rate, float) else rate[rows],
+                momentum=momentum,
+                prox=prox,
+                l2=self.l2,
+                correction=None if correction is None else correction[rows],
+            )
         return out
+
+    def _groups(self, ids: torch.Tensor, batch: Batch | None, steps: int) -> Any:
+        """Who trains side by side: (rows, index (k, B), share), or (rows, index (steps, k, B), mask)."""
+        if batch is None or batch.index is None:
+            return list(self._passes(ids))
+        rows, index, mask = torch.arange(len(ids)), batch.index[:steps] + self.first[ids][:, None], batch.mask
+        if not self.kernel_for(len(ids)).alone:
+            return [(rows, index, mask)]
+        cut = [slice(k, k + 1) for k in range(len(ids))]
+        return [(rows[c], index[:, c], None if mask is None else mask[:, c]) for c in cut]
 
     def _steps(self, kernel: Kernel, schedule: Schedule | None, index: torch.Tensor, share: Any) -> Any:
         """now(t) for `descend`: drawn minibatches, or the same full batch at every step."""
@@ -258,7 +263,9 @@ class Network(Problem):
 
     # -- the whole objective ---------------------------------------------------------------------------------
     def _pooled(self, x: torch.Tensor, want_gradient: bool) -> tuple[float, torch.Tensor | None]:
-        """f(x) and its gradient in one pass over all samples, as if one client held them with weights w_i/N_i."""
+        """f(x) and its gradient in one pass over all samples, as if one client held them with weights
+        w_i/N_i.
+        """
         kernel = self._pooling
         share = (self.weights / torch.from_numpy(self.sizes)).repeat_interleave(torch.from_numpy(self.sizes))
         g, views, f = torch.zeros(1, self.d, dtype=self.dtype), kernel.views(x[None]), 0.0
@@ -304,7 +311,9 @@ class Network(Problem):
         return self._global_test.accuracy(x, self._hits)
 
     def client_metrics(self, x: torch.Tensor, clients: Clients = None) -> dict[str, np.ndarray]:
-        """Training loss (m,) and accuracy (m,) on each client's own test part (NaN if empty). x: (d,) or personal (m, d)."""
+        """Training loss (m,) and accuracy (m,) on each client's own test part (NaN if empty). x: (d,) or
+        personal (m, d).
+        """
         metrics = {"loss": self.loss(x, clients).double().numpy()}
         if self._test is not None and self.loss_of.classifies:
             metrics["accuracy"] = self._test.by_client(x, self.ids(clients), self._hits)
@@ -313,7 +322,9 @@ class Network(Problem):
     # -- the rest --------------------------------------------------------------------------------------------
     @property
     def chunk(self) -> int:
-        """Stacked weights of about 4 MB (2 MB where activations are kept too); more for vmap, which wants many clients."""
+        """Stacked weights of about 4 MB (2 MB where activations are kept too); more for vmap, which wants
+        many clients.
+        """
         budget = 2**22 if self._kernel is not None and self._kernel.name == "chain" else 2**21
         fit = max(1, budget // (self.d * self.dtype.itemsize))
         return min(self.n, fit if self._kernel is not None else max(fit, 4 * MANY))
@@ -344,82 +355,3 @@ class Network(Problem):
             "d": self.d,
             "dtype": dtype,
         }
-
-
-def _checked(module: nn.Module) -> nn.Module:
-    """A copy of the module, ready for stacked use; sentences for what cannot be stacked."""
-    if not isinstance(module, nn.Module):
-        raise ValueError(f"module={module!r}: give a torch.nn.Module, e.g. ol.problems.MLP(784, 64, 10).")
-    if not any(True for _ in module.parameters()):
-        raise ValueError(f"{type(module).__name__} has no parameters: there is nothing to train.")
-    frozen = [name for name, p in module.named_parameters() if not p.requires_grad]
-    if frozen:
-        raise ValueError(
-            f"{type(module).__name__} has frozen parameters ({frozen[0]}, ...): make them buffers, or set requires_grad."
-        )
-    for part in module.modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm):
-            raise ValueError(
-                f"{type(module).__name__} holds {type(part).__name__}, whose statistics are no parameters and mix the "
-                f"samples of a batch: use GroupNorm or LayerNorm."
-            )
-        if isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0:
-            warnings.warn(
-                f"{type(module).__name__} holds {type(part).__name__}(p={part.p}): it is switched off, so that a run "
-                f"depends on its seed alone.",
-                AssumptionWarning,
-                stacklevel=4,
-            )
-    return copy.deepcopy(module).eval()
-
-
-def _layout(module: nn.Module) -> list[Layer]:
-    """The flat model's pieces with their roles: conv (3 or more dimensions), embedding, head (last matrix), matrix, vector."""
-    owners = {id(p): part for part in module.modules() for p in part.parameters(recurse=False)}
-    named, at, layers = list(module.named_parameters()), 0, []
-    matrices = [name for name, p in named if p.dim() == 2 and not isinstance(owners[id(p)], nn.Embedding)]
-    for name, p in named:
-        if isinstance(owners[id(p)], nn.Embedding):
-            role = "embedding"
-        elif p.dim() == 2:
-            role = "head" if name == matrices[-1] else "matrix"
-        else:
-            role = "conv" if p.dim() > 2 else "vector"
-        layers.append(Layer(name, tuple(p.shape), role, at, at + p.numel()))
-        at += p.numel()
-    return layers
-
-
-def _together(
-    features: Sequence[Any], labels: Sequence[Any], kind: torch.dtype | None
-) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
-    """All clients' samples in one tensor each, and how many each client holds."""
-    if len(features) == 0 or len(features) != len(labels):
-        raise ValueError(
-            f"features has {len(features)} clients and labels {len(labels)}: give one array per client each."
-        )
-    X, Y = [np.asarray(a) for a in features], [np.asarray(y) for y in labels]
-    for i, (a, y) in enumerate(zip(X, Y, strict=True)):
-        if (
-            a.ndim < 1
-            or a.shape[1:] != X[0].shape[1:]
-            or y.shape[:1] != a.shape[:1]
-            or y.shape[1:] != Y[0].shape[1:]
-        ):
-            raise ValueError(
-                f"Client {i}: features {a.shape} and labels {y.shape} do not fit {X[0].shape} and {Y[0].shape}."
-            )
-        if len(a) == 0:
-            raise ValueError(
-                f"Client {i} has no samples: leave it out, or use a split that gives every client some."
-            )
-        if not np.isfinite(a).all() or not np.isfinite(y).all():
-            raise ValueError(f"Client {i}: the features or labels hold inf or nan. Clean the data first.")
-    targets = torch.from_numpy(np.concatenate(Y))
-    whole = targets if targets.is_floating_point() else targets.to(torch.int64)
-    inputs = torch.from_numpy(np.concatenate(X))
-    return (
-        inputs.to(torch.int64 if kind is None else kind),
-        whole,
-        np.array([len(a) for a in X], dtype=np.int64),
-    )

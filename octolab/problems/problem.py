@@ -1,7 +1,7 @@
 """What a problem is: n clients' objectives f_i, stacked, and f = sum_i w_i f_i with its constants.
 
-Every function takes a model x of shape (d,), shared by all clients, or (m, d), one per client, and `clients`: None
-(all), a slice (a view, no copy) or a LongTensor. Constants that are not known are None.
+Every function takes a model x of shape (d,), shared by all clients, or (m, d), one per client, and `clients`:
+None (all), a slice (a view, no copy) or a LongTensor. Constants that are not known are None.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ class Layer(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Samples to use: client-local numbers (m, b), a mask (m, b) of those that count (None: all), or drawn noise (m, d)."""
+    """Samples to use: client-local numbers (m, b), a mask (m, b) of those that count (None: all), or drawn
+    noise (m, d).
+    """
 
     index: torch.Tensor | None  # type: ignore[assignment]
     mask: torch.Tensor | None
@@ -85,7 +87,7 @@ class Problem:
         return self.convex and self.mu is not None and self.mu > 0
 
     def variance(self, batch_size: int | None) -> float | None:
-        """A bound on the variance of a client's gradient over `batch_size` samples; None: unknown. Exact: 0."""
+        """A bound on the variance of a client's gradient over `batch_size` samples; None: unknown."""
         if batch_size is None:
             return 0.0
         return None if self.sigma_sq is None else self.sigma_sq / batch_size
@@ -124,9 +126,11 @@ class Problem:
         prox: float = 0.0,
         correction: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """y = x, v = 0; `steps` times v = momentum v + (grad_i(y) + correction_i), y = y - lr (v + prox (y - x)).
+        """y = x, v = 0; `steps` times v = momentum v + (grad_i(y) + correction_i), y = y - lr (v + prox (y -
+        x)).
 
-        batch: index and mask (steps, m, b); a client whose mask is all False at a step does not move. Returns (m, d).
+        batch: index and mask (steps, m, b); a client whose mask is all False at a step does not move. Returns
+        (m, d).
         """
         start = x.expand(self.count(clients), -1)
         y, v = start.clone(), None
@@ -256,11 +260,12 @@ class Problem:
         if self.L_i is not None and self.n > 1 and not self.homogeneous:
             known.append(f"L_i in [{self.L_i.min():.4g}, {self.L_i.max():.4g}]")
         held = f", {self.sizes.sum():,} samples" if int(self.sizes.max()) > 1 else ""
-        return f"{self.name}: n={self.n:,} clients, d={self.d:,}{held}; {', '.join(known) or 'constants unknown'}"
+        constants = ", ".join(known) or "constants unknown"
+        return f"{self.name}: n={self.n:,} clients, d={self.d:,}{held}; {constants}"
 
 
 def make_weights(weights: Any, sizes: np.ndarray) -> torch.Tensor:
-    """(n,) float64, sum 1. None or "uniform": 1/n each; "examples": in proportion to the samples; or numbers."""
+    """(n,) float64, sum 1. None or "uniform": 1/n each; "examples": as the numbers of samples; or numbers."""
     n = len(sizes)
     if weights is None or (isinstance(weights, str) and weights == "uniform"):
         return torch.full((n,), 1 / n, dtype=torch.float64)
@@ -271,7 +276,8 @@ def make_weights(weights: Any, sizes: np.ndarray) -> torch.Tensor:
     w = np.asarray(weights, dtype=np.float64)
     if w.shape != (n,) or not np.isfinite(w).all() or (w < 0).any() or w.sum() <= 0:
         raise ValueError(
-            f"weights has shape {w.shape}: give {n} numbers >= 0 that do not sum to 0, 'uniform' or 'examples'."
+            f"weights has shape {w.shape}: give {n} numbers >= 0 that do not sum to 0, 'uniform' or "
+            "'examples'."
         )
     return torch.from_numpy(w / w.sum())
 

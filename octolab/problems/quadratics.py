@@ -15,8 +15,9 @@ from octolab.problems.problem import Batch, Clients, Problem, fingerprint, flat_
 class Quadratics(Problem):
     """f_i(x) = 1/2 x'A_i x - b_i'x for arrays A (n, d, d), symmetric, and b (n, d).
 
-    weights: None (1/n each) or n numbers. noise: standard deviation of the gradient noise that minibatches carry.
-    Constants are exact: L_i = max |eigenvalue| of A_i, mu_i = its smallest, L and mu of f, x_star, f_star.
+    weights: None (1/n each) or n numbers. noise: standard deviation of the gradient noise that minibatches
+    carry. Constants are exact: L_i = max |eigenvalue| of A_i, mu_i = its smallest, L and mu of f, x_star,
+    f_star.
 
     >>> Quadratics([[[2.0]], [[4.0]]], [[1.0], [5.0]]).x_star
     tensor([1.], dtype=torch.float64)
@@ -54,7 +55,7 @@ class Quadratics(Problem):
         self.noise = Noise(noise, noise_kind)
         self.sigma_sq = self.noise.sigma**2 * self.d
         self.has_hessian = True
-        self.homogeneous = bool((A == A[0]).all() and (b == b[0]).all())
+        self.homogeneous = bool((A[0] == A).all() and (b == b[0]).all())
         self._given = {"weights": weights, "noise": noise, "noise_kind": noise_kind, "x0": x0, "name": name}
         self._spec = spec
 
@@ -132,7 +133,8 @@ class Quadratics(Problem):
     def constants_note(self) -> str | None:  # type: ignore[override]
         if self.convex:
             return None
-        return f"f is not convex (its smallest eigenvalue is {self._spectrum.min():.4g}), so mu and x_star do not exist."
+        low = self._spectrum.min()
+        return f"f is not convex (its smallest eigenvalue is {low:.4g}), so mu and x_star do not exist."
 
     @cached_property
     def x_star(self) -> torch.Tensor | None:  # type: ignore[override]
@@ -177,10 +179,11 @@ def quadratics(
 ) -> Quadratics:
     """Heterogeneous quadratics with every eigenvalue of every A_i in [mu, L], both reached by each client.
 
-    spread: standard deviation of the clients' own minimisers around a common one, per coordinate; 0: they agree.
-    L_spread: L_max/L_min; the clients are scaled log-evenly from L/L_spread to L, each keeping kappa_i = L/mu.
-    eigenbasis: "shared" (f is as ill conditioned as its parts) or "random" (one rotation per client: averaging makes f
-    well conditioned, and methods that profit from ill conditioning look bad). noise: see `Quadratics`.
+    spread: standard deviation of the clients' own minimisers around a common one, per coordinate; 0: they
+    agree. L_spread: L_max/L_min; the clients are scaled log-evenly from L/L_spread to L, each keeping kappa_i
+    = L/mu. eigenbasis: "shared" (f is as ill conditioned as its parts) or "random" (one rotation per client:
+    averaging makes f well conditioned, and methods that profit from ill conditioning look bad). noise: see
+    `Quadratics`.
 
     >>> round(quadratics(n=4, d=5, L=100, mu=1).L_max, 9)
     100.0
@@ -202,6 +205,17 @@ def quadratics(
     centre = rng.normal(size=d)
     minimisers = centre + spread * rng.normal(size=(n, d))
     b = np.einsum("nij,nj->ni", A, minimisers)
-    spec = {"kind": "quadratics", "n": n, "d": d, "L": L, "mu": mu, "spread": spread, "L_spread": L_spread,
-            "eigenbasis": eigenbasis, "seed": seed, "noise": noise, "noise_kind": noise_kind}  # fmt: skip
+    spec = {
+        "kind": "quadratics",
+        "n": n,
+        "d": d,
+        "L": L,
+        "mu": mu,
+        "spread": spread,
+        "L_spread": L_spread,
+        "eigenbasis": eigenbasis,
+        "seed": seed,
+        "noise": noise,
+        "noise_kind": noise_kind,
+    }
     return Quadratics(A, b, noise=noise, noise_kind=noise_kind, spec=spec)

@@ -1,9 +1,9 @@
 """Clients' samples in one place: what stacked passes read.
 
 All samples lie once in one tensor `flat` (R, p), client after client. Clients of like size are padded to the
-same number of rows (zero rows of weight zero), so that a group of them is a stacked view (k, N, p); with equal
-sizes there is one group and no padding. A full pass goes through blocks of about 4 MB, so that scores and
-gradient read the data once.
+same number of rows (zero rows of weight zero), so that a group of them is a stacked view (k, N, p); with
+equal sizes there is one group and no padding. A full pass goes through blocks of about 4 MB, so that scores
+and gradient read the data once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ BLOCK = 2**22  # bytes of data that one pass should touch at a time
 
 
 class Part(NamedTuple):
-    """Some of a cohort's clients: their places in it (None: all), rows (k, N, p), labels (k, N), shares (k, N).
+    """Some of a cohort's clients: their places in it (None: all), rows (k, N, p), labels (k, N), shares (k,
+    N).
 
     A share is the weight of a sample in its client's mean; one number if all count alike.
     """
@@ -34,7 +35,8 @@ class Part(NamedTuple):
 
 
 class Samples:
-    """Rows `flat` (R, p) and labels `flat_y` (R,) of n clients; `first` (n,): each one's first row; sizes (n,).
+    """Rows `flat` (R, p) and labels `flat_y` (R,) of n clients; `first` (n,): each one's first row; sizes
+    (n,).
 
     arrays: n arrays (m_i, p); targets: n integer arrays (m_i,). ones: append a column of ones.
     """

@@ -41,7 +41,9 @@ class TestPart:
         return {"accuracy": float(hits(x, self.X, self.Y).mean())} if len(self) else {}
 
     def by_client(self, x: torch.Tensor, ids: torch.Tensor, hits: Hits) -> np.ndarray:
-        """Accuracy (m,) of clients ids on their own samples, NaN where there are none. x: (d,) or personal (m, d)."""
+        """Accuracy (m,) of clients ids on their own samples, NaN where there are none. x: (d,) or personal
+        (m, d).
+        """
         if x.dim() == 1:
             right, count = (
                 torch.zeros(self.n, dtype=torch.float64),

@@ -14,10 +14,11 @@ from octolab.problems.scoring import Pair
 
 
 class Softmax(Linear):
-    """f_i(W) = mean_j [logsumexp(W a_ij) - (W a_ij)_{y_ij}] + l2/2 |W|^2, W (classes, p), x = W flattened, d = classes p.
+    """f_i(W) = mean_j [logsumexp(W a_ij) - (W a_ij)_{y_ij}] + l2/2 |W|^2, W (classes, p), x = W flattened, d
+    = classes p.
 
-    features: n arrays (m_i, p); labels: n arrays (m_i,) of 0..classes-1. bias: append a column of ones (and p grows by 1).
-    L_i = lambda_max(A_i'A_i)/(2 m_i) + l2, an upper bound (Böhning 1992); mu = l2.
+    features: n arrays (m_i, p); labels: n arrays (m_i,) of 0..classes-1. bias: append a column of ones (and p
+    grows by 1). L_i = lambda_max(A_i'A_i)/(2 m_i) + l2, an upper bound (Böhning 1992); mu = l2.
     """
 
     curvature = 0.5
@@ -40,14 +41,23 @@ class Softmax(Linear):
         spec: dict[str, Any] | None = None,
     ):
         super().__init__(
-            features, labels, l2=l2, weights=weights, dtype=dtype, test=test, global_test=global_test, name=name,
-            spec=spec, ones=bias,
-        )  # fmt: skip
+            features,
+            labels,
+            l2=l2,
+            weights=weights,
+            dtype=dtype,
+            test=test,
+            global_test=global_test,
+            name=name,
+            spec=spec,
+            ones=bias,
+        )
         low, top = int(self.data.flat_y.min()), int(self.data.flat_y.max()) + 1
         self.bias, self.classes = bias, top if classes is None else int(classes)
         if low < 0 or top > self.classes or self.classes < 2:
             raise ValueError(
-                f"labels run from {low} to {top - 1}: softmax with {self.classes} classes needs 0..{self.classes - 1}."
+                f"labels run from {low} to {top - 1}: softmax with {self.classes} classes needs "
+                f"0..{self.classes - 1}."
             )
         self.d = self.classes * self.p
         self.has_hessian = self.d <= 2000

@@ -13,11 +13,12 @@ from octolab.problems.problem import Batch, Clients, Problem, flat_layout, make_
 
 
 class Tridiagonal(Problem):
-    """The same f(x) = 1/2 x'Ax - b'x for all n workers, A = (1/4) tridiag(-1, 2, -1), b = (1/4)(-1, 0, ..., 0).
+    """The same f(x) = 1/2 x'Ax - b'x for all n workers, A = (1/4) tridiag(-1, 2, -1), b = (1/4)(-1, 0, ...,
+    0).
 
-    The test problem of Ringmaster, Rennala and kin: x0 = sqrt(d) e_1, stochastic gradients carry noise of standard
-    deviation `noise`, "scalar" (one number added to all coordinates, as in the authors' code) or "iid". A stencil: no
-    d x d matrix is ever formed.
+    The test problem of Ringmaster, Rennala and kin: x0 = sqrt(d) e_1, stochastic gradients carry noise of
+    standard deviation `noise`, "scalar" (one number added to all coordinates, as in the authors' code) or
+    "iid". A stencil: no d x d matrix is ever formed.
 
     >>> Tridiagonal(d=100, n=10).L
     0.9997581211577109
@@ -106,5 +107,11 @@ class Tridiagonal(Problem):
 
     @property
     def spec(self) -> dict[str, Any]:
-        return {"kind": "Tridiagonal", "d": self.d, "n": self.n, "noise": self.noise.sigma, "noise_kind": self.noise.kind,
-                "dtype": str(self.dtype).removeprefix("torch.")}  # fmt: skip
+        return {
+            "kind": "Tridiagonal",
+            "d": self.d,
+            "n": self.n,
+            "noise": self.noise.sigma,
+            "noise_kind": self.noise.kind,
+            "dtype": str(self.dtype).removeprefix("torch."),
+        }

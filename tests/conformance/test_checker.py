@@ -152,7 +152,9 @@ def test_a_broken_promise_is_told_in_a_sentence(bad, promise: str, words: str):
 
 
 def test_the_checker_names_method_problem_and_promise():
-    with pytest.raises(AssertionError, match=r"Hasty on Quadratics breaks 'drop_outs' \(Devices that drop out lose nothing"):
+    with pytest.raises(
+        AssertionError, match=r"Hasty on Quadratics breaks 'drop_outs' \(Devices that drop out lose nothing"
+    ):
         check_method(Hasty(), PROBLEM)
 
 

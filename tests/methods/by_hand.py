@@ -1,4 +1,4 @@
-"""What the independent references share: a problem as plain NumPy functions, and the library's own trajectory."""
+"""What the independent references share: a problem as plain functions, and the library's own trajectory."""
 
 from __future__ import annotations
 

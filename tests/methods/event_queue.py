@@ -29,7 +29,7 @@ def simulate(
 ) -> list[Arrival]:
     """Each worker computes for its seconds at the point it was given; `step(delay)` is the step size.
 
-    A gradient is discarded if its delay is at least R; with `stop`, jobs are restarted once their delay reaches R.
+    A gradient is discarded if its delay is at least R; with `stop`, jobs restart once their delay reaches R.
     """
     n, k, out = len(seconds), 0, []
     job = {i: (seconds[i], x, 0) for i in range(n)}  # worker -> (finish, point, version)

@@ -48,7 +48,9 @@ def test_two_rounds_by_hand():
     """One client, f = x^2/2 - x + y^2 - 4 y, Top1, lr = 1/2, from 0: g = (-1, -4), x = (1/2, 2)."""
     p = ol.problems.Quadratics([np.diag([1.0, 2.0])], [[1.0, 4.0]])
     # grad(1/2, 2) = (-1/2, 0); the change (1/2, 4) sends 4: g = (-1, 0); x = (1, 2); grad = (0, 0) ...
-    close(iterates(ol.methods.EF21(compressor=TopK(1), lr=0.5), p, 3), [[0, 0], [0.5, 2], [1, 2], [1, 2]], 1e-15)
+    close(
+        iterates(ol.methods.EF21(compressor=TopK(1), lr=0.5), p, 3), [[0, 0], [0.5, 2], [1, 2], [1, 2]], 1e-15
+    )
 
 
 def test_with_the_identity_it_is_gradient_descent_with_step_one_over_L():
@@ -112,11 +114,23 @@ def test_it_sends_k_numbers_and_their_places():
     once, each = 32 * 20, 2 * 32 + 2 * 5  # a list of two places of five bits is cheaper than a bitmap of 20
     assert run.history.bits_up.tolist() == [once + each * t for t in range(4)]
     assert run.history.paper_bits_up.tolist() == [once + 64 * t for t in range(4)]
-    cheap = ol.run(ol.methods.EF21(compressor=TopK(2), start="zero"), ol.problems.quadratics(n=3, d=20), rounds=3, live=False)
+    cheap = ol.run(
+        ol.methods.EF21(compressor=TopK(2), start="zero"),
+        ol.problems.quadratics(n=3, d=20),
+        rounds=3,
+        live=False,
+    )
     assert cheap.history.bits_up.tolist() == [each * t for t in range(4)]
 
 
 def test_weights_are_those_of_the_objective():
-    p = ol.problems.Quadratics(*(a.numpy() for a in (ol.problems.quadratics(n=3, d=5).A, ol.problems.quadratics(n=3, d=5).b)), weights=[1, 2, 5])
-    close(iterates(ol.methods.EF21(compressor=Identity(), lr=0.05), p, 20), iterates(ol.methods.GD(lr=0.05), p, 20), 1e-12)
+    p = ol.problems.Quadratics(
+        *(a.numpy() for a in (ol.problems.quadratics(n=3, d=5).A, ol.problems.quadratics(n=3, d=5).b)),
+        weights=[1, 2, 5],
+    )
+    close(
+        iterates(ol.methods.EF21(compressor=Identity(), lr=0.05), p, 20),
+        iterates(ol.methods.GD(lr=0.05), p, 20),
+        1e-12,
+    )
     assert gap_to(p, iterates(ol.methods.EF21(compressor=TopK(1)), p, 3000)[-1]) < 1e-12

@@ -29,16 +29,19 @@ def test_the_algorithm_box_with_local_steps_and_momentum():
 
 
 def test_two_local_steps_by_hand():
-    """f_1 = x^2 - x, f_2 = 2 x^2 - 5 x, lr = 0.1: clients go 0, 0.1, 0.18 and 0, 0.5, 0.8; their mean is 0.49."""
+    """f_1 = x^2 - x, f_2 = 2 x^2 - 5 x, lr = 0.1: clients go 0, 0.1, 0.18 and 0, 0.5, 0.8; mean 0.49."""
     p = ol.problems.Quadratics([[[2.0]], [[4.0]]], [[1.0], [5.0]])
     close(iterates(ol.methods.FedAvg(lr=0.1, local_steps=2), p, 1), [[0.0], [0.49]], 1e-15)
 
 
 def test_cohorts_are_averaged_in_proportion_to_their_examples():
-    """x + sum_S w_i (y_i - x) / sum_S w_i with w_i = N_i / N; clients with more data take more steps in an epoch."""
+    """x + sum_S w_i (y_i - x) / sum_S w_i, w_i = N_i / N; more data make more steps in an epoch."""
     problem, a, y = logistic(sizes=(5, 2, 8), weights="examples")
     sizes, cohorts = [5, 2, 8], [[0, 1], [1, 2]]
-    orders = [[np.array([4, 2, 0, 1, 3]), np.array([1, 0])], [np.array([0, 1]), np.array([7, 1, 5, 2, 0, 3, 6, 4])]]
+    orders = [
+        [np.array([4, 2, 0, 1, 3]), np.array([1, 0])],
+        [np.array([0, 1]), np.array([7, 1, 5, 2, 0, 3, 6, 4])],
+    ]
     batches, x = [], np.zeros(3)
     path = [x]
     for S, order in zip(cohorts, orders, strict=True):
@@ -74,7 +77,11 @@ def test_one_full_local_step_is_gradient_descent():
 
 def test_clients_that_agree_take_tau_steps_of_gradient_descent_in_a_round():
     p = ol.problems.Tridiagonal(d=8, n=3, noise=0)
-    close(iterates(ol.methods.FedAvg(lr=0.5, local_steps=4), p, 5), iterates(ol.methods.GD(lr=0.5), p, 20)[::4], 1e-13)
+    close(
+        iterates(ol.methods.FedAvg(lr=0.5, local_steps=4), p, 5),
+        iterates(ol.methods.GD(lr=0.5), p, 20)[::4],
+        1e-13,
+    )
 
 
 @pytest.mark.parametrize("tau", [2, 5, 20])
@@ -96,6 +103,12 @@ def test_an_aggregator_replaces_the_mean():
 
 def test_only_the_cohort_is_charged():
     p = ol.problems.quadratics(n=4, d=5)
-    run = ol.run(ol.methods.FedAvg(lr=0.05, cohort=2), p, rounds=1, live=False, randomness=ol.Scripted(cohorts=[[1, 3]]))
+    run = ol.run(
+        ol.methods.FedAvg(lr=0.05, cohort=2),
+        p,
+        rounds=1,
+        live=False,
+        randomness=ol.Scripted(cohorts=[[1, 3]]),
+    )
     assert run.federation.ledger.per_client("up").tolist() == [0, 160, 0, 160]
     assert run.federation.ledger.per_client("down").tolist() == [0, 160, 0, 160]

@@ -54,7 +54,13 @@ class Layered(ol.problems.Quadratics):
 
     def __init__(self, *args, **settings):
         super().__init__(*args, **settings)
-        roles = [("W", (2, 3), "matrix"), ("K", (2, 1, 2), "conv"), ("E", (2, 2), "embedding"), ("H", (1, 2), "head"), ("b", (2,), "vector")]
+        roles = [
+            ("W", (2, 3), "matrix"),
+            ("K", (2, 1, 2), "conv"),
+            ("E", (2, 2), "embedding"),
+            ("H", (1, 2), "head"),
+            ("b", (2,), "vector"),
+        ]
         self.layout, at = [], 0
         for name, shape, role in roles:
             self.layout.append(Layer(name, shape, role, at, at + int(np.prod(shape))))
@@ -99,12 +105,14 @@ def test_the_algorithm_box_layer_by_layer(nesterov: bool):
                 new[at] = x[at] - alr * (M[at] / (1 - b1**t)) / (np.sqrt(v[at] / (1 - b2**t)) + 1e-8)
         x = new
         path.append(x)
-    method = ol.methods.Muon(lr=lr, momentum=beta, adam_lr=alr, weight_decay=wd, beta1=b1, beta2=b2, nesterov=nesterov)
+    method = ol.methods.Muon(
+        lr=lr, momentum=beta, adam_lr=alr, weight_decay=wd, beta1=b1, beta2=b2, nesterov=nesterov
+    )
     close(iterates(method, p, 15), path)
 
 
 def test_every_direction_of_a_matrix_moves_by_the_same_amount():
-    """However badly the gradient is scaled, the first step of a matrix has singular values lr x [0.68, 1.14]."""
+    """However the gradient is scaled, a matrix's first step has singular values lr x [0.68, 1.14]."""
     p = layered()
     path = iterates(ol.methods.Muon(lr=0.1), p, 1)
     steps = np.linalg.svd((path[1] - path[0])[:6].reshape(2, 3), compute_uv=False)
@@ -119,6 +127,8 @@ def test_adams_first_step_is_lr_times_the_sign():
 
 def test_without_layers_it_is_adam_and_an_empty_cohort_changes_nothing():
     p = ol.problems.quadratics(n=3, d=4)
-    x = iterates(ol.methods.Muon(adam_lr=0.1, cohort=0.5), p, 2, randomness=ol.Scripted(cohorts=[[], [0, 1, 2]]))
+    x = iterates(
+        ol.methods.Muon(adam_lr=0.1, cohort=0.5), p, 2, randomness=ol.Scripted(cohorts=[[], [0, 1, 2]])
+    )
     assert (x[1] == x[0]).all()
     close(x[2] - x[1], 0.1 * np.sign(-p.gradient(p.x0).numpy()), 1e-7)

@@ -24,7 +24,9 @@ def fleets(count: int):
 
 
 @pytest.mark.parametrize("n", [1, 7])
-@pytest.mark.parametrize("h, tau, omega, s", [(1, 1, 3, 5), (0.1, 4, 9, 20), (5, 0.01, 1, 0.5), (2, 3, 0, 10), (2, 3, 4, 0)])
+@pytest.mark.parametrize(
+    "h, tau, omega, s", [(1, 1, 3, 5), (0.1, 4, 9, 20), (5, 0.01, 1, 0.5), (2, 3, 0, 10), (2, 3, 4, 0)]
+)
 def test_equal_workers_have_a_closed_form(n: int, h: float, tau: float, omega: float, s: float):
     c = (tau * omega + h * s) / n
     known = max(h, tau, c + math.sqrt(c * c + 4 * tau * h * s * omega / n))
@@ -56,7 +58,9 @@ def test_it_scales_with_the_unit_of_time_and_ignores_the_order_of_workers():
 def test_it_never_grows_when_a_worker_is_added():
     for h, tau, omega, s in fleets(25):
         for k in range(1, len(h)):
-            assert equilibrium_time(h[: k + 1], tau[: k + 1], omega, s) <= equilibrium_time(h[:k], tau[:k], omega, s) * (1 + 1e-12)
+            assert equilibrium_time(h[: k + 1], tau[: k + 1], omega, s) <= equilibrium_time(
+                h[:k], tau[:k], omega, s
+            ) * (1 + 1e-12)
 
 
 def test_the_plan_averages_enough_noise_away():
@@ -83,14 +87,19 @@ def test_the_algorithm_box_with_given_noise_and_permutations():
     rng, x, grad = np.random.default_rng(3), p.x0.numpy(), gradient(p)
     calls, noise, path = [], [], [x]
     for _ in range(5):
-        z, pi = rng.normal(size=(2, 1)), [np.stack([rng.permutation(d) for _ in active]) for _ in range(int(max(m)))]
+        z, pi = (
+            rng.normal(size=(2, 1)),
+            [np.stack([rng.permutation(d) for _ in active]) for _ in range(int(max(m)))],
+        )
         noise.append(z)
         calls += pi
         above, below = np.zeros(d), 0.0
         for row, i in enumerate(active):
             g = b[i] * grad(i, x) + math.sqrt(b[i]) * 0.4 * z[row]  # the sum of b_i noisy gradients
             w = 1 / (b[i] * omega + omega * s + m[i] * s)
-            above = above + w * sum(rand(g, k, pi[j][row]) for j in range(int(m[i])))  # independent compressions
+            above = above + w * sum(
+                rand(g, k, pi[j][row]) for j in range(int(m[i]))
+            )  # independent compressions
             below += w * m[i] * b[i]
         x = x - lr * above / below
         path.append(x)
@@ -122,8 +131,17 @@ def test_the_theorem_holds():
     p, eps = ol.problems.Tridiagonal(d=10, n=8, noise=0.1), 0.02
     fleet = ol.Fleet(seconds=np.linspace(1, 8, 8), up=np.geomspace(1000, 10, 8))
     rounds = math.ceil(16 * p.L * (p.value(p.x0) - p.f_star) / eps)
-    run = ol.run(ol.methods.Shadowheart(compressor=RandK(2), eps=eps), p, rounds=150, evaluate_every=1, live=False, fleet=fleet)
+    run = ol.run(
+        ol.methods.Shadowheart(compressor=RandK(2), eps=eps),
+        p,
+        rounds=150,
+        evaluate_every=1,
+        live=False,
+        fleet=fleet,
+    )
     assert rounds > 150  # already within the first 150
     assert run.history.grad_norm_sq[75:].mean() <= eps
     h, tau = fleet.seconds, 64 / fleet.up
-    assert np.diff(run.history.time)[1:].max() <= 2 * equilibrium_time(h, tau, 4.0, p.sigma_sq / eps) * (1 + 1e-9)
+    assert np.diff(run.history.time)[1:].max() <= 2 * equilibrium_time(h, tau, 4.0, p.sigma_sq / eps) * (
+        1 + 1e-9
+    )

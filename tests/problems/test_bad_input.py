@@ -16,8 +16,9 @@ from octolab.problems import (
     Tridiagonal,
     classification,
     from_spec,
+    language,
+    quadratics,
 )
-from octolab.problems import language, quadratics
 
 EYE, ZERO = np.eye(2)[None], np.zeros((1, 2))
 X, Y = [np.ones((3, 2))], [np.array([1, -1, 1])]
@@ -76,7 +77,7 @@ def _digits():
 def test_given_arrays_are_named_by_their_hash():
     p, q = Quadratics(EYE, ZERO), Quadratics(2 * EYE, ZERO)
     assert p.spec["given"] != q.spec["given"] and p.spec == Quadratics(EYE, ZERO).spec
-    with pytest.raises(ValueError, match="given arrays.*hand the problem in"):
+    with pytest.raises(ValueError, match=r"given arrays.*hand the problem in"):
         from_spec(p.spec)
 
 

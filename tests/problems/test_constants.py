@@ -19,7 +19,7 @@ def test_quadratics_and_the_tridiagonal_reach_their_constants(constant_curvature
     assert np.allclose(problem.L_i, np.linalg.eigvalsh(H)[:, -1], rtol=1e-12)
     assert np.allclose(problem.mu_i, np.linalg.eigvalsh(H)[:, 0], rtol=1e-10)
     mean = np.einsum("n,nij->ij", problem.weights.numpy(), H)
-    assert problem.L == pytest.approx(np.linalg.eigvalsh(mean)[-1], rel=1e-12)
+    assert pytest.approx(np.linalg.eigvalsh(mean)[-1], rel=1e-12) == problem.L
     assert problem.mu == pytest.approx(np.linalg.eigvalsh(mean)[0], rel=1e-10)
 
 
@@ -114,7 +114,7 @@ def test_generated_quadratics_have_the_spectrum_that_was_asked_for(basis):
     assert p.L <= 50 * (1 + 1e-12) and p.mu >= 2 * (1 - 1e-12)
     if basis == "shared":
         A = p.A
-        assert float((A[0] @ A[1] - A[1] @ A[0]).abs().max()) < 1e-11 and p.L == pytest.approx(50)
+        assert float((A[0] @ A[1] - A[1] @ A[0]).abs().max()) < 1e-11 and pytest.approx(50) == p.L
 
 
 def test_spreads_of_generated_quadratics():

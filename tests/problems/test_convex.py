@@ -156,7 +156,7 @@ def test_dtype_changes_precision_and_nothing_else(problem, x):
     g = single.grad(x.float())
     assert g.dtype == torch.float32
     assert torch.allclose(g.double(), problem.grad(x), rtol=1e-4, atol=1e-5)
-    assert single.L == pytest.approx(problem.L, rel=1e-5)
+    assert pytest.approx(problem.L, rel=1e-5) == single.L
 
 
 def test_specs_rebuild_what_was_generated_and_name_what_was_given(problem):
@@ -170,7 +170,7 @@ def test_specs_rebuild_what_was_generated_and_name_what_was_given(problem):
         assert torch.equal(again.grad(again.x0), problem.grad(problem.x0))
 
 
-# -- minibatches -------------------------------------------------------------------------------------------------------
+# -- minibatches ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", ["logistic", "softmax", "logistic, equal sizes"])
 def test_a_batch_gradient_is_the_mean_over_its_samples(name):
     p = PROBLEMS[name]
@@ -236,7 +236,7 @@ def test_the_variance_bound_of_a_logistic_sample_holds():
                 assert float(((each - each.mean(0)) ** 2).sum(1).mean()) <= p.sigma_sq * (1 + 1e-9)
 
 
-# -- local training ----------------------------------------------------------------------------------------------------
+# -- local training ------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("momentum", "prox", "corrected"), [(0, 0, False), (0.9, 0, False), (0, 0.5, True), (0.5, 0.1, True)]
 )
@@ -264,7 +264,7 @@ def test_local_sgd_against_a_loop_by_hand(momentum, prox, corrected):
         assert torch.allclose(y[i], z, atol=1e-12)
 
 
-# -- sentences ---------------------------------------------------------------------------------------------------------
+# -- sentences -----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -294,7 +294,7 @@ def test_bad_input_gets_a_sentence(make, words):
         make()
 
 
-# -- on data -----------------------------------------------------------------------------------------------------------
+# -- on data -------------------------------------------------------------------------------------------------
 def test_classification_by_examples_is_the_pooled_problem():
     p = ol.problems.classification("digits", clients=8, split=ol.data.Dirichlet(alpha=0.3), seed=1)
     parts = [p.partition.client(i, ol.data.load("digits")) for i in range(p.n)]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -27,8 +30,16 @@ MODULES = {
         nn.Linear(12, 3),
     ),
 }
-FITTING = {"one layer": "chain", "mlp": "chain", "no bias": "chain", "linear chain": "chain", "tanh": "stacked",
-           "cnn": "stacked", "strided": "stacked", "norm": None}  # fmt: skip
+FITTING = {
+    "one layer": "chain",
+    "mlp": "chain",
+    "no bias": "chain",
+    "linear chain": "chain",
+    "tanh": "stacked",
+    "cnn": "stacked",
+    "strided": "stacked",
+    "norm": None,
+}
 
 
 def data(name, sizes):
@@ -98,6 +109,17 @@ def test_where_vmap_refuses_the_loop_serves():
     torch.manual_seed(0)
     p = Network(Branching(), "cross_entropy", *DATA["mlp"])
     assert p.kernel_for(10).name == "loop" and p.grad(p.x0).shape == (10, p.d)
+
+
+def test_the_default_tiers_never_import_torchs_compiler():
+    code = (
+        "import sys, torch; from octolab.problems import MLP, CNN, Network\n"
+        "for module, shape in ((MLP(4, 3, 2), (3, 4)), (CNN(1, 8, 2), (3, 1, 8, 8))):\n"
+        "    p = Network(module, 'cross_entropy', [torch.ones(shape).numpy()] * 9, [[0, 1, 0]] * 9)\n"
+        "    p.local_sgd(p.x0, None, lr=0.1, steps=2), p.grad(p.x0), p.evaluate(p.x0)\n"
+        "assert 'torch._dynamo' not in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_threads_do_not_share_modules():

@@ -23,7 +23,7 @@ def test_the_stencil_is_the_matrix(d):
     assert torch.allclose(p.grad(x), q.grad(x), atol=1e-15)
     assert torch.allclose(p.loss(x), q.loss(x), atol=1e-15)
     assert torch.allclose(p.hessian(x), q.A, atol=1e-16)
-    assert p.L == pytest.approx(q.L) and p.mu == pytest.approx(q.mu) and p.f_star == pytest.approx(q.f_star)
+    assert pytest.approx(q.L) == p.L and p.mu == pytest.approx(q.mu) and p.f_star == pytest.approx(q.f_star)
     assert torch.allclose(p.x_star, q.x_star) and q.homogeneous and p.homogeneous
 
 
@@ -31,7 +31,7 @@ def test_the_papers_constants():
     p = Tridiagonal(d=1729, n=6174)
     assert p.x0[0] == 1729**0.5 and p.x0[1:].abs().max() == 0
     assert p.sigma_sq == pytest.approx(0.01**2 * 1729)
-    assert p.L == pytest.approx(1.0, abs=1e-5) and 0 < p.mu < 1e-6
+    assert pytest.approx(1.0, abs=1e-5) == p.L and 0 < p.mu < 1e-6
     assert float(p.gradient(p.x_star).norm()) < 1e-14
 
 

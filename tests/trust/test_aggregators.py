@@ -32,7 +32,9 @@ def test_agreement_if_all_say_the_same_that_is_the_answer(rule):
 @rules
 @pytest.mark.parametrize("n", [6, 7])
 def test_the_order_of_the_rows_does_not_matter(rule, n: int):
-    assert equal(rule(rows(n)[torch.tensor(np.random.default_rng(0).permutation(n))], same(n)), rule(rows(n), same(n)))
+    assert equal(
+        rule(rows(n)[torch.tensor(np.random.default_rng(0).permutation(n))], same(n)), rule(rows(n), same(n))
+    )
 
 
 @rules
@@ -71,7 +73,11 @@ def test_the_mean_weighs_clients_as_the_objective_does():
     assert equal(Mean()(rows(3), w), (w @ rows(3)) / 8)
 
 
-@pytest.mark.parametrize("rule, stands", [(Mean(), False), (CoordinateMedian(), True), (TrimmedMean(b=5), True), (TrimmedMean(b=4), False)], ids=repr)
+@pytest.mark.parametrize(
+    "rule, stands",
+    [(Mean(), False), (CoordinateMedian(), True), (TrimmedMean(b=5), True), (TrimmedMean(b=4), False)],
+    ids=repr,
+)
 def test_five_of_twenty_can_move_a_rule_arbitrarily_far_only_if_it_is_not_made_for_five(rule, stands: bool):
     lies = rows(20)
     lies[:5] = 1e9
@@ -80,13 +86,19 @@ def test_five_of_twenty_can_move_a_rule_arbitrarily_far_only_if_it_is_not_made_f
 
 
 def test_the_lessons_of_the_error_table():
-    """15 good rows N(2, I), 5 sign flips, d = 50: |answer - mean of the good|. The specification has 6.82, 3.34, 3.64."""
+    """15 good rows N(2, I), 5 sign flips, d = 50: |answer - mean of the good|; specified 6.82, 3.34, 3.64."""
     good = 2 + rows(15, 50)
     flipped = torch.cat([good, -(2 + rows(5, 50, seed=1))])
-    error = {rule: float((rule(flipped, same(20)) - good.mean(0)).norm()) for rule in (Mean(), CoordinateMedian(), TrimmedMean(b=5))}
+    error = {
+        rule: float((rule(flipped, same(20)) - good.mean(0)).norm())
+        for rule in (Mean(), CoordinateMedian(), TrimmedMean(b=5))
+    }
     mean, median, trimmed = error.values()
     assert median < 0.6 * mean and trimmed < 0.6 * mean
-    honest = {rule: float((rule(torch.cat([good, 2 + rows(5, 50, seed=1)]), same(20)) - good.mean(0)).norm()) for rule in error}
+    honest = {
+        rule: float((rule(torch.cat([good, 2 + rows(5, 50, seed=1)]), same(20)) - good.mean(0)).norm())
+        for rule in error
+    }
     assert honest[Mean()] < honest[CoordinateMedian()]  # robustness has a price
 
 

@@ -46,7 +46,7 @@ def test_clients_that_agree_outvote_any_minority_exactly(rule):
 
 
 def test_a_weak_flip_only_slows_the_mean_down():
-    """Three of ten flip: the mean points the right way with 0.4 of its length, towards the honest clients' optimum."""
+    """Three of ten flip: the mean has 0.4 of its length, and points to the honest clients' optimum."""
     p = alike()
     assert far(p, None, (0, 4, 7)) < 0.5
 
@@ -57,7 +57,9 @@ def test_a_flipped_reply_is_minus_scale_times_the_honest_one():
     replies = fed.call(lambda cohort, x: cohort.grad(x), p.x0)
     honest = p.grad(p.x0)
     assert torch.equal(replies.stack(), honest * torch.tensor([[1.0], [-2], [1], [-2]], dtype=torch.float64))
-    assert torch.allclose(replies.mean(), (honest[0] - 2 * honest[1] + honest[2] - 2 * honest[3]) / 4, rtol=0, atol=1e-14)
+    assert torch.allclose(
+        replies.mean(), (honest[0] - 2 * honest[1] + honest[2] - 2 * honest[3]) / 4, rtol=0, atol=1e-14
+    )
     some = fed.call(lambda cohort, x: cohort.grad(x), p.x0, to=np.array([2, 3]))
     assert torch.equal(some.stack(), honest[2:] * torch.tensor([[1.0], [-2]], dtype=torch.float64))
 
@@ -81,7 +83,10 @@ def test_lies_cost_the_same_bits_and_leave_the_clients_memory_honest():
     assert torch.allclose(lied.federation.memory.g, p.grad(lied.x), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("bad, word", [({"clients": (0,), "scale": 0}, "scale"), ({"clients": (12,)}, "clients are numbered 0 to 9")])
+@pytest.mark.parametrize(
+    "bad, word",
+    [({"clients": (0,), "scale": 0}, "scale"), ({"clients": (12,)}, "clients are numbered 0 to 9")],
+)
 def test_impossible_attacks_are_refused_in_words(bad: dict, word: str):
     with pytest.raises(ValueError, match=word):
         ol.Federation(alike(), attack=SignFlip(**bad))

@@ -26,6 +26,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from octolab.federation import Cohort, Federation
@@ -63,8 +64,11 @@ class Scaffnew(Method):
             fed.call(self.local)
             return s
         sent = fed.call(self.send)
-        x = sent.mean()
-        fed.call(self.receive, x, to=None if len(sent) == fed.n else sent.clients)
+        x, to, owed = sent.mean(), None if len(sent) == fed.n else sent.clients, sent.clients
+        for _ in range(100):  # who sent must hear the mean, or the h_i no longer sum to zero: repeated where it was lost
+            owed = to = np.setdiff1d(owed, fed.call(self.receive, x, to=to).clients)
+            if len(owed) == 0:
+                break
         return State(x=x)
 
     def begin(self, cohort: Cohort, x: torch.Tensor) -> None:

@@ -21,7 +21,8 @@ TIERS: dict[str, type[Kernel]] = {"chain": Chain, "stacked": Stacked, "vmap": Vm
 
 
 def choose(module: nn.Module, loss: Loss, sample: tuple[int, ...], tier: str = "auto") -> Kernel | None:
-    """The kernel of a tier, or of the first hand-written one that fits; None: "vmap" or "loop", as the cohort asks.
+    """The kernel of a tier, or of the first hand-written one that fits; None: "vmap" or "loop", as the cohort
+    asks.
 
     sample: shape of one input. Raises ValueError if a named tier does not fit.
     """

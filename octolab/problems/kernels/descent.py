@@ -2,14 +2,15 @@
 
     y = x; v = 0;  repeat: v = momentum v + (g(y) + l2 y + correction);  y = y - lr (v + prox (y - x))
 
-Without momentum the affine parts are gathered first, y <- (1 - lr (prox + l2)) y + lr (prox x - correction), and the
-kernel adds -lr g straight into the models. Clients that have finished are cut off, not masked.
+Without momentum the affine parts are gathered first, y <- (1 - lr (prox + l2)) y + lr (prox x - correction),
+and the kernel adds -lr g straight into the models. Clients that have finished are cut off, not masked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -20,7 +21,9 @@ Rate = float | torch.Tensor
 
 @dataclass
 class Now:
-    """One local step: inputs and targets of the first k clients, the weight of each sample, and who moves (None: all)."""
+    """One local step: inputs and targets of the first k clients, the weight of each sample, and who moves
+    (None: all).
+    """
 
     k: int
     xb: torch.Tensor
@@ -32,7 +35,8 @@ class Now:
 class Schedule:
     """Minibatches of m clients for all local steps, clients ordered by how many steps they take (most first).
 
-    index: (steps, m, B) rows of the data; mask: (steps, m, B) or None. order: (m,) the clients' order, None: as given.
+    index: (steps, m, B) rows of the data; mask: (steps, m, B) or None. order: (m,) the clients' order, None:
+    as given.
     """
 
     def __init__(self, index: torch.Tensor, mask: torch.Tensor | None, dtype: torch.dtype):
@@ -108,14 +112,14 @@ def _plain(
     prox: float,
     l2: float,
     correction: torch.Tensor | None,
-) -> Callable[[Now, Rate], None]:
+) -> Callable[[Now, Any], None]:
     views, shrink, constant = _views(kernel, y), prox + l2, None
     if prox:
         constant = prox * start
     if correction is not None:
         constant = -correction if constant is None else constant - correction
 
-    def run(now: Now, rate: Rate) -> None:
+    def run(now: Now, rate: Any) -> None:
         k, at = now.k, views(now.k)
         if now.moves is not None:
             rate = rate * now.moves
@@ -138,12 +142,12 @@ def _heavy(
     prox: float,
     l2: float,
     correction: torch.Tensor | None,
-) -> Callable[[Now, Rate], None]:
+) -> Callable[[Now, Any], None]:
     """With momentum: the gradient goes into the buffer v."""
     v = torch.zeros_like(y)
     views, buffers = _views(kernel, y), _views(kernel, v)
 
-    def run(now: Now, rate: Rate) -> None:
+    def run(now: Now, rate: Any) -> None:
         k, moves = now.k, now.moves
         Y, V, at = y[:k], v[:k], views(now.k)
         pieces, _ = kernel.pieces(at, now.xb, now.yb, now.share)

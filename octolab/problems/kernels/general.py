@@ -78,7 +78,9 @@ class OneByOne(_OwnModule):
     alone = True
 
     def _bind(self, views: Views, k: int) -> tuple[nn.Module, list[nn.Parameter]]:
-        """The module with client k's tensors as its parameters. It shares their memory, so later updates are seen."""
+        """The module with client k's tensors as its parameters. It shares their memory, so later updates are
+        seen.
+        """
         module, local = self.own, self._local
         if not hasattr(local, "parameters"):
             local.parameters, local.bound = list(module.parameters()), (None, -1)

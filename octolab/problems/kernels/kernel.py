@@ -16,8 +16,8 @@ Views = list[torch.Tensor]
 class Kernel:
     """K models at once. flat: (K, P), or (P,) for one model that all K clients share.
 
-    Inputs come from `take`, in the layout that the kernel likes; targets are (K, B, ...). share: the weight of each
-    sample in its client's objective, (K, B), (K, 1), or one number.
+    Inputs come from `take`, in the layout that the kernel likes; targets are (K, B, ...). share: the weight
+    of each sample in its client's objective, (K, B), (K, 1), or one number.
     """
 
     name = "kernel"
@@ -51,7 +51,9 @@ class Kernel:
     def pieces(
         self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share
     ) -> tuple[Any, torch.Tensor]:
-        """The gradient of sum_j share_kj loss_kj, in a form that `add` understands; and the outputs (K, B, ...)."""
+        """The gradient of sum_j share_kj loss_kj, in a form that `add` understands; and the outputs (K, B,
+        ...).
+        """
         raise NotImplementedError
 
     def add(self, pieces: Any, views: Views, alpha: float, overwrite: bool = False) -> None:

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 class Loss:
     """`loss(outputs, targets, lead)`: one number per sample, averaged over whatever dimensions a sample has.
 
-    outputs and targets carry `lead` sample dimensions: 1 is (B, ...), 2 is (K, B, ...). Made from "cross_entropy"
-    (classes last, integer targets), "mse", a torch loss module (its reduction is taken off), or a function of
-    (outputs (B, ...), targets (B, ...)) that gives (B,).
+    outputs and targets carry `lead` sample dimensions: 1 is (B, ...), 2 is (K, B, ...). Made from
+    "cross_entropy" (classes last, integer targets), "mse", a torch loss module (its reduction is taken off),
+    or a function of (outputs (B, ...), targets (B, ...)) that gives (B,).
     """
 
     def __init__(self, given: Any):
@@ -42,7 +42,8 @@ class Loss:
             each = each.view(*shape, *each.shape[1:]) if each.dim() else each
         if each.dim() < lead or each.shape[:lead] != shape:
             raise ValueError(
-                f"The loss gave shape {tuple(each.shape)} for {tuple(shape)} samples: it must give one number per "
+                f"The loss gave shape {tuple(each.shape)} for {tuple(shape)} samples: it must give one "
+                "number per "
                 f"sample. Take off its reduction, e.g. reduction='none'."
             )
         return each.flatten(lead).mean(lead) if each.dim() > lead else each
@@ -61,11 +62,12 @@ def _read(given: Any) -> tuple[str, Callable[..., torch.Tensor]]:
         return "mse", _squared
     if isinstance(given, nn.Module) and hasattr(given, "reduction"):
         bare = copy.deepcopy(given)
-        bare.reduction = "none"
+        bare.reduction = "none"  # type: ignore[assignment]
         return type(given).__name__, bare
     if callable(given):
         return getattr(given, "__name__", type(given).__name__), given
     raise ValueError(
-        f"loss={given!r}: give 'cross_entropy', 'mse', a torch loss, or a function of (outputs, targets) that gives one "
+        f"loss={given!r}: give 'cross_entropy', 'mse', a torch loss, or a function of (outputs, targets) "
+        "that gives one "
         f"number per sample."
     )

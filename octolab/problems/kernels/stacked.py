@@ -16,8 +16,8 @@ POOLS = (nn.MaxPool2d, nn.AvgPool2d)
 class Stacked(Kernel):
     """Sequential of Conv2d, pooling, Flatten, Linear and elementwise layers.
 
-    Images of K clients lie side by side in the channels, (B, K C, H, W), channels last in memory (convolution and
-    pooling are then 2 to 10 times faster on a CPU); after Flatten they are (K, B, F).
+    Images of K clients lie side by side in the channels, (B, K C, H, W), channels last in memory (convolution
+    and pooling are then 2 to 10 times faster on a CPU); after Flatten they are (K, B, F).
     """
 
     name = "stacked"
@@ -40,11 +40,7 @@ class Stacked(Kernel):
                 continue
             if kind is nn.Flatten and layer.start_dim == 1 and layer.end_dim == -1:
                 state = "rows"
-            elif kind is nn.Linear and state == "rows":
-                continue
-            elif state == "image" and (kind in POOLS or (kind is nn.Conv2d and _plain(layer))):
-                continue
-            else:
+            elif not (kind is nn.Linear if state == "rows" else state == "image" and _of_images(layer)):
                 return False
         tied = len(list(module.parameters())) != sum(len(list(p.parameters())) for p in layers)
         return state == "rows" and not tied
@@ -112,5 +108,13 @@ def _first_kind(layers: list[nn.Module]) -> str:
     return "rows"
 
 
-def _plain(layer: nn.Conv2d) -> bool:
-    return layer.groups == 1 and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+def _of_images(layer: nn.Module) -> bool:
+    """Pooling, or a convolution that can be grouped."""
+    if not isinstance(layer, nn.Conv2d):
+        return type(layer) in POOLS
+    return (
+        type(layer) is nn.Conv2d
+        and layer.groups == 1
+        and layer.padding_mode == "zeros"
+        and not isinstance(layer.padding, str)
+    )

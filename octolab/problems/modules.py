@@ -1,0 +1,100 @@
+"""What a torch module must be to train as many clients' models at once, and its data side by side."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from octolab.errors import AssumptionWarning
+from octolab.problems.problem import Layer
+
+
+def checked(module: nn.Module) -> nn.Module:
+    """A copy of the module, ready for stacked use; sentences for what cannot be stacked."""
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"module={module!r}: give a torch.nn.Module, e.g. ol.problems.MLP(784, 64, 10).")
+    if not any(True for _ in module.parameters()):
+        raise ValueError(f"{type(module).__name__} has no parameters: there is nothing to train.")
+    frozen = [name for name, p in module.named_parameters() if not p.requires_grad]
+    if frozen:
+        raise ValueError(
+            f"{type(module).__name__} has frozen parameters ({frozen[0]}, ...): make them buffers, or set "
+            "requires_grad."
+        )
+    for part in module.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            raise ValueError(
+                f"{type(module).__name__} holds {type(part).__name__}, whose statistics are no parameters "
+                "and mix the "
+                f"samples of a batch: use GroupNorm or LayerNorm."
+            )
+        if isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0:
+            warnings.warn(
+                f"{type(module).__name__} holds {type(part).__name__}(p={part.p}): it is switched off, so "
+                "that a run "
+                f"depends on its seed alone.",
+                AssumptionWarning,
+                stacklevel=4,
+            )
+    return copy.deepcopy(module).eval()
+
+
+def named_layout(module: nn.Module) -> list[Layer]:
+    """The flat model's pieces with their roles: conv (3 or more dimensions), embedding, head (last matrix),
+    matrix, vector.
+    """
+    owners = {id(p): part for part in module.modules() for p in part.parameters(recurse=False)}
+    named, at, layers = list(module.named_parameters()), 0, []
+    matrices = [name for name, p in named if p.dim() == 2 and not isinstance(owners[id(p)], nn.Embedding)]
+    for name, p in named:
+        if isinstance(owners[id(p)], nn.Embedding):
+            role = "embedding"
+        elif p.dim() == 2:
+            role = "head" if name == matrices[-1] else "matrix"
+        else:
+            role = "conv" if p.dim() > 2 else "vector"
+        layers.append(Layer(name, tuple(p.shape), role, at, at + p.numel()))
+        at += p.numel()
+    return layers
+
+
+def together(
+    features: Sequence[Any], labels: Sequence[Any], kind: torch.dtype | None
+) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    """All clients' samples in one tensor each, and how many each client holds."""
+    if len(features) == 0 or len(features) != len(labels):
+        raise ValueError(
+            f"features has {len(features)} clients and labels {len(labels)}: give one array per client each."
+        )
+    X, Y = [np.asarray(a) for a in features], [np.asarray(y) for y in labels]
+    for i, (a, y) in enumerate(zip(X, Y, strict=True)):
+        if (
+            a.ndim < 1
+            or a.shape[1:] != X[0].shape[1:]
+            or y.shape[:1] != a.shape[:1]
+            or y.shape[1:] != Y[0].shape[1:]
+        ):
+            raise ValueError(
+                f"Client {i}: features {a.shape} and labels {y.shape} do not fit {X[0].shape} and "
+                f"{Y[0].shape}."
+            )
+        if len(a) == 0:
+            raise ValueError(
+                f"Client {i} has no samples: leave it out, or use a split that gives every client some."
+            )
+        if not np.isfinite(a).all() or not np.isfinite(y).all():
+            raise ValueError(f"Client {i}: the features or labels hold inf or nan. Clean the data first.")
+    targets = torch.from_numpy(np.concatenate(Y))
+    whole = targets if targets.is_floating_point() else targets.to(torch.int64)
+    inputs = torch.from_numpy(np.concatenate(X))
+    return (
+        inputs.to(torch.int64 if kind is None else kind),
+        whole,
+        np.array([len(a) for a in X], dtype=np.int64),
+    )

@@ -1,0 +1,147 @@
+"""The promises about what a method says: refusals, warnings, its card, its page."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+import re
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from octolab import compressors, problems
+from octolab.errors import AssumptionWarning, OutsideAssumptions
+from octolab.methods import Method
+from octolab.testing.worlds import NotApplicable, home, with_attributes
+
+
+def refuses_bad_values(method: Method, problem: Any) -> str | None:
+    """A hyperparameter out of range raises a ValueError naming the field, the value and what is allowed."""
+    tried = 0
+    for f in dataclasses.fields(method):
+        for bad, words in _bad_values(f, getattr(method, f.name)):
+            try:
+                dataclasses.replace(method, **{f.name: bad})
+            except ValueError as error:
+                for word in (f.name, repr(bad), *words):
+                    assert word in str(error), f"{f.name}={bad!r} is refused without saying {word!r}: {error}"
+                tried += 1
+            else:
+                raise AssertionError(f"{f.name}={bad!r} is accepted.")
+    if not tried:
+        raise NotApplicable("no field declares what it allows; use param(default, doc, above=..., upto=...).")
+    return f"{tried} bad values refused"
+
+
+def _bad_values(f: dataclasses.Field, value: Any) -> Iterator[tuple[Any, list[str]]]:
+    """Bad values of a field, and the words that the refusal must hold."""
+    rule = f.metadata
+    if rule.get("choices"):
+        yield "nonsense", [repr(c) for c in rule["choices"]]
+        return
+    if isinstance(value, compressors.Compressor):
+        yield "nonsense", ["compressor"]
+        return
+    bounds = {k: rule[k] for k in ("above", "low", "upto", "below") if rule.get(k) is not None}
+    for name, bound in bounds.items():
+        whole = "int" in str(f.type) and "float" not in str(f.type)
+        off = 1 if whole or name in ("low", "upto") else 0
+        yield bound - off if name in ("above", "low") else bound + off, [f"{bound:g}"]
+    if bounds:
+        yield math.nan, [f"{b:g}" for b in bounds.values()]
+        yield math.inf, [f"{b:g}" for b in bounds.values()]
+        yield "nonsense", [f"{b:g}" for b in bounds.values()]
+
+
+def keeps_to_assumptions(method: Method, problem: Any) -> str | None:
+    """Used outside its assumptions, a method warns or refuses, in words."""
+    said = []
+    for f in dataclasses.fields(method):
+        own = getattr(method, f.name)
+        if not isinstance(own, compressors.Compressor) or own.axes != 1:
+            continue
+        for need, wrong in (("unbiased", compressors.TopK(1)), ("contractive", compressors.RandK(1))):
+            if need in method.needs:
+                said.append(_refusal(dataclasses.replace(method, **{f.name: wrong}), home(method), need))
+    elsewhere = {
+        "homogeneous": problems.quadratics(n=4, d=6),
+        "strongly convex": with_attributes(problems.quadratics(n=4, d=6), strongly_convex=False),
+        "hessian": with_attributes(problems.quadratics(n=4, d=6), has_hessian=False),
+    }
+    for need, where in elsewhere.items():
+        if need in method.needs:
+            said.append(
+                _refusal(
+                    method,
+                    where,
+                    {
+                        "hessian": "Hessian",
+                        "strongly convex": "strong convexity",
+                        "homogeneous": "heterogeneous",
+                    }[need],
+                )
+            )
+    if not said:
+        raise NotApplicable(f"it declares no need that can be checked (needs = {method.needs}).")
+    return f"{len(said)} misuses answered"
+
+
+def _refusal(method: Method, problem: Any, word: str) -> str:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            method.resolve(problem)
+        except OutsideAssumptions as error:
+            text = str(error)
+        else:
+            text = " ".join(str(w.message) for w in caught if issubclass(w.category, AssumptionWarning))
+    assert word in text, (
+        f"{method!r} on {problem.name} neither warns nor refuses with a word on {word!r}: {text!r}."
+    )
+    return text
+
+
+def card(method: Method, problem: Any) -> str | None:
+    """The card is complete: paper, authors, venue, arXiv id or none, solves, use, avoid, assumes, algorithm."""
+    c = method.card
+    wanted = (
+        "name",
+        "summary",
+        "title",
+        "authors",
+        "venue",
+        "solves",
+        "use",
+        "avoid",
+        "assumes",
+        "algorithm",
+        "up",
+        "down",
+        "step_size",
+    )
+    missing = [part for part in wanted if not getattr(c, part)]
+    assert not missing, f"the page's docstring lacks {', '.join(missing)}."
+    assert re.match(r"(none|\d{4}\.\d{4,5})\b", c.arxiv), (
+        f"arXiv: {c.arxiv!r} is neither an id such as 2106.05203 nor none."
+    )
+    for f in dataclasses.fields(method):
+        assert f.metadata.get("doc"), (
+            f"the hyperparameter {f.name} has no line of documentation; use param(default, doc)."
+        )
+    assert c.title in str(c) and c.title in c._repr_html_().replace("&#x27;", "'").replace("&amp;", "&"), (
+        "the card hides its title."
+    )
+    return None
+
+
+def page(method: Method, problem: Any) -> str | None:
+    """A page can be read in one sitting: at most 160 lines."""
+    try:
+        lines = len(inspect.getsource(inspect.getmodule(type(method)) or type(method)).splitlines())
+    except (OSError, TypeError):
+        raise NotApplicable("its source is not in a file.") from None
+    if not type(method).__module__.startswith("octolab.methods."):
+        raise NotApplicable("it is not one of octolab's own pages.")
+    assert 40 <= lines <= 160, f"the page has {lines} lines."
+    return f"{lines} lines"
