@@ -1,7 +1,7 @@
 """Draws docs/quickstart.svg, the picture of the README, from runs made here: python docs/make_picture.py
 
-The same comparison as notebooks/quickstart.ipynb: four methods on skewed digits, 50 clients, each tuned over the same
-multiples of its theory step. Some 20 seconds; the same file comes out every time.
+The same comparison as notebooks/quickstart.ipynb: four methods on skewed digits, 50 clients, each tuned
+over the same multiples of its theory step. Some 20 seconds; the same file comes out every time.
 """
 
 from __future__ import annotations

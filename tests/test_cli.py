@@ -38,9 +38,8 @@ QUADRATIC = ("--problem", "quadratics:L=10,mu=1,d=6", "--clients", "4")
 
 # -- run and resume ----------------------------------------------------------------------------------
 def test_run_gives_the_numbers_of_the_library(capsys):
-    out = json.loads(
-        call(capsys, "run", "ef21", *QUADRATIC, "--rounds", "9", "--set", "compressor=TopK:2", "--json")
-    )
+    argv = ("run", "ef21", *QUADRATIC, "--rounds", "9", "--set", "compressor=TopK:2")
+    out = json.loads(call(capsys, *argv, "--json"))
     problem = ol.problems.quadratics(n=4, d=6, L=10, mu=1, seed=0)
     run = ol.run(ol.methods.EF21(compressor=ol.compressors.TopK(2)), problem, rounds=9)
     last = run.history.iloc[-1]
@@ -50,8 +49,10 @@ def test_run_gives_the_numbers_of_the_library(capsys):
 
 
 def test_run_on_a_data_set_with_a_split(capsys):
-    text = call(capsys, "run", "fedavg", "--problem", "breast-cancer", "--clients", "5", "--split", "dirichlet:0.5",
-                "--rounds", "2", "--set", "lr=theory:2", "--set", "local_steps=3")  # fmt: skip
+    problem = ("--problem", "breast-cancer", "--clients", "5", "--split", "dirichlet:0.5")
+    text = call(
+        capsys, "run", "fedavg", *problem, "--rounds", "2", "--set", "lr=theory:2", "--set", "local_steps=3"
+    )
     assert "FedAvg(lr=Theory(2), local_steps=3) on breast-cancer (logistic)" in text
     assert "finished, round 2 of 2" in text
 

@@ -135,7 +135,7 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         if show.was_drawn(self):
-            return f"<pre>{escape(repr(self))}</pre>"
+            return "<small>see above</small>"
         table = self.table()
         for column, form in FORMATS.items():
             if column in table:

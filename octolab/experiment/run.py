@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import dataclasses
 import math
 import os
 import signal
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -254,6 +256,7 @@ class Run:
         self._go.set()
         self._thread = threading.Thread(target=self._work, daemon=True, name="octolab-run")
         self._thread.start()
+        _started.add(self)
         return self
 
     def _work(self) -> None:
@@ -321,6 +324,19 @@ class Run:
         from octolab.experiment.show import figure
 
         return figure([self])
+
+
+_started: weakref.WeakSet[Run] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_all() -> None:
+    """A process that ends while runs go on stops them first: a thread inside torch would abort the interpreter."""
+    for run in list(_started):
+        run.stop()
+    for run in list(_started):
+        if run._thread is not None:
+            run._thread.join(timeout=10)
 
 
 def _writable(path: str | os.PathLike) -> None:

@@ -6,6 +6,7 @@ A `Line` is what is drawn, whoever draws it: one method's curve, with a band ove
 from __future__ import annotations
 
 import math
+import sys
 import weakref
 from collections.abc import Sequence
 from html import escape
@@ -160,30 +161,32 @@ def text(run: Run) -> str:
     return "\n".join(lines)
 
 
-_drawn: weakref.WeakSet = (
-    weakref.WeakSet()
-)  # what a live display has just shown: not drawn again by the cell's value
+_drawn: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()  # thing -> the cell that shows it
+
+
+def _cell() -> int:
+    """The number of the notebook cell that runs; 0 outside notebooks."""
+    if "IPython" not in sys.modules:
+        return 0
+    from IPython import get_ipython
+
+    return int(getattr(get_ipython(), "execution_count", None) or 0)
 
 
 def drawn(thing: Any) -> None:
-    """Say that `thing` has just been shown in this cell; its next HTML is one line."""
-    _drawn.add(thing)
+    """Say that a live display has just shown `thing`: as the value of the same cell it is not drawn again."""
+    _drawn[thing] = _cell()
 
 
 def was_drawn(thing: Any) -> bool:
-    """Whether the cell shows `thing` already; asked once, then forgotten."""
-    if thing not in _drawn:
-        return False
-    _drawn.discard(thing)
-    return True
+    """Whether the cell that runs shows `thing` already."""
+    return _drawn.get(thing) == _cell()
 
 
 def card(run: Run) -> str:
-    """A run as static HTML: a curve (inline SVG) and the last numbers; right after a live chart the text
-    alone.
-    """
+    """A run as static HTML: a curve (inline SVG) and the last numbers."""
     if was_drawn(run):
-        return f"<pre>{escape(text(run))}</pre>"
+        return f"<small>{escape(run.name)}: see above</small>"
     body = "".join(f"<span><b>{escape(word)}</b> {escape(value)}</span> " for word, value in facts(run))
     chart = ""
     if "loss" in run.recorder.sparse:

@@ -152,10 +152,10 @@ class Cohort(Draws):
             return count, self._equal_schedule(int(sizes[0]), count, passes, size, wrap=steps is not None)
         index = torch.zeros(count, self.m, size, dtype=torch.int64)
         mask = torch.zeros(count, self.m, size, dtype=torch.bool)
-        orders = [self._uniform(int(sizes.max()), "epoch", p) for p in range(passes)]
+        orders = self._uniform(passes * int(sizes.max()), "epoch", 0).view(self.m, passes, -1)
         for row, held in enumerate(sizes.tolist()):
             used = passes if steps is None else max(1, math.ceil(steps * size / held))
-            stream = torch.stack([u[row, :held].argsort(stable=True) for u in orders[:used]])
+            stream = orders[row, :used, :held].argsort(dim=1, stable=True)
             filled_index, filled_mask = _cut(stream[None], count, size, wrap=steps is not None)
             index[:, row] = filled_index[:, 0]
             mask[:, row] = True if filled_mask is None else filled_mask[:, 0]
@@ -164,7 +164,7 @@ class Cohort(Draws):
     def _equal_schedule(self, held: int, count: int, passes: int, size: int, wrap: bool) -> Any:
         from octolab.problems import Batch
 
-        orders = torch.stack([self._uniform(held, "epoch", p).argsort(dim=1, stable=True) for p in range(passes)], 1)
+        orders = self._uniform(passes * held, "epoch", 0).view(self.m, passes, held).argsort(dim=2, stable=True)
         index, mask = _cut(orders, count, size, wrap)
         return Batch(index=index, mask=mask, noise=None)
 

@@ -81,9 +81,13 @@ class Randomness:
             first = int(ids[0]) * stride
             return torch.from_numpy(_generator(key, (first, event, draw, kind)).random((len(ids), stride * 4)))[:, :width]
         out = np.empty((len(ids), stride * 4))
+        bits = np.random.Philox(key=key)
+        generator, state = np.random.Generator(bits), bits.state
+        counter = state["state"]["counter"]
         for start, stop in runs:
-            first = int(ids[start]) * stride
-            _generator(key, (first, event, draw, kind)).random(out=out[start:stop].reshape(-1))
+            counter[:] = (int(ids[start]) * stride, event, draw, kind)
+            bits.state = state  # a fifth of the cost of a new generator
+            generator.random(out=out[start:stop].reshape(-1))
         return torch.from_numpy(out)[:, :width]
 
     # -- what the server draws: one number per event -----------------------------------------------------------------

@@ -16,8 +16,14 @@ from octolab.federation.randomness import SERVER, Randomness
 
 
 def _subset(source: Randomness, event: int, n: int, m: int, purpose: str = "cohort") -> np.ndarray:
-    chosen = source.draws(np.array([SERVER]), event).subset(n, m, purpose)[0].numpy()
-    return np.sort(chosen)
+    """m distinct of n clients, ascending: the first m distinct of an independent sequence, or of a permutation."""
+    if 4 * m <= n:
+        drawn = source.uniform(purpose, [SERVER], event, 2 * m + 16)[0].numpy() * n
+        distinct = list(dict.fromkeys(drawn.astype(np.int64).tolist()))[:m]
+        if len(distinct) == m:
+            return np.sort(np.array(distinct, dtype=np.int64))
+    order = source.uniform(f"{purpose}/all", [SERVER], event, n)[0].argsort(stable=True)
+    return np.sort(order[:m].numpy())
 
 
 class Sampler:

@@ -24,9 +24,12 @@ def times(rows: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(np.matmul(rows.numpy(), x.numpy()[:, :, None]))[:, :, 0]
 
 
-def combine(c: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """sum_j c_ij rows_ij: (m, N) and (m, N, p) -> (m, p)."""
-    return torch.from_numpy(np.matmul(c.numpy()[:, None, :], rows.numpy()))[:, 0]
+def combine(c: torch.Tensor, rows: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+    """sum_j c_ij rows_ij: (m, N) and (m, N, p) -> (m, p), written into `out` where it is given."""
+    if out is None:
+        return torch.from_numpy(np.matmul(c.numpy()[:, None, :], rows.numpy()))[:, 0]
+    np.matmul(c.numpy()[:, None, :], rows.numpy(), out=out.numpy()[:, None, :])
+    return out
 
 
 class Linear(Problem):
@@ -74,8 +77,15 @@ class Linear(Problem):
         return self.data.pool(self.weights)
 
     # -- what a model adds -----------------------------------------------------------------------------------
-    def _gradient(self, rows: torch.Tensor, y: torch.Tensor, share: Any, x: torch.Tensor) -> torch.Tensor:
-        """(k, d): of sum_j share_ij loss_ij."""
+    def _gradient(
+        self,
+        rows: torch.Tensor,
+        y: torch.Tensor,
+        share: Any,
+        x: torch.Tensor,
+        out: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """(k, d): of sum_j share_ij loss_ij; may be written into `out`."""
         raise NotImplementedError
 
     def _loss(self, rows: torch.Tensor, y: torch.Tensor, share: Any, x: torch.Tensor) -> torch.Tensor:
@@ -125,8 +135,17 @@ class Linear(Problem):
         return out
 
     def grad(self, x: torch.Tensor, clients: Clients = None, batch: Batch | None = None) -> torch.Tensor:
-        compute = lambda part, at: self._gradient(part.rows, part.y, part.share, at)  # noqa: E731
-        return self._gather(clients, batch, (self.d,), compute, x).add_(self._penalty_slope(x))
+        parts = self.data.parts(clients, batch)
+        if len(parts) == 1 and parts[0].at is None:
+            _, rows, y, share = parts[0]
+            return self._gradient(rows, y, share, x).add_(self._penalty_slope(x))
+        out = torch.empty(self.count(clients), self.d, dtype=self.dtype)
+        for at, rows, y, share in parts:
+            own, into = x if x.dim() == 1 else x[at], out[at] if isinstance(at, slice) else None
+            g = self._gradient(rows, y, share, own, into)
+            if g is not into:
+                out[at] = g
+        return out.add_(self._penalty_slope(x))
 
     def loss(self, x: torch.Tensor, clients: Clients = None, batch: Batch | None = None) -> torch.Tensor:
         compute = lambda part, at: self._loss(part.rows, part.y, part.share, at)  # noqa: E731

@@ -73,9 +73,16 @@ class Logistic(Linear):
             self.x0 = self.check_x0(x0)
 
     # -- one block of clients --------------------------------------------------------------------------------
-    def _gradient(self, rows: torch.Tensor, y: torch.Tensor, share: Any, x: torch.Tensor) -> torch.Tensor:
+    def _gradient(
+        self,
+        rows: torch.Tensor,
+        y: torch.Tensor,
+        share: Any,
+        x: torch.Tensor,
+        out: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         c = torch.sigmoid(times(rows, x).neg_())
-        return combine(c.mul_(-share if isinstance(share, float) else share.neg()), rows)
+        return combine(c.mul_(-share if isinstance(share, float) else share.neg()), rows, out)
 
     def _loss(self, rows: torch.Tensor, y: torch.Tensor, share: Any, x: torch.Tensor) -> torch.Tensor:
         return (softplus(times(rows, x).neg_()) * share).sum(1)

@@ -70,14 +70,31 @@ class Softmax(Linear):
     def _scores(self, rows: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         return rows @ x.view(*x.shape[:-1], self.classes, self.p).mT  # (m, N, C)
 
-    def _slope(self, residual: torch.Tensor, rows: torch.Tensor, y: torch.Tensor, share: Any) -> torch.Tensor:
+    def _slope(
+        self,
+        residual: torch.Tensor,
+        rows: torch.Tensor,
+        y: torch.Tensor,
+        share: Any,
+        out: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """From the softmax (m, N, C), overwritten, to the gradient (m, d)."""
         residual.scatter_add_(2, y[:, :, None], residual.new_full((1, 1, 1), -1.0).expand(*y.shape, 1))
         residual.mul_(share if isinstance(share, float) else share[:, :, None])
-        return torch.bmm(residual.mT, rows).view(len(rows), self.d)
+        if out is None:
+            return torch.bmm(residual.mT, rows).view(len(rows), self.d)
+        torch.bmm(residual.mT, rows, out=out.view(len(rows), self.classes, self.p))
+        return out
 
-    def _gradient(self, rows: torch.Tensor, y: torch.Tensor, share: Any, x: torch.Tensor) -> torch.Tensor:
-        return self._slope(torch.softmax(self._scores(rows, x), -1), rows, y, share)
+    def _gradient(
+        self,
+        rows: torch.Tensor,
+        y: torch.Tensor,
+        share: Any,
+        x: torch.Tensor,
+        out: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        return self._slope(torch.softmax(self._scores(rows, x), -1), rows, y, share, out)
 
     def _loss(self, rows: torch.Tensor, y: torch.Tensor, share: Any, x: torch.Tensor) -> torch.Tensor:
         z = self._scores(rows, x)

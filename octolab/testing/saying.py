@@ -103,7 +103,7 @@ def _refusal(method: Method, problem: Any, word: str) -> str:
 
 
 def card(method: Method, problem: Any) -> str | None:
-    """The card is complete: paper, authors, venue, arXiv id or none, solves, use, avoid, assumes, algorithm."""
+    """The card is complete: paper, authors, venue, arXiv id or none, use, avoid, assumes, algorithm."""
     c = method.card
     wanted = (
         "name",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import xml.etree.ElementTree as ET
 
@@ -198,8 +199,16 @@ def test_the_painted_figure_is_that_of_the_finished_runs(problem):
     assert live._figure.layout.yaxis2.type == "log"
 
 
-def test_what_a_live_chart_has_shown_is_not_drawn_again(problem):
+def test_what_a_live_chart_has_shown_is_not_drawn_again_in_the_same_cell(problem, monkeypatch):
     run = ol.run("gd", problem, rounds=3)
+    monkeypatch.setattr(show, "_cell", lambda: 7)
     show.drawn(run)
     assert "<svg" not in run._repr_html_()
-    assert "<svg" in run._repr_html_()  # in the next cell it is
+    monkeypatch.setattr(show, "_cell", lambda: 8)
+    assert "<svg" in run._repr_html_()
+
+
+def test_a_script_may_end_while_a_run_goes_on():
+    code = "import octolab as ol; ol.start('gd', ol.problems.quadratics(n=4, d=6), rounds=10**6)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -50,13 +50,13 @@ def test_newton_schulz_does_not_see_the_scale_and_commutes_with_the_transpose():
 
 
 class Layered(ol.problems.Quadratics):
-    """A quadratic in the entries of a 2 x 3 matrix, a 2 x 1 x 2 kernel, an embedding, a head and a vector."""
+    """A quadratic in the entries of a 2 x 3 matrix, a 4 x 1 x 1 kernel, an embedding, a head and a vector."""
 
     def __init__(self, *args, **settings):
         super().__init__(*args, **settings)
         roles = [
             ("W", (2, 3), "matrix"),
-            ("K", (2, 1, 2), "conv"),
+            ("K", (4, 1, 1), "conv"),
             ("E", (2, 2), "embedding"),
             ("H", (1, 2), "head"),
             ("b", (2,), "vector"),

@@ -1,0 +1,116 @@
+"""W1: FedAvg, 1,000 clients x 60 samples, 5 epochs of batch 10 = 30 local steps a client. Bound: a plain PyTorch loop."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+import octolab as ol
+from benchmarks.timing import Arms
+from octolab.experiment.front import prepare
+
+CLIENTS, SAMPLES, EPOCHS, BATCH, LR = 1000, 60, 5, 10, 0.05
+
+
+class Wrapped(nn.Module):
+    """The same MLP as a module that no hand-written kernel recognises."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.head = nn.Linear(784, 64), nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.tanh(self.hidden(x)))
+
+
+def data(shape: tuple[int, ...]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((CLIENTS, SAMPLES, *shape), dtype=np.float32)
+    return list(x), list(rng.integers(0, 10, (CLIENTS, SAMPLES)))
+
+
+def plain(module: nn.Module, x: list[np.ndarray], y: list[np.ndarray], cohort: int):
+    """zero_grad, backward, optim.SGD, client after client, index batches. One round per next()."""
+    X, Y = torch.from_numpy(np.stack(x)), torch.from_numpy(np.stack(y))
+    rng = np.random.default_rng(0)
+    start = {k: v.clone() for k, v in module.state_dict().items()}
+    while True:
+        total = {k: torch.zeros_like(v) for k, v in start.items()}
+        for client in rng.choice(CLIENTS, cohort, replace=False):
+            module.load_state_dict(start)
+            optimizer = torch.optim.SGD(module.parameters(), lr=LR)
+            for _ in range(EPOCHS):
+                order = torch.from_numpy(rng.permutation(SAMPLES))
+                for a in range(0, SAMPLES, BATCH):
+                    chosen = order[a : a + BATCH]
+                    optimizer.zero_grad()
+                    nn.functional.cross_entropy(module(X[client, chosen]), Y[client, chosen]).backward()
+                    optimizer.step()
+            for k, v in module.state_dict().items():
+                total[k] += v / cohort
+        start = total
+        yield
+
+
+def case(module: nn.Module, shape: tuple[int, ...], cohort: int, rounds: int, repeats: int = 5, threads: int = 1) -> Arms:
+    x, y = data(shape)
+    problem = ol.problems.Network(module, features=x, labels=y)
+    method = ol.methods.FedAvg(lr=LR, local_epochs=EPOCHS, batch_size=BATCH, cohort=cohort)
+
+    def arm(threads: int):
+        run = prepare(method, problem, rounds=10**7, evaluate_every=10**7, threads=threads).advance(1)
+        return lambda: run.advance(rounds)
+
+    if threads > 1:
+        return Arms(octolab=arm(threads), single=arm(1)).run(repeats)
+    loop = plain(module, x, y, cohort)
+    return Arms(octolab=arm(1), plain=lambda: [next(loop) for _ in range(rounds)]).run(repeats)
+
+
+def overhead(repeats: int = 7) -> tuple[float, float]:
+    """What a round costs beside `problem.local_sgd`: milliseconds, and the share of the round."""
+    x, y = data((784,))
+    problem = ol.problems.Network(ol.problems.MLP(784, 64, 10), features=x, labels=y)
+    method = ol.methods.FedAvg(lr=LR, local_epochs=EPOCHS, batch_size=BATCH, cohort=10)
+    run = prepare(method, problem, rounds=10**7, evaluate_every=10**7, threads=1).advance(2)
+    inside = [0.0]
+    kernel = problem.local_sgd
+
+    def timed(*args, **kwargs):
+        import time
+
+        start = time.perf_counter()
+        try:
+            return kernel(*args, **kwargs)
+        finally:
+            inside[0] += time.perf_counter() - start
+
+    problem.local_sgd = timed  # type: ignore[method-assign]
+    arms = Arms(octolab=lambda: run.advance(10)).run(repeats)
+    rounds = 10 * (repeats + 1)
+    whole = sum(arms.times["octolab"]) / (10 * repeats)
+    outside = whole - inside[0] / rounds
+    return 1000 * outside, outside / whole
+
+
+def bench() -> dict[str, float]:
+    torch.set_num_threads(1)
+    mlp = case(ol.problems.MLP(784, 64, 10), (784,), 10, 3)
+    cnn = case(ol.problems.CNN(), (1, 28, 28), 10, 1)
+    result = {"mlp": mlp.ratio("octolab", "plain"), "cnn": cnn.ratio("octolab", "plain")}
+    for cohort in (2, 10):
+        other = case(Wrapped(), (784,), cohort, 2)
+        result[f"module_{cohort}"] = other.ratio("octolab", "plain")
+    result["threads"] = case(ol.problems.MLP(784, 64, 10), (784,), 100, 1, threads=2).ratio("octolab", "single")
+    milliseconds, share = overhead()
+    print(f"W1  MLP, cohort 10: {result['mlp']:.2f} x the plain loop (must be >= 3; excellent 3.8)")
+    print(f"W1  small CNN, cohort 10: {result['cnn']:.2f} x the plain loop (must be >= 1.4; excellent 1.6)")
+    print(f"W1  any nn.Module: cohort 10 {result['module_10']:.2f} x, cohort 2 {result['module_2']:.2f} x (never under 0.95)")
+    print(f"W1  MLP, cohort 100, 2 threads: {result['threads']:.2f} x own single thread (must be >= 1.5; excellent 1.8)")
+    print(f"W1  engine outside the kernels: {milliseconds:.2f} ms a round, {100 * share:.1f} % (must be <= 0.5 ms and 5 %)")
+    return {**result, "overhead_ms": milliseconds}
+
+
+if __name__ == "__main__":
+    bench()
