@@ -76,7 +76,7 @@ $(VENV)/.installed-dev: $(VENV)/.created pyproject.toml constraints.txt
 quickstart: $(VENV)/.installed-lab
 	@rm -rf $(OUT) && mkdir -p $(OUT)
 	@echo "Running notebooks/quickstart.ipynb without a screen."
-	@$(QUIET) OCTOLAB_QUICKSTART_DIR="$(CURDIR)/$(OUT)" $(BIN)/python -m nbconvert --log-level=WARN \
+	@$(QUIET) OCTOLAB_LIVE=0 OCTOLAB_QUICKSTART_DIR="$(CURDIR)/$(OUT)" $(BIN)/python -m nbconvert --log-level=WARN \
 	  --to notebook --execute notebooks/quickstart.ipynb --output-dir $(OUT) --ExecutePreprocessor.timeout=600
 	@$(BIN)/python -m nbconvert --log-level=ERROR --to html $(OUT)/quickstart.ipynb
 	@echo

@@ -31,7 +31,10 @@ def main() -> int:
     lines, failed = [], 0
     for script in chosen:
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-m", f"benchmarks.{script}"], capture_output=True, text=True, cwd=HERE.parent
+            [sys.executable, "-W", "ignore", "-m", f"benchmarks.{script}"],
+            capture_output=True,
+            text=True,
+            cwd=HERE.parent,
         )
         output = done.stdout.strip() or done.stderr.strip().splitlines()[-1]
         print(output, flush=True)
@@ -40,7 +43,7 @@ def main() -> int:
     if arguments.record:
         text = (
             "# Benchmark results\n\nWritten by `python -m benchmarks --record`. Arms alternate in one process; a ratio is the median of "
-            "per-repetition ratios.\nAbsolute times move with the machine's load, ratios much less. \"must\" and \"excellent\" are our own targets."
+            'per-repetition ratios.\nAbsolute times move with the machine\'s load, ratios much less. "must" and "excellent" are our own targets.'
             f"\n\nMachine: {machine()}.\n\n```\n" + "\n".join(lines) + "\n```\n"
         )
         (HERE / "RESULTS.md").write_text(text)

@@ -53,7 +53,9 @@ def plain(module: nn.Module, x: list[np.ndarray], y: list[np.ndarray], cohort: i
         yield
 
 
-def case(module: nn.Module, shape: tuple[int, ...], cohort: int, rounds: int, repeats: int = 5, threads: int = 1) -> Arms:
+def case(
+    module: nn.Module, shape: tuple[int, ...], cohort: int, rounds: int, repeats: int = 5, threads: int = 1
+) -> Arms:
     x, y = data(shape)
     problem = ol.problems.Network(module, features=x, labels=y)
     method = ol.methods.FedAvg(lr=LR, local_epochs=EPOCHS, batch_size=BATCH, cohort=cohort)
@@ -106,9 +108,15 @@ def bench() -> dict[str, float]:
     milliseconds, share = overhead()
     print(f"W1  MLP, cohort 10: {result['mlp']:.2f} x the plain loop (must be >= 3; excellent 3.8)")
     print(f"W1  small CNN, cohort 10: {result['cnn']:.2f} x the plain loop (must be >= 1.4; excellent 1.6)")
-    print(f"W1  any nn.Module: cohort 10 {result['module_10']:.2f} x, cohort 2 {result['module_2']:.2f} x (never under 0.95)")
-    print(f"W1  MLP, cohort 100, 2 threads: {result['threads']:.2f} x own single thread (must be >= 1.5; excellent 1.8)")
-    print(f"W1  engine outside the kernels: {milliseconds:.2f} ms a round, {100 * share:.1f} % (must be <= 0.5 ms and 5 %)")
+    print(
+        f"W1  any nn.Module: cohort 10 {result['module_10']:.2f} x, cohort 2 {result['module_2']:.2f} x (never under 0.95)"
+    )
+    print(
+        f"W1  MLP, cohort 100, 2 threads: {result['threads']:.2f} x own single thread (must be >= 1.5; excellent 1.8)"
+    )
+    print(
+        f"W1  engine outside the kernels: {milliseconds:.2f} ms a round, {100 * share:.1f} % (must be <= 0.5 ms and 5 %)"
+    )
     return {**result, "overhead_ms": milliseconds}
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from benchmarks.timing import Arms
 
 import octolab as ol
+from benchmarks.timing import Arms
 from octolab.experiment.front import prepare
 
 LR, RIDGE = 1e-3, 1e-3

@@ -5,9 +5,9 @@ from __future__ import annotations
 import heapq
 
 import numpy as np
-from benchmarks.timing import Arms, thousands
 
 import octolab as ol
+from benchmarks.timing import Arms, thousands
 from octolab.federation import Federation
 
 
@@ -41,7 +41,9 @@ def bench(n: int = 10_000, events: int = 100_000) -> dict[str, float]:
     arms = Arms(octolab=core, bound=bare)
     arms.run(repeats=5)
     rate = (events + n) / arms.seconds["octolab"]
-    print(f"W3  event core, n={n:,}: {thousands(rate)} events/s; {arms.ratio('bound', 'octolab'):.1f} x slower than a bare heap")
+    print(
+        f"W3  event core, n={n:,}: {thousands(rate)} events/s; {arms.ratio('bound', 'octolab'):.1f} x slower than a bare heap"
+    )
     return {"events_per_second": rate, "times_bare_heap": arms.ratio("bound", "octolab")}
 
 

@@ -7,9 +7,9 @@ import time
 
 import numpy as np
 import torch
-from benchmarks.timing import Arms
 
 import octolab as ol
+from benchmarks.timing import Arms
 from octolab.experiment.front import prepare
 from octolab.federation import Importance, Nice, Randomness
 

@@ -43,9 +43,7 @@ class Parser(argparse.ArgumentParser):
                 if "choose from" in message:
                     known = list(action.choices)
                 else:  # a verb's unknown options are reported by its parent
-                    known += [
-                        s for verb in action.choices.values() for a in verb._actions for s in a.option_strings
-                    ]
+                    known += [s for verb in action.choices.values() for a in verb._actions for s in a.option_strings]
         for word in message.split():
             near = difflib.get_close_matches(word.strip("',:").split("=")[0], known, 1, 0.6)
             if near:
@@ -82,9 +80,7 @@ def _is_mistake(error: Exception) -> bool:
     from octolab.data import ChecksumError, DatasetUnavailable
     from octolab.errors import OctolabError
 
-    return isinstance(
-        error, (ValueError, OSError, ImportError, OctolabError, ChecksumError, DatasetUnavailable)
-    )
+    return isinstance(error, (ValueError, OSError, ImportError, OctolabError, ChecksumError, DatasetUnavailable))
 
 
 def _sentence(error: Exception) -> str:
@@ -134,13 +130,9 @@ def build() -> argparse.ArgumentParser:
     _problem(p)
     _settings(p)
     p.add_argument("--seeds", default="0", help="comma separated, e.g. 0,1,2 (default 0)")
-    p.add_argument(
-        "--tune", action="store_true", help="choose each method's step over the same grid of multiples"
-    )
+    p.add_argument("--tune", action="store_true", help="choose each method's step over the same grid of multiples")
     p.add_argument("--x", choices=X, default="bits_up", help="horizontal axis of the chart (default bits_up)")
-    p.add_argument(
-        "--target", type=float, metavar="LOSS", help="add rounds, bits and seconds until this loss"
-    )
+    p.add_argument("--target", type=float, metavar="LOSS", help="add rounds, bits and seconds until this loss")
     p.add_argument("--html", metavar="FILE", help="write chart and table as one page without scripts")
     p.add_argument("--csv", metavar="FILE", help="write every row of every run")
 
@@ -223,12 +215,8 @@ def _settings(p: argparse.ArgumentParser) -> None:
         ("latency", "seconds per message"),
         ("dropout", "probability that a device never replies"),
     ):
-        g.add_argument(
-            f"--fleet-{name}", metavar="V", help=f"{what}: one number, or one per client, comma separated"
-        )
-    g.add_argument(
-        "--fleet-unit", choices=("gradient", "sample"), help="what a unit of work is (default gradient)"
-    )
+        g.add_argument(f"--fleet-{name}", metavar="V", help=f"{what}: one number, or one per client, comma separated")
+    g.add_argument("--fleet-unit", choices=("gradient", "sample"), help="what a unit of work is (default gradient)")
 
 
 def _files(p: argparse.ArgumentParser) -> None:
@@ -326,9 +314,7 @@ def data(a: argparse.Namespace) -> None:
     split = make_split(a.split or "iid")
     partition = split.split(held, a.clients, seed=a.data_seed)
     if a.json:
-        _print_json(
-            {**partition.spec, "sizes": partition.sizes.tolist(), "labels": partition.histogram().tolist()}
-        )
+        _print_json({**partition.spec, "sizes": partition.sizes.tolist(), "labels": partition.histogram().tolist()})
     else:
         print(partition)
 

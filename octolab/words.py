@@ -32,13 +32,9 @@ def make_problem(a: argparse.Namespace) -> Any:
         return _build(make, arguments, kind)
     model = a.model or "logistic"
     if model not in ("logistic", "mlp", "cnn"):
-        raise ValueError(
-            f"--model {model}: choose logistic, mlp or cnn.{_near(model, ('logistic', 'mlp', 'cnn'))}"
-        )
+        raise ValueError(f"--model {model}: choose logistic, mlp or cnn.{_near(model, ('logistic', 'mlp', 'cnn'))}")
     split = None if a.split is None else make_split(a.split)
-    return problems.classification(
-        a.problem, model, clients=a.clients, split=split, l2=a.l2, seed=a.data_seed
-    )
+    return problems.classification(a.problem, model, clients=a.clients, split=split, l2=a.l2, seed=a.data_seed)
 
 
 def make_split(text: str) -> Any:
@@ -68,9 +64,7 @@ def make_method(text: str, sets: Sequence[str], several: bool = False) -> Any:
         if name not in fields:
             if several and pair in sets:
                 continue
-            raise ValueError(
-                f"{slug} has no hyperparameter {name!r}.{_near(name, fields)} It has {', '.join(fields)}."
-            )
+            raise ValueError(f"{slug} has no hyperparameter {name!r}.{_near(name, fields)} It has {', '.join(fields)}.")
         given[name] = parse_value(word, fields[name])
     return cls(**given)
 
@@ -81,8 +75,7 @@ def check_used(made: Sequence[Any], sets: Sequence[str]) -> None:
         if not any(hasattr(m, name) for m in made):
             known = sorted({f for m in made for f in field_names(m)})
             raise ValueError(
-                f"--set {pair}: none of the methods has {name!r}.{_near(name, known)} "
-                f"They have {', '.join(known)}."
+                f"--set {pair}: none of the methods has {name!r}.{_near(name, known)} They have {', '.join(known)}."
             )
 
 
@@ -149,9 +142,7 @@ def _object(word: str, known: dict[str, Any], what: str) -> Any:
     name, _, rest = word.strip().partition(":")
     match = {k.lower(): v for k, v in known.items()}.get(name.lower())
     if match is None:
-        raise ValueError(
-            f"There is no {what} {name!r}.{_near(name, known)} Known are {', '.join(sorted(known))}."
-        )
+        raise ValueError(f"There is no {what} {name!r}.{_near(name, known)} Known are {', '.join(sorted(known))}.")
     return _build(match, _arguments(rest, word, field_names(match)), name)
 
 
@@ -180,8 +171,7 @@ def _build(make: Any, arguments: dict[str, Any], name: str) -> Any:
     wrong = [k for k in arguments if k not in known]
     if wrong:
         raise ValueError(
-            f"{name} has no argument {wrong[0]!r}.{_near(wrong[0], known)} "
-            f"It has {', '.join(known) or 'none'}."
+            f"{name} has no argument {wrong[0]!r}.{_near(wrong[0], known)} It has {', '.join(known) or 'none'}."
         )
     try:
         return make(**arguments)
@@ -201,8 +191,7 @@ def make_plan(a: argparse.Namespace) -> dict[str, Any]:
         number = _number(word)
         if not equals or name not in known or isinstance(number, str):
             raise ValueError(
-                f"--until {pair}: write one of {', '.join(known)} and a number, e.g. loss=0.3."
-                f"{_near(name, known)}"
+                f"--until {pair}: write one of {', '.join(known)} and a number, e.g. loss=0.3.{_near(name, known)}"
             )
         until[name] = float(number)
     fleet = {n: getattr(a, f"fleet_{n}") for n in ("seconds", "up", "down", "latency", "dropout")}

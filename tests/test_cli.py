@@ -50,9 +50,7 @@ def test_run_gives_the_numbers_of_the_library(capsys):
 
 def test_run_on_a_data_set_with_a_split(capsys):
     problem = ("--problem", "breast-cancer", "--clients", "5", "--split", "dirichlet:0.5")
-    text = call(
-        capsys, "run", "fedavg", *problem, "--rounds", "2", "--set", "lr=theory:2", "--set", "local_steps=3"
-    )
+    text = call(capsys, "run", "fedavg", *problem, "--rounds", "2", "--set", "lr=theory:2", "--set", "local_steps=3")
     assert "FedAvg(lr=Theory(2), local_steps=3) on breast-cancer (logistic)" in text
     assert "finished, round 2 of 2" in text
 
@@ -89,9 +87,7 @@ def test_a_diverged_run_is_a_result_in_valid_json(capsys):
 def test_compare_as_json_table_and_page(capsys, tmp_path):
     page, rows = tmp_path / "c.html", tmp_path / "c.csv"
     argv = ["compare", "gd", "fedavg:local_steps=2", *QUADRATIC, "--rounds", "6", "--seeds", "0,1"]
-    out = json.loads(
-        call(capsys, *argv, "--json", "--target", "1e9", "--html", str(page), "--csv", str(rows))
-    )
+    out = json.loads(call(capsys, *argv, "--json", "--target", "1e9", "--html", str(page), "--csv", str(rows)))
     assert [m["rounds_to"] for m in out["methods"]] == [0, 0]
     assert page.read_text().startswith("<!doctype html>") and "<svg" in page.read_text()
     assert len(rows.read_text().splitlines()) == 1 + 2 * 2 * 7
@@ -150,9 +146,7 @@ def test_compressors_from_words():
 
 def test_values_follow_the_type_of_the_field():
     M = ol.methods
-    made = words.make_method(
-        "fedavg:lr=theory,batch_size=none", ["cohort=Nice:3", "momentum=0.5", "local_epochs=2"]
-    )
+    made = words.make_method("fedavg:lr=theory,batch_size=none", ["cohort=Nice:3", "momentum=0.5", "local_epochs=2"])
     assert made == M.FedAvg(batch_size=None, cohort=ol.federation.Nice(3), momentum=0.5, local_epochs=2)
     assert words.make_method(
         "fedavg", ["cohort=0.5", "aggregator=TrimmedMean:1"]

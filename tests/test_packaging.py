@@ -74,9 +74,7 @@ def repository_texts() -> dict[str, str]:
 
 
 def occurrences(pattern: re.Pattern[str]) -> list[str]:
-    return [
-        f"{name}: {m.group()}" for name, text in repository_texts().items() for m in pattern.finditer(text)
-    ]
+    return [f"{name}: {m.group()}" for name, text in repository_texts().items() for m in pattern.finditer(text)]
 
 
 def notebooks() -> list[Path]:
@@ -92,9 +90,7 @@ def test_constraints_hold_every_direct_dependency_inside_its_range():
     for requirement in requirements(PROJECT["dependencies"] + ["octolab[dev]"]):
         pin = pins.get(canonicalize_name(requirement.name))
         assert pin is not None, f"{requirement.name} is not in constraints.txt"
-        assert requirement.specifier.contains(pin), (
-            f"constraints.txt has {pin}, pyproject.toml asks for {requirement}"
-        )
+        assert requirement.specifier.contains(pin), f"constraints.txt has {pin}, pyproject.toml asks for {requirement}"
 
 
 def test_dev_is_every_other_extra_and_the_test_tools():
@@ -250,15 +246,11 @@ def test_committed_notebooks_are_small_and_carry_no_outputs():
         assert "widgets" not in notebook["metadata"], f"{path.name} holds widget state: clear it first"
         for number, cell in enumerate(notebook["cells"]):
             assert not cell.get("outputs"), f"{path.name}: cell {number} has outputs: clear them first"
-            assert cell.get("execution_count") is None, (
-                f"{path.name}: cell {number} has been run: clear it first"
-            )
+            assert cell.get("execution_count") is None, f"{path.name}: cell {number} has been run: clear it first"
 
 
 def readme_blocks(language: str) -> list[str]:
-    return re.findall(
-        rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL
-    )
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL)
 
 
 def test_the_readme_reaches_a_first_curve_in_five_lines_that_run():

@@ -42,9 +42,7 @@ class Chain(Compressor):
                 "work on; start with TopK, BlockTopK, RandK, PermK or Identity."
             )
         if self.second.axes != 1:
-            raise ValueError(
-                f"Chain: second is {self.second!r}, a compressor of matrices; give one of vectors."
-            )
+            raise ValueError(f"Chain: second is {self.second!r}, a compressor of matrices; give one of vectors.")
 
     @property
     def unbiased(self) -> bool:  # type: ignore[override]
@@ -116,9 +114,7 @@ def _known(value: float | None) -> float:
     return value
 
 
-def TopKQSGD(
-    k: int | float, levels: int, *, scaled: bool = True, index: str = "auto", coding: str = "fixed"
-) -> Chain:
+def TopKQSGD(k: int | float, levels: int, *, scaled: bool = True, index: str = "auto", coding: str = "fixed") -> Chain:
     """TopK, then QSGD of the k kept values, as a chain: 32 + k ceil(log2(2s + 1)) + positions.
 
     With w = min(k/s^2, sqrt(k)/s): scaled (divided by 1 + w): alpha = (k/d)/(1 + w). Unscaled: alpha =
@@ -203,7 +199,7 @@ class Bernoulli(Compressor):
     """
 
     p: float
-    compressor: Compressor = Identity()  # noqa: RUF009 (frozen, no state)
+    compressor: Compressor = Identity()
     scaled: bool = False
 
     def __post_init__(self) -> None:
@@ -211,9 +207,7 @@ class Bernoulli(Compressor):
         if isinstance(self.p, bool) or not isinstance(self.p, (int, float)) or not 0 < self.p <= 1:
             raise ValueError(f"Bernoulli: p is {self.p!r}; give a probability in (0, 1].")
         if self.scaled and not self.compressor.unbiased:
-            raise ValueError(
-                f"Bernoulli: scaled=True needs an unbiased compressor; {self.compressor!r} is biased."
-            )
+            raise ValueError(f"Bernoulli: scaled=True needs an unbiased compressor; {self.compressor!r} is biased.")
 
     @property
     def axes(self) -> int:  # type: ignore[override]
@@ -299,9 +293,7 @@ class Bucketed(_Around):
         super().__post_init__()
         check_whole("Bucketed", "size", self.size, 1)
         if self.compressor.axes != 1:
-            raise ValueError(
-                f"Bucketed: compressor is {self.compressor!r}, one of matrices; give one of vectors."
-            )
+            raise ValueError(f"Bucketed: compressor is {self.compressor!r}, one of matrices; give one of vectors.")
 
     @property
     def unbiased(self) -> bool:  # type: ignore[override]
@@ -359,9 +351,7 @@ class PerTensor(_Around):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.compressor.axes != 1:
-            raise ValueError(
-                f"PerTensor: compressor is {self.compressor!r}, one of matrices; give one of vectors."
-            )
+            raise ValueError(f"PerTensor: compressor is {self.compressor!r}, one of matrices; give one of vectors.")
         for size in self.sizes or ():
             check_whole("PerTensor", "sizes", size, 1)
 
@@ -374,13 +364,9 @@ class PerTensor(_Around):
 
     def _pieces(self, d: int) -> list[tuple[int, Compressor]]:
         if self.sizes is None:
-            raise ValueError(
-                f"{self!r} does not know the model's tensors; bind it with for_layers(shapes) first."
-            )
+            raise ValueError(f"{self!r} does not know the model's tensors; bind it with for_layers(shapes) first.")
         if sum(self.sizes) != d:
-            raise ValueError(
-                f"{self!r}: the tensors have {sum(self.sizes)} entries together, the vector has {d}."
-            )
+            raise ValueError(f"{self!r}: the tensors have {sum(self.sizes)} entries together, the vector has {d}.")
         return [(size, self.compressor.for_size(size)) for size in self.sizes]
 
     def compress(self, x: Tensor, draws: Any) -> Payload:

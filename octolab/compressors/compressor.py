@@ -87,16 +87,12 @@ class Compressor:
     def __call__(self, x: Tensor, draws: Any = None) -> Payload:
         if x.dim() not in (self.axes, self.axes + 1) or not x.is_floating_point() or x.shape[-1] == 0:
             one, many = ("(d,)", "(m, d)") if self.axes == 1 else ("(d, d)", "(m, d, d)")
-            raise ValueError(
-                f"{self!r} takes reals of shape {one} or {many}; given {x.dtype} of {tuple(x.shape)}."
-            )
+            raise ValueError(f"{self!r} takes reals of shape {one} or {many}; given {x.dtype} of {tuple(x.shape)}.")
         rows = x.detach() if x.dim() > self.axes else x.detach().unsqueeze(0)
         if draws is None and not self.deterministic:
             draws = fresh_draws(rows.shape[0])
         if draws is not None and draws.m != rows.shape[0]:
-            raise ValueError(
-                f"{self!r} got draws for {draws.m} clients and {rows.shape[0]} rows to compress."
-            )
+            raise ValueError(f"{self!r} got draws for {draws.m} clients and {rows.shape[0]} rows to compress.")
         payload = self.compress(rows, draws)
         return payload if x.dim() > self.axes else payload[0]
 
@@ -109,11 +105,7 @@ class Compressor:
     @property
     def spec(self) -> dict[str, Any]:
         """JSON-able description: {"kind": "TopK", "k": 0.05}; the way back is ``from_spec``."""
-        fields = {
-            f.name: _to_json(getattr(self, f.name))
-            for f in dataclasses.fields(self)
-            if not _is_default(self, f)
-        }
+        fields = {f.name: _to_json(getattr(self, f.name)) for f in dataclasses.fields(self) if not _is_default(self, f)}
         return {"kind": type(self).__name__, **fields}
 
     def __repr__(self) -> str:
@@ -142,14 +134,10 @@ def from_spec(spec: dict[str, Any]) -> Compressor:
     TopK(0.05)
     """
     if not isinstance(spec, dict) or "kind" not in spec:
-        raise ValueError(
-            f"a spec is a dict with a kind, such as {{'kind': 'TopK', 'k': 0.05}}; given {spec!r}."
-        )
+        raise ValueError(f"a spec is a dict with a kind, such as {{'kind': 'TopK', 'k': 0.05}}; given {spec!r}.")
     cls = Compressor.kinds.get(spec["kind"])
     if cls is None:
-        raise ValueError(
-            f"no compressor is called {spec['kind']!r}; known are {', '.join(sorted(Compressor.kinds))}."
-        )
+        raise ValueError(f"no compressor is called {spec['kind']!r}; known are {', '.join(sorted(Compressor.kinds))}.")
     known = {f.name: f for f in dataclasses.fields(cls)}
     given = {name: _from_json(value) for name, value in spec.items() if name != "kind"}
     missing = [n for n, f in known.items() if f.default is dataclasses.MISSING and n not in given]
@@ -187,19 +175,12 @@ def check_count(owner: str, name: str, value: Any) -> None:
     whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
     share = isinstance(value, float) and 0 < value <= 1
     if not whole and not share:
-        raise ValueError(
-            f"{owner}: {name} is {value!r}; give a count (int >= 1) or a share (float in (0, 1])."
-        )
+        raise ValueError(f"{owner}: {name} is {value!r}; give a count (int >= 1) or a share (float in (0, 1]).")
 
 
 def check_whole(owner: str, name: str, value: Any, low: int, high: int | None = None) -> None:
     """A whole number in low..high."""
-    good = (
-        isinstance(value, int)
-        and not isinstance(value, bool)
-        and value >= low
-        and (high is None or value <= high)
-    )
+    good = isinstance(value, int) and not isinstance(value, bool) and value >= low and (high is None or value <= high)
     if not good:
         allowed = f">= {low}" if high is None else f"in {low}..{high}"
         raise ValueError(f"{owner}: {name} is {value!r}; give a whole number {allowed}.")
@@ -219,7 +200,5 @@ def count_of(owner: Any, k: int | float, size: int) -> int:
     """How many of ``size`` entries k stands for: k itself, or max(1, round(k * size)) for a share."""
     number = k if isinstance(k, int) else max(1, round(k * size))
     if number > size:
-        raise ValueError(
-            f"{owner!r}: k is {number}, but there are only {size} entries; give k <= {size} or a share."
-        )
+        raise ValueError(f"{owner!r}: k is {number}, but there are only {size} entries; give k <= {size} or a share.")
     return number

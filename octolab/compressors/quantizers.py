@@ -93,9 +93,7 @@ class QSGD(Compressor):
     def with_bits(bits: int) -> QSGD:
         """QSGD of b bits an entry: s = 2^(b-1) - 1. With 1 bit there is none: use SignNorm."""
         if bits == 1:
-            raise ValueError(
-                "QSGD: bits is 1, but one level needs 2 bits an entry; use SignNorm() for 1 bit."
-            )
+            raise ValueError("QSGD: bits is 1, but one level needs 2 bits an entry; use SignNorm() for 1 bit.")
         check_whole("QSGD", "bits", bits, 2, 16)
         return QSGD(2 ** (bits - 1) - 1)
 

@@ -24,9 +24,7 @@ def largest(x: Tensor, k: int) -> Tensor:
     """
     if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
         # a stable descending sort keeps the lowest index first among equals
-        order = torch.sort(
-            x.abs().nan_to_num(nan=torch.inf, posinf=torch.inf), dim=1, descending=True, stable=True
-        )
+        order = torch.sort(x.abs().nan_to_num(nan=torch.inf, posinf=torch.inf), dim=1, descending=True, stable=True)
         return order.indices[:, :k].sort(dim=1).values
     m, d = x.shape
     if d <= SHORT and k < d:

@@ -187,9 +187,7 @@ class BlockTopK(Sparsifier):
         full, rest = self._pieces(d)
         pieces = []
         if full:
-            inside = largest(x[:, : full * self.block].reshape(m * full, self.block), self.k).reshape(
-                m, full, self.k
-            )
+            inside = largest(x[:, : full * self.block].reshape(m * full, self.block), self.k).reshape(m, full, self.k)
             starts = torch.arange(full, device=x.device)[:, None] * self.block
             pieces.append((inside + starts).reshape(m, full * self.k))
         if rest:
@@ -281,9 +279,7 @@ class PermK(Sparsifier):
 
     def kept(self, d: int) -> int:
         if self.n is None:
-            raise ValueError(
-                "PermK: how much a client keeps depends on the cohort's size; give PermK(n=...)."
-            )
+            raise ValueError("PermK: how much a client keeps depends on the cohort's size; give PermK(n=...).")
         return -(-d // self.n) if d >= self.n else 1
 
     def bits(self, d: int) -> int | None:

@@ -62,7 +62,9 @@ class Writer:
             return [self.put(v) for v in value]
         if isinstance(value, dict):
             return {"dict": [[self.put(k), self.put(v)] for k, v in value.items()]}
-        raise TypeError(f"A state holds tensors, numbers, texts, lists, tuples and dicts of them; got {type(value).__name__}.")
+        raise TypeError(
+            f"A state holds tensors, numbers, texts, lists, tuples and dicts of them; got {type(value).__name__}."
+        )
 
 
 class Reader:
@@ -84,7 +86,9 @@ class Reader:
             return {self.get(k): self.get(v) for k, v in data["dict"]}
         kind = getattr(self.page, data["named"], None)
         if not isinstance(kind, type) or not (hasattr(kind, "_fields") or dataclasses.is_dataclass(kind)):
-            raise RunFileError(f"The run file holds a state {data['named']!r} that {self.page.__name__} does not define.")
+            raise RunFileError(
+                f"The run file holds a state {data['named']!r} that {self.page.__name__} does not define."
+            )
         if "values" in data:
             return kind(*(self.get(v) for v in data["values"]))
         return kind(**{k: self.get(v) for k, v in data["fields"].items()})
@@ -158,7 +162,9 @@ def _get_jobs(jobs: Jobs, data: dict[str, Any], reader: Reader, method: Any) -> 
     for entry in data["jobs"]:
         fn = getattr(method, entry["fn"], None)
         if fn is None:
-            raise RunFileError(f"The run file names the client function {entry['fn']!r}; {type(method).__name__} has none.")
+            raise RunFileError(
+                f"The run file names the client function {entry['fn']!r}; {type(method).__name__} has none."
+            )
         job = Job(jobs, entry["client"], entry["number"], fn, reader.get(entry["down"]), reader.get(entry["tag"]),
                   entry["work"], entry["sends"])  # fmt: skip
         job.started, job.time = entry["started"], entry["time"]
@@ -171,7 +177,9 @@ def _digest(text: str, tensors: dict[str, torch.Tensor]) -> str:
     sha = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         sha.update(name.encode())
-        sha.update(tensors[name].contiguous().view(-1).view(torch.uint8).numpy().tobytes() if tensors[name].numel() else b"")
+        sha.update(
+            tensors[name].contiguous().view(-1).view(torch.uint8).numpy().tobytes() if tensors[name].numel() else b""
+        )
     return sha.hexdigest()
 
 
@@ -188,7 +196,9 @@ def save(run: Run, path: str | os.PathLike) -> str:
     try:
         handle, temporary = tempfile.mkstemp(dir=folder, prefix=".octolab-")
     except OSError as error:
-        raise ValueError(f"{str(path)!r} cannot be written: {error.strerror}. Choose a folder you can write to.") from None
+        raise ValueError(
+            f"{str(path)!r} cannot be written: {error.strerror}. Choose a folder you can write to."
+        ) from None
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -214,7 +224,9 @@ def read(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, torch.Tenso
             # copied, because the file's buffer is not aligned like torch's own memory, and BLAS may round differently there
             tensors = {k: file.get_tensor(k).clone() for k in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
-        raise RunFileError(f"{str(path)!r} is not a readable run file ({error}): it is damaged or something else.") from None
+        raise RunFileError(
+            f"{str(path)!r} is not a readable run file ({error}): it is damaged or something else."
+        ) from None
     if header.get("format") != FORMAT:
         raise RunFileError(f"{str(path)!r} is a safetensors file, but not one that octolab wrote.")
     if header.get("version") != str(VERSION):

@@ -75,18 +75,14 @@ class Comparison:
         if target is not None:
             hits = [first_at(run, target) for run in group]
             for column, source in (("rounds_to", "round"), ("bits_to", "bits_up"), ("time_to", "time")):
-                row[column] = (
-                    math.nan if None in hits else float(np.mean([hit[source] for hit in hits if hit]))
-                )
+                row[column] = math.nan if None in hits else float(np.mean([hit[source] for hit in hits if hit]))
             if len(group) > 1:
                 row["reached"] = f"{sum(hit is not None for hit in hits)} of {len(hits)}"
         return row
 
     @staticmethod
     def _status(group: list[Run]) -> str:
-        found = [
-            f"diverged at round {r.round + 1}" if r.status == "diverged" else show.status(r) for r in group
-        ]
+        found = [f"diverged at round {r.round + 1}" if r.status == "diverged" else show.status(r) for r in group]
         if len(set(found)) == 1:
             return found[0]
         kinds = [text.split(" at ")[0] for text in found]
@@ -110,9 +106,7 @@ class Comparison:
         x: "bits_up", "round", "time", "gradients" or "bits_total". y: "loss", "suboptimality" (needs f*),
         "grad_norm_sq" or "accuracy". At most 2,000 points a trace.
         """
-        return _figure(
-            self.lines(x, y), self.x if x is None else x, y, next(iter(self.runs.values()))[0].problem.name
-        )
+        return _figure(self.lines(x, y), self.x if x is None else x, y, next(iter(self.runs.values()))[0].problem.name)
 
     def _y(self) -> str:
         run = next(iter(self.runs.values()))[0]
@@ -128,9 +122,7 @@ class Comparison:
     def __repr__(self) -> str:
         run = next(iter(self.runs.values()))[0]
         seeds = [r.settings.seed for r in next(iter(self.runs.values()))]
-        head = (
-            f"Comparison on {run.problem.name}, {run.problem.n} clients, d={run.problem.d:,}, seeds {seeds}"
-        )
+        head = f"Comparison on {run.problem.name}, {run.problem.n} clients, d={run.problem.d:,}, seeds {seeds}"
         return f"{head}\n{written(self.table())}"
 
     def _repr_html_(self) -> str:
@@ -195,9 +187,7 @@ class Repetition:
 
     def _repr_html_(self) -> str:
         q = show.line(self.runs[0].name, self.runs, "round", "loss")
-        chart = show.svg_chart(
-            [q], "round", show.Y_LABELS["loss"], show.is_log("loss", [q]), self.runs[0].problem.name
-        )
+        chart = show.svg_chart([q], "round", show.Y_LABELS["loss"], show.is_log("loss", [q]), self.runs[0].problem.name)
         return f"<div>{chart}<pre>{escape(repr(self))}</pre></div>"
 
 
@@ -233,9 +223,7 @@ def compare(
 
     show.choice("x", x, show.X_LABELS)
     if "seed" in settings:
-        raise ValueError(
-            f"seed={settings['seed']!r}: a comparison takes several, seeds=({settings['seed']!r},)."
-        )
+        raise ValueError(f"seed={settings['seed']!r}: a comparison takes several, seeds=({settings['seed']!r},).")
     named, all_seeds = _named(methods, names), _seeds(seeds)
     plan: dict[str, Any] = {"rounds": rounds, "until": until, **settings}
     grid = [] if tune is False else grid_for(named.values(), problem, None if tune is True else tune)
@@ -267,8 +255,7 @@ def repeat(method: Method | str, problem: Any, seeds: int | Iterable[int] = 3, *
 
     live = settings.pop("live", None)
     runs = [
-        prepare(method, problem, seed=s, **settings)
-        for s in _seeds(range(seeds) if isinstance(seeds, int) else seeds)
+        prepare(method, problem, seed=s, **settings) for s in _seeds(range(seeds) if isinstance(seeds, int) else seeds)
     ]
     result = Repetition(runs)
     watch_all({runs[0].name: runs}, live, result)
@@ -290,14 +277,11 @@ def _named(methods: Any, names: Sequence[str] | None) -> dict[str, Method]:
     if isinstance(methods, Mapping):
         names, methods = list(methods), list(methods.values())
     made = [
-        get(m)() if isinstance(m, str) else m
-        for m in ([methods] if isinstance(methods, (str, Method)) else methods)
+        get(m)() if isinstance(m, str) else m for m in ([methods] if isinstance(methods, (str, Method)) else methods)
     ]
     wrong = [m for m in made if not isinstance(m, Method)]
     if wrong or not made:
-        raise ValueError(
-            f"methods={methods!r}: give methods or slugs, such as [ol.methods.EF21(), 'fedavg']."
-        )
+        raise ValueError(f"methods={methods!r}: give methods or slugs, such as [ol.methods.EF21(), 'fedavg'].")
     if names is None:
         names = show.distinct([m.card.name or type(m).__name__ for m in made], [repr(m) for m in made])
     if len(names) != len(made) or len(set(names)) != len(names):

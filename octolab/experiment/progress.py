@@ -28,9 +28,7 @@ def is_live(live: bool | None) -> bool:
     """Whether to draw while running. None: in a Jupyter kernel, unless OCTOLAB_LIVE=0 or OCTOLAB_FAST=1."""
     if live is False or not in_kernel():
         return False
-    return bool(live) or (
-        os.environ.get("OCTOLAB_LIVE", "1") != "0" and os.environ.get("OCTOLAB_FAST", "0") != "1"
-    )
+    return bool(live) or (os.environ.get("OCTOLAB_LIVE", "1") != "0" and os.environ.get("OCTOLAB_FAST", "0") != "1")
 
 
 def watch(run: Run, live: bool | None = None) -> Run:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController
 
-from octolab.errors import NonFinite, NoReplies, NothingUnderWay, OctolabError
+from octolab.errors import AssumptionWarning, NonFinite, NoReplies, NothingUnderWay, OctolabError
 from octolab.experiment.record import Recorder
 from octolab.federation import Attack, Federation, Fleet, Randomness
 from octolab.methods import Method, get
@@ -77,7 +77,9 @@ class Settings:
     def __post_init__(self) -> None:
         for name, low in (("rounds", 0), ("evaluate_every", 1), ("checkpoint_every", 1), ("threads", 1)):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low):
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low
+            ):
                 raise ValueError(f"{name}={value!r}: give a whole number >= {low}.")
         if self.keep not in (None, "x"):
             raise ValueError(f"keep={self.keep!r}: keep='x' keeps every iterate, keep=None none.")
@@ -116,6 +118,13 @@ class Run:
             executor=settings.executor,
             threads=settings.threads,
         )
+        if "full participation" in self.method.needs and not self.federation.fleet.lossless:
+            warnings.warn(
+                f"{type(self.method).__name__} counts on everybody taking part, and this fleet's devices drop out: its "
+                f"theorem does not cover that.",
+                AssumptionWarning,
+                stacklevel=3,
+            )
         self.state: Any = None
         self.round = -1  # nothing done yet; 0 after init
         self.error: Exception | None = None
@@ -295,7 +304,9 @@ class Run:
     def result(self, timeout: float | None = None) -> Run:
         """Wait for the end; an unexpected error of the worker is raised here."""
         if not self._done.wait(timeout):
-            raise TimeoutError(f"The run is at round {self.round} of {self.settings.rounds} after {timeout} s of waiting.")
+            raise TimeoutError(
+                f"The run is at round {self.round} of {self.settings.rounds} after {timeout} s of waiting."
+            )
         if self.status == "failed" and self.error is not None:
             raise self.error
         return self
@@ -344,7 +355,9 @@ def _writable(path: str | os.PathLike) -> None:
     if not os.path.isdir(folder):
         raise ValueError(f"checkpoint={str(path)!r}: the folder {folder} does not exist. Make it first.")
     if os.path.isdir(path) or not os.access(folder, os.W_OK):
-        raise ValueError(f"checkpoint={str(path)!r} cannot be written: choose a file name in a folder you can write to.")
+        raise ValueError(
+            f"checkpoint={str(path)!r} cannot be written: choose a file name in a folder you can write to."
+        )
 
 
 @cache

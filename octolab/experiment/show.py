@@ -61,9 +61,7 @@ def y_values(run: Run, columns: Any, y: str) -> np.ndarray:
         return np.asarray(columns["loss"], dtype=float) - run.problem.f_star
     if y not in columns:
         known = [name for name in ("loss", "grad_norm_sq", "accuracy") if name in columns]
-        raise ValueError(
-            f"y={y!r}: this run recorded no {y}; it has {', '.join(known) or 'no evaluations yet'}."
-        )
+        raise ValueError(f"y={y!r}: this run recorded no {y}; it has {', '.join(known) or 'no evaluations yet'}.")
     return np.asarray(columns[y], dtype=float)
 
 
@@ -95,9 +93,7 @@ def is_log(y: str, lines: Sequence[Line]) -> bool:
         return True
     values = np.concatenate([q.y for q in lines]) if lines else np.zeros(0)
     values = values[np.isfinite(values)]
-    return (
-        y == "loss" and len(values) > 0 and bool(values.min() > 0) and bool(values.max() > 20 * values.min())
-    )
+    return y == "loss" and len(values) > 0 and bool(values.min() > 0) and bool(values.max() > 20 * values.min())
 
 
 # -- text and card --------------------------------------------------------------
@@ -147,8 +143,7 @@ def text(run: Run) -> str:
     """A run in three or four lines; works before it starts and after it diverged."""
     found = dict(facts(run))
     lines = [
-        f"{run.given!r} on {run.problem.name} ({run.problem.n} clients, d={run.problem.d:,}), "
-        f"seed {run.settings.seed}"
+        f"{run.given!r} on {run.problem.name} ({run.problem.n} clients, d={run.problem.d:,}), seed {run.settings.seed}"
     ]
     lines.append(f"  {found.pop('status')}, round {found.pop('round')}")
     values = [f"{word} {found.pop(word)}" for word in ("loss", "|∇f|²", "accuracy") if word in found]
@@ -221,9 +216,7 @@ def figure(runs: Sequence[Run] | dict[str, Sequence[Run]]) -> go.Figure:
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
 
-    named = (
-        dict(runs) if isinstance(runs, dict) else {q: [r] for q, r in zip(_names(runs), runs, strict=True)}
-    )
+    named = dict(runs) if isinstance(runs, dict) else {q: [r] for q, r in zip(_names(runs), runs, strict=True)}
     fig = make_subplots(rows=1, cols=2, subplot_titles=[Y_LABELS[y] for y in PANELS], horizontal_spacing=0.1)
     for x in SWITCH:
         for i, (name, group) in enumerate(named.items()):

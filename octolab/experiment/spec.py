@@ -73,12 +73,16 @@ def decode(data: Any) -> Any:
     if "object" in data:
         known = _registry()
         if data["object"] not in known:
-            raise ValueError(f"The spec names {data['object']!r}, which octolab does not know; it knows {sorted(known)}.")
+            raise ValueError(
+                f"The spec names {data['object']!r}, which octolab does not know; it knows {sorted(known)}."
+            )
         return known[data["object"]](**rest)
     raise ValueError(f"A spec entry is a number, a text, a list, or an object with a kind; got keys {sorted(data)}.")
 
 
-SETTINGS = [f.name for f in dataclasses.fields(Settings) if f.name not in ("x0", "checkpoint", "checkpoint_every", "threads")]
+SETTINGS = [
+    f.name for f in dataclasses.fields(Settings) if f.name not in ("x0", "checkpoint", "checkpoint_every", "threads")
+]
 
 
 def describe(run: Run) -> dict[str, Any]:

@@ -84,17 +84,13 @@ def svg_chart(
     def py(y: np.ndarray | float) -> Any:
         with np.errstate(all="ignore"):
             v = scale(np.asarray(y, dtype=float))
-            return np.clip(
-                box[3] - (box[3] - box[1]) * (v - bottom_value) / (top_value - bottom_value), -1e4, 1e4
-            )
+            return np.clip(box[3] - (box[3] - box[1]) * (v - bottom_value) / (top_value - bottom_value), -1e4, 1e4)
 
     parts = [_frame(box, width, height, title, x_label, y_label)]
     for value in ticks:
         at = float(py(value))
         parts.append(f"<line x1='{left}' y1='{at:.1f}' x2='{width - right}' y2='{at:.1f}' stroke='#ddd'/>")
-        parts.append(
-            f"<text x='{left - 6}' y='{at + 4:.1f}' text-anchor='end'>{_number(value, log_y)}</text>"
-        )
+        parts.append(f"<text x='{left - 6}' y='{at + 4:.1f}' text-anchor='end'>{_number(value, log_y)}</text>")
     for value in _ticks(0.0, x_max):
         at = float(px(value))
         parts.append(f"<line x1='{at:.1f}' y1='{box[3]}' x2='{at:.1f}' y2='{box[3] + 4}' stroke='#555'/>")
@@ -132,11 +128,7 @@ def _curve(q: Line, i: int, px: Any, py: Any) -> str:
         edge += [*zip(px(q.x[keep][::-1]), py(q.low[keep][::-1]), strict=True)]
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in edge if math.isfinite(a) and math.isfinite(b))
         out += f"<polygon points='{points}' fill='{colour}' fill-opacity='0.15'/>"
-    pairs = [
-        (a, b)
-        for a, b in zip(px(q.x[keep]), py(q.y[keep]), strict=True)
-        if math.isfinite(a) and math.isfinite(b)
-    ]
+    pairs = [(a, b) for a, b in zip(px(q.x[keep]), py(q.y[keep]), strict=True) if math.isfinite(a) and math.isfinite(b)]
     if len(pairs) == 1:
         return out + f"<circle cx='{pairs[0][0]:.1f}' cy='{pairs[0][1]:.1f}' r='3' fill='{colour}'/>"
     points = " ".join(f"{a:.1f},{b:.1f}" for a, b in pairs)

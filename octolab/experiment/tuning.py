@@ -63,9 +63,7 @@ def tune(
     made = get(method)() if isinstance(method, str) else method
     known = [f.name for f in dataclasses.fields(made)]
     if field not in known:
-        raise ValueError(
-            f"tune(field={field!r}): {type(made).__name__} has no such field; it has {', '.join(known)}."
-        )
+        raise ValueError(f"tune(field={field!r}): {type(made).__name__} has no such field; it has {', '.join(known)}.")
     if grid is not None:
         values: list[Any] = list(grid)
     elif isinstance(getattr(made, field), Theory) or field == "lr":
@@ -77,9 +75,7 @@ def tune(
     return search(made, problem, values, field, seed=seed, rounds=rounds, **settings)
 
 
-def grid_for(
-    methods: Iterable[Method], problem: Any, given: Sequence[float] | None, field: str = "lr"
-) -> list[Any]:
+def grid_for(methods: Iterable[Method], problem: Any, given: Sequence[float] | None, field: str = "lr") -> list[Any]:
     """The same grid for all: multiples of each theory step if every method has one here, else step sizes."""
     if given is not None:
         if not len(given):

@@ -73,7 +73,9 @@ class Executor:
     """mode: "auto" (chunks as the problem advises), "stacked" (one pass), "loop" (one by one), or a chunk size."""
 
     def __init__(self, mode: str | int = "auto", threads: int | None = None):
-        valid = mode in ("auto", "stacked", "loop") or (isinstance(mode, int) and not isinstance(mode, bool) and mode > 0)
+        valid = mode in ("auto", "stacked", "loop") or (
+            isinstance(mode, int) and not isinstance(mode, bool) and mode > 0
+        )
         if not valid:
             raise ValueError(f"executor={mode!r}: choose 'auto', 'stacked', 'loop', or a number of clients per pass.")
         self.mode = mode

@@ -103,8 +103,8 @@ class Federation:
         """Whether every reply is sure to arrive."""
         if not self.started:
             return not isinstance(self.fleet.jitter, Hang)
-        lossless = np.all(np.asarray(self.fleet.dropout) == 0) and self.fleet.jitter is None
-        return self.deadline is None and bool(lossless) and not self.randomness.scripts("times")
+        sure = self.fleet.jitter is None and self.fleet.lossless and not self.randomness.scripts("times")
+        return sure and self.deadline is None
 
     def _clock(self, ids: np.ndarray, result: Result, sent: float, event: int) -> np.ndarray | None:
         """Advance the clock; returns who replied (m,), or None if everybody did."""
@@ -149,7 +149,9 @@ class Federation:
         ledger.add("gradients", result.gradients, ids)
         ledger.add("samples", result.samples, ids)
 
-    def _replies(self, ids: np.ndarray, result: Result, replied: np.ndarray | None, fn: Any, down: Any, event: int) -> Any:
+    def _replies(
+        self, ids: np.ndarray, result: Result, replied: np.ndarray | None, fn: Any, down: Any, event: int
+    ) -> Any:
         keep = None if replied is None else torch.from_numpy(np.flatnonzero(replied))
         clients = ids if replied is None else ids[replied]
         weights = self.weights if clients is self.everybody else self.weights[torch.from_numpy(clients)]
@@ -239,14 +241,18 @@ class Federation:
             return 32.0 * down.values[0].numel() if len(down.values) else 0.0
         if isinstance(down, (tuple, list)):
             return sum((self.size_of(item) for item in down), 0.0)
-        raise TypeError(f"Cannot send a {type(down).__name__}: send tensors, payloads, numbers, bools, or tuples of them.")
+        raise TypeError(
+            f"Cannot send a {type(down).__name__}: send tensors, payloads, numbers, bools, or tuples of them."
+        )
 
     def attack_job(self, payload: Payload, client: int) -> Payload:
         """The asynchronous form of the attack hook: one liar's reply."""
         if self.attack is None or client not in self.attack.clients:
             return payload
         own = payload.dense()
-        context = AttackContext(honest=own[:0], own=own, clients=np.array([client]), fed=self, down=(), event=-1, part=0)
+        context = AttackContext(
+            honest=own[:0], own=own, clients=np.array([client]), fed=self, down=(), event=-1, part=0
+        )
         return Dense(self.attack(context))
 
     # -- health and checkpoints --------------------------------------------------------------------------------------
@@ -263,7 +269,9 @@ class Federation:
                 who = f"; the first client whose reply was not finite is {int(replies.clients[bad.numpy()][0])}"
                 break
             who = f"; the largest reply came from client {int(replies.clients[int(sizes.argmax())])}"
-        advice = f"Try lr={lr / 10:.3g} instead of {lr:.3g}" if isinstance(lr, (int, float)) else "Try a smaller step size"
+        advice = (
+            f"Try lr={lr / 10:.3g} instead of {lr:.3g}" if isinstance(lr, (int, float)) else "Try a smaller step size"
+        )
         return NonFinite(
             f"Round {step}: the model is no longer finite{who}. {advice}, or check the data for inf and nan. "
             f"The history up to here is kept."

@@ -113,7 +113,9 @@ class Fleet:
     @property
     def instant(self) -> bool:
         """Every device the same, no links, nothing random: time is just work."""
-        same = all(not isinstance(getattr(self, f), np.ndarray) for f in ("seconds", "up", "down", "latency", "dropout"))
+        same = all(
+            not isinstance(getattr(self, f), np.ndarray) for f in ("seconds", "up", "down", "latency", "dropout")
+        )
         return bool(
             same
             and self.up == np.inf
@@ -122,6 +124,11 @@ class Fleet:
             and self.dropout == 0
             and self.jitter is None
         )
+
+    @property
+    def lossless(self) -> bool:
+        """No device drops out or hangs."""
+        return bool(np.all(np.asarray(self.dropout) == 0)) and not isinstance(self.jitter, Hang)
 
     def of(self, name: str, clients: np.ndarray | int) -> Any:
         value = getattr(self, name)

@@ -29,9 +29,24 @@ RUNNING, UPLOADING, ARRIVED, CANCELLED, LOST = "running", "uploading", "arrived"
 class Job:
     """A client's job. `result` is the reply, evaluated at first read; `tag` is what the server noted at the start."""
 
-    __slots__ = ("_board", "_payload", "client", "down", "fn", "number", "sends", "started", "state", "tag", "time", "work")
+    __slots__ = (
+        "_board",
+        "_payload",
+        "client",
+        "down",
+        "fn",
+        "number",
+        "sends",
+        "started",
+        "state",
+        "tag",
+        "time",
+        "work",
+    )
 
-    def __init__(self, board: Jobs, client: int, number: int, fn: Callable, down: tuple, tag: Any, work: float, sends: int | None):
+    def __init__(
+        self, board: Jobs, client: int, number: int, fn: Callable, down: tuple, tag: Any, work: float, sends: int | None
+    ):
         self._board, self.client, self.number, self.fn, self.down = board, client, number, fn, down
         self.tag, self.work, self.sends = tag, work, sends
         self._payload: Any = None
@@ -65,7 +80,9 @@ class Jobs:
         self.typical: dict[str, int] = {}  # bits of one reply, by function, once seen
         fleet = fed.fleet
         self.links = bool(np.any(np.asarray(fleet.up) < np.inf) or np.any(np.asarray(fleet.latency) > 0))
-        plain = fleet.jitter is None and np.all(np.asarray(fleet.dropout) == 0) and np.all(np.asarray(fleet.down) == np.inf)
+        plain = (
+            fleet.jitter is None and np.all(np.asarray(fleet.dropout) == 0) and np.all(np.asarray(fleet.down) == np.inf)
+        )
         self.seconds: list[float] | None = None  # constant compute times: no random number to draw
         if plain and not self.links and not fed.randomness.scripts("times"):
             self.seconds = np.broadcast_to(np.asarray(fleet.seconds, dtype=float), (fed.n,)).tolist()

@@ -67,7 +67,11 @@ class Ledger:
         return f"Ledger of {self.n} clients: {self.bits_up:,.0f} bits up and {self.bits_down:,.0f} down per client"
 
     def state(self) -> dict[str, Any]:
-        return {"each": {c: v.copy() for c, v in self._each.items()}, "all": dict(self._all), "total": dict(self._total)}
+        return {
+            "each": {c: v.copy() for c, v in self._each.items()},
+            "all": dict(self._all),
+            "total": dict(self._total),
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         self._each = {c: np.array(v, dtype=np.float64) for c, v in state["each"].items()}

@@ -40,7 +40,9 @@ class Memory:
 
     def __setitem__(self, name: str, value: torch.Tensor) -> None:
         if value.shape[:1] != (self.n,):
-            raise ValueError(f"memory[{name!r}] needs one row per client, shape ({self.n}, ...); got {tuple(value.shape)}.")
+            raise ValueError(
+                f"memory[{name!r}] needs one row per client, shape ({self.n}, ...); got {tuple(value.shape)}."
+            )
         self._store[name] = value
 
     def __getattr__(self, name: str) -> Any:

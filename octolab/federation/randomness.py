@@ -79,7 +79,9 @@ class Randomness:
         runs = _runs(ids)
         if len(runs) == 1:
             first = int(ids[0]) * stride
-            return torch.from_numpy(_generator(key, (first, event, draw, kind)).random((len(ids), stride * 4)))[:, :width]
+            return torch.from_numpy(_generator(key, (first, event, draw, kind)).random((len(ids), stride * 4)))[
+                :, :width
+            ]
         out = np.empty((len(ids), stride * 4))
         bits = np.random.Philox(key=key)
         generator, state = np.random.Generator(bits), bits.state

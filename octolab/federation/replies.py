@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +20,13 @@ class Replies:
     """
 
     def __init__(
-        self, payload: Payload | None, clients: np.ndarray, weights: torch.Tensor, same: float | None, d: int, where: str
+        self,
+        payload: Payload | None,
+        clients: np.ndarray,
+        weights: torch.Tensor,
+        same: float | None,
+        d: int,
+        where: str,
     ):
         self.payload, self.clients, self.weights = payload, clients, weights
         self._same, self._d, self._where = same, d, where  # _same: the weight of every client if they are all equal

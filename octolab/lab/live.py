@@ -96,9 +96,7 @@ class Live:
                     trace.x, trace.y = at[x], values
             for axis, y in zip(("yaxis", "yaxis2"), show.PANELS, strict=True):
                 lines = [
-                    show.Line(t.name, np.asarray(t.x), np.asarray(t.y))
-                    for t in self._figure.data
-                    if t.meta[2] == y
+                    show.Line(t.name, np.asarray(t.x), np.asarray(t.y)) for t in self._figure.data if t.meta[2] == y
                 ]
                 show.set_y_axis(self._figure.layout[axis], lines, y)
 

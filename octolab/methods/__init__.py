@@ -1,7 +1,7 @@
 """The methods: one paper = one page, in folders by family. The catalogue is built from the pages.
 
-    ol.methods.EF21, ol.methods.get("ef21")     a method's class
-    ol.methods.catalog()                        all of them, as a table
+ol.methods.EF21, ol.methods.get("ef21")     a method's class
+ol.methods.catalog()                        all of them, as a table
 """
 
 from __future__ import annotations
@@ -28,7 +28,12 @@ def _pages() -> dict[str, type[Method]]:
         for page in pkgutil.iter_modules(package.__path__):
             module = importlib.import_module(f"{package.__name__}.{page.name}")
             for thing in vars(module).values():
-                if isinstance(thing, type) and issubclass(thing, Method) and thing.__module__ == module.__name__ and thing.slug:
+                if (
+                    isinstance(thing, type)
+                    and issubclass(thing, Method)
+                    and thing.__module__ == module.__name__
+                    and thing.slug
+                ):
                     found[thing.slug] = thing
     return dict(sorted(found.items()))
 

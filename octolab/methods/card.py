@@ -61,7 +61,10 @@ class Card:
         return f"https://arxiv.org/abs/{self.arxiv}" if self.arxiv[:1].isdigit() else ""
 
     def __str__(self) -> str:
-        lines = [f"{self.name}: {self.summary}", f"  {self.authors}. {self.title}. {self.venue}. {self.arxiv}".rstrip(". ")]
+        lines = [
+            f"{self.name}: {self.summary}",
+            f"  {self.authors}. {self.title}. {self.venue}. {self.arxiv}".rstrip(". "),
+        ]
         for word, text in self._shown():
             lines.append(textwrap.fill(f"{word}: {text}", 100, initial_indent="  ", subsequent_indent="    "))
         lines.append(textwrap.indent(self.algorithm, "    "))

@@ -46,8 +46,17 @@ class Theory:
         return "Theory()" if self.multiplier == 1 else f"Theory({self.multiplier:g})"
 
 
-def param(default: Any, doc: str, *, above: float | None = None, low: float | None = None, upto: float | None = None,
-          below: float | None = None, choices: tuple | None = None, main: bool = False) -> Any:
+def param(
+    default: Any,
+    doc: str,
+    *,
+    above: float | None = None,
+    low: float | None = None,
+    upto: float | None = None,
+    below: float | None = None,
+    choices: tuple | None = None,
+    main: bool = False,
+) -> Any:
     """A hyperparameter: its default, one line of documentation, and what is allowed.
 
     above/below: open bounds; low/upto: closed bounds; choices: allowed values; main: one of the few knobs to show first.
@@ -130,7 +139,9 @@ class Method:
                 number = int(number) if "int" in str(f.type) and value.multiplier == 1 else float(number)
                 method = dataclasses.replace(method, **{f.name: number})
             elif hasattr(value, "for_layers"):
-                method = dataclasses.replace(method, **{f.name: value.for_layers([tuple(q.shape) for q in problem.layout])})
+                method = dataclasses.replace(
+                    method, **{f.name: value.for_layers([tuple(q.shape) for q in problem.layout])}
+                )
         return method
 
     def check(self, problem: Any) -> None:
@@ -148,10 +159,14 @@ class Method:
                 f"Use a quadratic or a logistic problem of moderate d, or a first-order method."
             )
         if "homogeneous" in self.needs and not problem.homogeneous and problem.n > 1:
-            _warn(f"{name} assumes that all clients share one objective; {problem.name} is heterogeneous, so it will "
-                  f"favour the clients that answer most often.")
+            _warn(
+                f"{name} assumes that all clients share one objective; {problem.name} is heterogeneous, so it will "
+                f"favour the clients that answer most often."
+            )
         if "strongly convex" in self.needs and not problem.strongly_convex:
-            _warn(f"{name}'s theorem assumes strong convexity, which {problem.name} lacks: take its step as a heuristic.")
+            _warn(
+                f"{name}'s theorem assumes strong convexity, which {problem.name} lacks: take its step as a heuristic."
+            )
 
     def _check_compressor(self, field: str, compressor: Any, d: int) -> None:
         name = type(self).__name__
@@ -236,6 +251,18 @@ def _check(owner: str, f: dataclasses.Field, value: Any) -> None:
 
 
 def _range(rule: Any) -> str:
-    left = f"({rule['above']:g}" if rule["above"] is not None else f"[{rule['low']:g}" if rule["low"] is not None else "(-inf"
-    right = f"{rule['upto']:g}]" if rule["upto"] is not None else f"{rule['below']:g})" if rule["below"] is not None else "inf)"
+    left = (
+        f"({rule['above']:g}"
+        if rule["above"] is not None
+        else f"[{rule['low']:g}"
+        if rule["low"] is not None
+        else "(-inf"
+    )
+    right = (
+        f"{rule['upto']:g}]"
+        if rule["upto"] is not None
+        else f"{rule['below']:g})"
+        if rule["below"] is not None
+        else "inf)"
+    )
     return f"a number in {left}, {right}" + ("" if not rule.get("doc") else f" ({rule['doc']})")

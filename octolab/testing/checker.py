@@ -42,10 +42,7 @@ class Report:
     lines: tuple[tuple[str, str, str, str], ...]
 
     def __str__(self) -> str:
-        body = [
-            f"  {where:<11} {name:<22} {what}{': ' + why if why else ''}"
-            for where, name, what, why in self.lines
-        ]
+        body = [f"  {where:<11} {name:<22} {what}{': ' + why if why else ''}" for where, name, what, why in self.lines]
         return "\n".join([f"{self.method} keeps its promises", *body])
 
     __repr__ = __str__
@@ -60,14 +57,8 @@ def check_method(method: Method, problem: Any = None) -> Report:
     >>> report = check_method(ol.methods.GD(), ol.problems.quadratics(n=4, d=3))
     """
     if not isinstance(method, Method):
-        raise ValueError(
-            f"check_method({method!r}): give a method, that is, an instance such as MyMethod(lr=0.1)."
-        )
-    chosen = (
-        {name: make(method) for name, make in STANDARD.items()}
-        if problem is None
-        else {problem.name: problem}
-    )
+        raise ValueError(f"check_method({method!r}): give a method, that is, an instance such as MyMethod(lr=0.1).")
+    chosen = {name: make(method) for name, make in STANDARD.items()} if problem is None else {problem.name: problem}
     lines, broken = [], []
     for k, (where, p) in enumerate(chosen.items()):
         for name, promise in PROMISES.items():
@@ -80,8 +71,6 @@ def check_method(method: Method, problem: Any = None) -> Report:
             except Exception as error:  # a crash breaks a promise too
                 kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
                 sentence = " ".join((promise.__doc__ or name).split())
-                broken.append(
-                    f"{type(method).__name__} on {where} breaks {name!r} ({sentence}) {kind}{error}"
-                )
+                broken.append(f"{type(method).__name__} on {where} breaks {name!r} ({sentence}) {kind}{error}")
     assert not broken, "\n".join(broken)
     return Report(repr(method), tuple(lines))

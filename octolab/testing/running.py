@@ -30,16 +30,12 @@ from octolab.testing.worlds import (
 def runs(method: Method, problem: Any) -> str | None:
     """A method runs with its defaults: all rounds, finite numbers, a history with a row per round."""
     run = run_of(method, problem)
-    assert run.status == "finished" and run.round == ROUNDS, (
-        f"it ended {run.status} at round {run.round}: {run.error}"
-    )
+    assert run.status == "finished" and run.round == ROUNDS, f"it ended {run.status} at round {run.round}: {run.error}"
     assert run.x.shape == (problem.d,), f"model(state) has shape {tuple(run.x.shape)}, not ({problem.d},)."
     assert run.x.dtype == problem.dtype, f"the model is {run.x.dtype}, the problem {problem.dtype}."
     table = run.history
     assert list(table["round"]) == list(range(ROUNDS + 1)), "the history lacks rounds."
-    assert bool(table[["loss", "grad_norm_sq", "bits_up", "time"]].notna().all().all()), (
-        "the history has holes."
-    )
+    assert bool(table[["loss", "grad_norm_sq", "bits_up", "time"]].notna().all().all()), "the history has holes."
     assert bool((table[["time", "bits_up", "bits_down", "gradients"]].diff().iloc[1:] >= 0).all().all()), (
         "time, bits or work went down."
     )
@@ -93,9 +89,7 @@ def stops(method: Method, problem: Any) -> str | None:
     with quiet():
         for _ in range(ROUNDS + 2):
             run.finish(progress=lambda r: r.stop())
-    assert run.status == "finished", (
-        f"finish() does not take up a stopped run: it stands at round {run.round}."
-    )
+    assert run.status == "finished", f"finish() does not take up a stopped run: it stands at round {run.round}."
     found = difference(whole, run)
     assert not found, f"stopped and taken up again, the run is another: {found}."
     return None
@@ -123,9 +117,7 @@ def bits(method: Method, problem: Any) -> str | None:
     ledger = run.federation.ledger
     for column, sent in (("up", wire.arrived()), ("down", wire.down)):
         charged = (
-            ledger.per_client("up")
-            if column == "up"
-            else ledger.per_client("down") + ledger.per_client("broadcast")
+            ledger.per_client("up") if column == "up" else ledger.per_client("down") + ledger.per_client("broadcast")
         )
         gap = np.abs(charged - sent)
         if column == "down" and wire.jobs:
@@ -143,15 +135,9 @@ def drop_outs(method: Method, problem: Any) -> str | None:
     """Devices that drop out lose nothing: they keep their memory, and the server's sums stay true."""
     run = run_of(method, problem, rounds=15, fleet=Fleet(dropout=0.4))
     alone = run.federation._jobs is not None  # asynchronous: those who drop out are gone for good
-    assert run.status == "finished" or (alone and run.status == "stalled"), (
-        f"the run ended {run.status}: {run.error}"
-    )
+    assert run.status == "finished" or (alone and run.status == "stalled"), f"the run ended {run.status}: {run.error}"
     state, memory = tensors_of(run.state), dict(run.federation.memory.items())
-    sums = [
-        name
-        for name in memory
-        if name != "x" and name in state and state[name].shape == memory[name].shape[1:]
-    ]
+    sums = [name for name in memory if name != "x" and name in state and state[name].shape == memory[name].shape[1:]]
     for name in sums:
         total = torch.tensordot(run.federation.weights, memory[name], 1)
         gap = float((total - state[name]).abs().max())
@@ -166,9 +152,7 @@ def drop_outs(method: Method, problem: Any) -> str | None:
     with quiet():
         absent.finish()
     for name, value in before.items():
-        assert torch.equal(value, absent.federation.memory[name][0]), (
-            f"client 0 never replied, but its {name} changed."
-        )
+        assert torch.equal(value, absent.federation.memory[name][0]), f"client 0 never replied, but its {name} changed."
     return f"server and clients agree on {', '.join(sums)}" if sums else None
 
 

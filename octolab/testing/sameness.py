@@ -66,9 +66,7 @@ def difference(a: Run, b: Run, tol: float = 0.0, skip: tuple[str, ...] = ()) -> 
 
 def tensors_of(state: Any) -> dict[str, torch.Tensor]:
     """The tensors of a state by their field names."""
-    named = (
-        state._asdict() if hasattr(state, "_asdict") else vars(state) if hasattr(state, "__dict__") else {}
-    )
+    named = state._asdict() if hasattr(state, "_asdict") else vars(state) if hasattr(state, "__dict__") else {}
     if dataclasses.is_dataclass(state):
         named = {f.name: getattr(state, f.name) for f in dataclasses.fields(state)}
     return {k: v for k, v in named.items() if isinstance(v, torch.Tensor)}

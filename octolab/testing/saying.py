@@ -96,9 +96,7 @@ def _refusal(method: Method, problem: Any, word: str) -> str:
             text = str(error)
         else:
             text = " ".join(str(w.message) for w in caught if issubclass(w.category, AssumptionWarning))
-    assert word in text, (
-        f"{method!r} on {problem.name} neither warns nor refuses with a word on {word!r}: {text!r}."
-    )
+    assert word in text, f"{method!r} on {problem.name} neither warns nor refuses with a word on {word!r}: {text!r}."
     return text
 
 

@@ -47,9 +47,7 @@ class Wire:
             data, each[i] = message.encode(), message.bits
             assert len(data) == math.ceil(each[i] / 8), f"{message!r} encodes to {len(data)} bytes."
             back, here = type(message).decode(data, message.meta).dense(), message.dense()
-            close = torch.allclose(
-                back.double(), here.double(), rtol=1e-6, atol=1e-30 + 1e-6 * float(here.abs().max())
-            )
+            close = torch.allclose(back.double(), here.double(), rtol=1e-6, atol=1e-30 + 1e-6 * float(here.abs().max()))
             assert close, f"{message!r} does not decode to what the server used."
             self.messages += 1
         return each

@@ -16,10 +16,7 @@ pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 SHOTS = ROOT / "build" / "screenshots"
 READY = """async () => { const w = jupyterapp.shell.currentWidget; await w.context.ready;
     await w.sessionContext.ready; await w.sessionContext.session.kernel.info; }"""
@@ -71,7 +68,9 @@ def lab(tmp_path):
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian's package: chromium)")
 def test_the_five_lines_draw_a_curve_that_grows_while_the_cell_is_busy(lab):
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install 'octolab[dev]'")
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: pip install 'octolab[dev]'"
+    )
     address, work = lab
     longer = five_lines().replace("rounds=3000", "rounds=6000")
     (work / "live.ipynb").write_text(notebook(longer, "print('rounds', 'done:', run.round)"))
@@ -89,7 +88,9 @@ def test_the_five_lines_draw_a_curve_that_grows_while_the_cell_is_busy(lab):
         page.screenshot(path=str(SHOTS / "live-running.png"))
         page.wait_for_function(f"{POINTS} > {first + 5}", timeout=60_000)
         assert "rounds done" not in page.inner_text(".jp-Notebook")  # the cell is still busy
-        page.wait_for_function("document.querySelector('.jp-Notebook').innerText.includes('rounds done: 6000')", timeout=120_000)
+        page.wait_for_function(
+            "document.querySelector('.jp-Notebook').innerText.includes('rounds done: 6000')", timeout=120_000
+        )
         page.wait_for_timeout(500)
         page.screenshot(path=str(SHOTS / "live-done.png"))
         assert page.locator(".jp-OutputArea-output svg").count() > 0  # a static picture stays

@@ -55,8 +55,7 @@ VECTORS = {
     "one-hot": torch.eye(D, dtype=torch.float64)[3] * 5,
     "two-sided": torch.tensor([-1.0] + [0.0] * (D - 2) + [1.0], dtype=torch.float64),
     "geometric": 0.5 ** torch.arange(D, dtype=torch.float64),
-    "between powers": torch.full((D,), 1.5, dtype=torch.float64)
-    * 2.0 ** torch.arange(-6, 6, dtype=torch.float64),
+    "between powers": torch.full((D,), 1.5, dtype=torch.float64) * 2.0 ** torch.arange(-6, 6, dtype=torch.float64),
 }
 
 
@@ -138,9 +137,7 @@ def test_contractive_compressors_keep_alpha_of_the_energy(c, name, draws):
     assert relative.mean() <= 1 - c.alpha(D) + slack + 1e-12
 
 
-@pytest.mark.parametrize(
-    "c", [TopK(3), TopK(0.5), BlockTopK(4, 1), BlockTopK(6, 3), TopK(2, index="enum")], ids=repr
-)
+@pytest.mark.parametrize("c", [TopK(3), TopK(0.5), BlockTopK(4, 1), BlockTopK(6, 3), TopK(2, index="enum")], ids=repr)
 def test_constant_magnitudes_attain_the_alpha_of_topk(c):
     x = torch.tensor([1.0, -1.0] * 6, dtype=torch.float64)
     error = (c(x).dense() - x).pow(2).sum() / x.pow(2).sum()
@@ -169,9 +166,7 @@ def test_composition_multiplies_one_plus_omega():
     assert 1 + (RandK(0.1) | Natural()).omega(100) == pytest.approx(10 * 9 / 8)
     assert 1 + Bernoulli(0.25, Natural(), scaled=True).omega(100) == pytest.approx(4 * 9 / 8)
     assert Bernoulli(0.25, TopK(10)).alpha(100) == pytest.approx(0.025)
-    assert (RandK(0.1) | SignNorm()).alpha(
-        100
-    ) is None  # a scaled subset before a biased compressor: no such constant
+    assert (RandK(0.1) | SignNorm()).alpha(100) is None  # a scaled subset before a biased compressor: no such constant
 
 
 def test_bucketing_bounds_omega_by_the_bucket():

@@ -39,12 +39,8 @@ def test_measured_costs_of_gaussian_vectors(draws, normals):
     d, m = 10_000, 20
     x = normals(m, d)
     one = QSGD(1, coding="elias-sparse")(x, draws(m))
-    nonzeros = float(
-        x.abs().sum(1).div(x.norm(dim=1)).mean()
-    )  # E nnz = |x|_1/|x|_2, about sqrt(2 d/pi) = 79.8
-    assert float((one.codes != 0).sum(1).double().mean()) == pytest.approx(
-        nonzeros, abs=5 * (nonzeros / m) ** 0.5
-    )
+    nonzeros = float(x.abs().sum(1).div(x.norm(dim=1)).mean())  # E nnz = |x|_1/|x|_2, about sqrt(2 d/pi) = 79.8
+    assert float((one.codes != 0).sum(1).double().mean()) == pytest.approx(nonzeros, abs=5 * (nonzeros / m) ** 0.5)
     assert 0.10 < float(one.bits.double().mean()) / d < 0.13
     many = QSGD(100, coding="elias-sparse")(x, draws(m))
     assert float(many.bits.double().mean()) / d == pytest.approx(2.7, abs=0.05)
@@ -96,6 +92,4 @@ def test_uniform_quantiser_by_hand(given):
     x = torch.tensor([[0.0, 1.0, 3.0]])  # 2 bits: the grid is 0, 1, 2, 3
     assert UniformQuantizer(2)(x, given(1, uniforms=torch.zeros(1, 3))).dense().tolist() == [[0.0, 1.0, 3.0]]
     x = torch.tensor([[0.0, 1.25, 3.0]])
-    assert UniformQuantizer(2)(x, given(1, uniforms=torch.full((1, 3), 0.8))).dense().tolist() == [
-        [0.0, 2.0, 3.0]
-    ]
+    assert UniformQuantizer(2)(x, given(1, uniforms=torch.full((1, 3), 0.8))).dense().tolist() == [[0.0, 2.0, 3.0]]

@@ -103,9 +103,7 @@ def every_message(a, given):
         yield PermK()(a, given(n, permutation=list(p))).dense()
 
 
-@pytest.mark.parametrize(
-    ("n", "d"), [(2, 4), (3, 6), (2, 3), (4, 5), (4, 2), (6, 3), (3, 2), (5, 3), (1, 4), (3, 1)]
-)
+@pytest.mark.parametrize(("n", "d"), [(2, 4), (3, 6), (2, 3), (4, 5), (4, 2), (6, 3), (3, 2), (5, 3), (1, 4), (3, 1)])
 def test_permk_is_unbiased_and_keeps_its_joint_identity_exactly(n, d, given, normals):
     a = normals(n, d)
     mean, first, errors, own = a.mean(0), 0.0, [], []

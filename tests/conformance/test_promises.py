@@ -18,9 +18,7 @@ def standard(where: str, homogeneous: bool) -> ol.problems.Problem:
 @pytest.mark.parametrize("where", STANDARD)
 @pytest.mark.parametrize("promise", [p for p in PROMISES if p not in ONCE])
 @pytest.mark.parametrize("slug", ol.methods.slugs())
-def test_every_method_keeps_its_promises_on_every_standard_problem(
-    slug: str, promise: str, where: str
-) -> None:
+def test_every_method_keeps_its_promises_on_every_standard_problem(slug: str, promise: str, where: str) -> None:
     method = ol.methods.get(slug)()
     problem = standard(where, "homogeneous" in method.needs)
     try:

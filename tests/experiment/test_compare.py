@@ -144,9 +144,7 @@ def test_what_diverges_is_shown_as_diverged(problem):
     assert "gone (diverged" in c._repr_html_()
     fig = c.plot("round")
     top = fig.layout.yaxis.range[1]
-    assert (
-        np.nanmax(fig.data[0].y) < top < 1e6 * np.nanmax(np.abs(fig.data[0].y))
-    )  # the good one is still seen
+    assert np.nanmax(fig.data[0].y) < top < 1e6 * np.nanmax(np.abs(fig.data[0].y))  # the good one is still seen
 
 
 def test_plot_has_a_trace_per_method_and_a_band_over_seeds(problem):
@@ -166,9 +164,7 @@ def test_plot_has_a_trace_per_method_and_a_band_over_seeds(problem):
 def test_suboptimality_is_loss_minus_the_optimum(problem):
     c = ol.compare(["gd"], problem, rounds=4)
     (run,) = next(iter(c.runs.values()))
-    assert np.allclose(
-        c.lines("round", "suboptimality")[0].y, run.history.loss - problem.f_star, rtol=0, atol=0
-    )
+    assert np.allclose(c.lines("round", "suboptimality")[0].y, run.history.loss - problem.f_star, rtol=0, atol=0)
 
 
 def test_all_bits_are_up_and_down(problem):

@@ -219,7 +219,15 @@ def test_jitters_have_their_moments():
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("seconds", -1), ("up", 0), ("down", -5), ("latency", -0.1), ("dropout", 1.5), ("unit", "hour"), ("seconds", np.nan)],
+    [
+        ("seconds", -1),
+        ("up", 0),
+        ("down", -5),
+        ("latency", -0.1),
+        ("dropout", 1.5),
+        ("unit", "hour"),
+        ("seconds", np.nan),
+    ],
 )
 def test_bad_fleets_get_a_sentence(field, value):
     with pytest.raises(ValueError, match=field):

@@ -45,9 +45,7 @@ PAYLOADS = [
     Scalars(torch.tensor([3, -70000])),
     *(Sparse(X.gather(1, I), I, 6, index) for index in ("auto", "list", "bitmap", "enum", "none")),
     Sparse(X.gather(1, I), torch.tensor([[1, 4], [0, 5]]), 6, "list", blocks=(3, 1)),
-    Sparse(
-        torch.tensor([[1.0, 2.0], [3.0, 0.0]]), torch.tensor([[1, 4], [2, 0]]), 6, count=torch.tensor([2, 1])
-    ),
+    Sparse(torch.tensor([[1.0, 2.0], [3.0, 0.0]]), torch.tensor([[1, 4], [2, 0]]), 6, count=torch.tensor([2, 1])),
     Sparse(
         torch.tensor([[1.0, 2.0], [0.0, 0.0]]),
         torch.tensor([[1, 4], [0, 0]]),
@@ -56,13 +54,9 @@ PAYLOADS = [
         count=torch.tensor([2, 0]),
     ),
     Sparse(Quantized(torch.tensor([[1, -1], [0, 1]]), torch.ones(2, 1), Grid("linear", 1)), I, 6, "list"),
-    Quantized(
-        torch.tensor([[0, 1, 3], [3, 0, 0]]), torch.tensor([[-1.0, 2.0], [0.5, 0.5]]), Grid("affine", 3)
-    ),
+    Quantized(torch.tensor([[0, 1, 3], [3, 0, 0]]), torch.tensor([[-1.0, 2.0], [0.5, 0.5]]), Grid("affine", 3)),
     Quantized(torch.tensor([[0, -127, 130], [1, 254, -1]]), torch.zeros(2, 0), Grid("natural")),
-    Quantized(
-        torch.tensor([[0, -2, 1], [0, 0, 0]]), torch.tensor([[2.0], [0.0]]), Grid("dyadic", 2), "elias-sparse"
-    ),
+    Quantized(torch.tensor([[0, -2, 1], [0, 0, 0]]), torch.tensor([[2.0], [0.0]]), Grid("dyadic", 2), "elias-sparse"),
     LowRank(X.reshape(2, 3, 2), None, torch.tensor([[1.0, -2.0], [0.5, 3.0]])),
     LowRank(X.reshape(2, 3, 2), X[:, :4].reshape(2, 2, 2)),
     Symmetric(Dense(X)),
@@ -132,11 +126,7 @@ def test_arithmetic_with_tensors_gives_tensors():
         t, dense = torch.arange(12.0).reshape(2, 6), p.dense()
         assert torch.equal(t + p, t + dense) and torch.equal(p + t, t + dense)
         assert torch.equal(t - p, t - dense) and torch.equal(p - t, dense - t)
-        assert (
-            torch.equal(2 * p, 2 * dense)
-            and torch.equal(p * 0.5, dense / 2)
-            and torch.equal(p / 2, dense / 2)
-        )
+        assert torch.equal(2 * p, 2 * dense) and torch.equal(p * 0.5, dense / 2) and torch.equal(p / 2, dense / 2)
         assert torch.equal(p + p, 2 * dense) and torch.equal(p - p, 0 * dense)
         assert torch.equal(torch.ones(6) + p, 1 + dense)  # a shared vector meets every row
         memory = t.clone()
@@ -199,9 +189,7 @@ def test_large_subsets_travel_as_one_big_number():
     d, k = 2000, 150
     indices = torch.sort(torch.randperm(d, generator=torch.Generator().manual_seed(3))[:k]).values
     p = Sparse(torch.arange(1.0, k + 1), indices, d, "enum")
-    assert p.bits == 32 * k + enum_bits(d, k) and torch.equal(
-        Payload.decode(p.encode(), p.meta).dense(), p.dense()
-    )
+    assert p.bits == 32 * k + enum_bits(d, k) and torch.equal(Payload.decode(p.encode(), p.meta).dense(), p.dense())
 
 
 def test_unsorted_positions_are_sorted_for_the_wire():

@@ -31,12 +31,8 @@ def settings(noise, speeds=SPEEDS):
 def test_the_algorithm_box(policy: str):
     p, z = shared(), np.random.default_rng(0).normal(size=60)
     scale = (lambda delay: 4 / max(4, delay)) if policy == "delay-adaptive" else (lambda delay: 1.0)
-    path = simulate(
-        gradient(p), p.x0.numpy(), SPEEDS, 60, lambda delay: 0.2 * scale(delay), noise=list(0.3 * z)
-    )
-    run = ol.run(
-        ol.methods.ASGD(lr=0.2, policy=policy), p, rounds=60, keep="x", live=False, **settings(list(z))
-    )
+    path = simulate(gradient(p), p.x0.numpy(), SPEEDS, 60, lambda delay: 0.2 * scale(delay), noise=list(0.3 * z))
+    run = ol.run(ol.methods.ASGD(lr=0.2, policy=policy), p, rounds=60, keep="x", live=False, **settings(list(z)))
     close(run.iterates[1:], [a.x for a in path])
     assert run.history.delay[1:].tolist() == [a.delay for a in path]
     assert run.history.time[1:].tolist() == [a.time for a in path]
@@ -48,9 +44,7 @@ def test_heterogeneous_clients_too():
     grad = gradients(p)
     path = simulate(lambda i, x: grad[i](x), np.zeros(3), SPEEDS, 40, lambda delay: 0.02)
     with pytest.warns(ol.errors.AssumptionWarning, match="heterogeneous"):
-        close(
-            iterates(ol.methods.ASGD(lr=0.02), p, 40, fleet=ol.Fleet(seconds=SPEEDS))[1:], [a.x for a in path]
-        )
+        close(iterates(ol.methods.ASGD(lr=0.02), p, 40, fleet=ol.Fleet(seconds=SPEEDS))[1:], [a.x for a in path])
 
 
 def test_one_worker_is_sgd():
@@ -69,9 +63,7 @@ def test_delay_adaptive_steps_are_vanilla_while_no_delay_exceeds_n():
     p, z = shared(), list(np.random.default_rng(2).normal(size=30))
     alike = [1.0, 1.1, 1.2, 1.3]
     one, two = (
-        ol.run(
-            ol.methods.ASGD(lr=0.2, policy=policy), p, rounds=30, keep="x", live=False, **settings(z, alike)
-        )
+        ol.run(ol.methods.ASGD(lr=0.2, policy=policy), p, rounds=30, keep="x", live=False, **settings(z, alike))
         for policy in ("vanilla", "delay-adaptive")
     )
     assert one.history.delay.max() <= 4

@@ -65,9 +65,7 @@ def test_the_lyapunov_function_meets_its_bound_where_compression_without_memory_
     lr, a, omega = run.method.lr, run.method.a, 4.0
 
     def V(x: torch.Tensor, h: torch.Tensor) -> float:
-        return float(
-            ((x - star) ** 2).sum() + 4 * omega * lr**2 / (10 * a) * ((h - target) ** 2).sum(1).mean()
-        )
+        return float(((x - star) ** 2).sum() + 4 * omega * lr**2 / (10 * a) * ((h - target) ** 2).sum(1).mean())
 
     V0 = V(p.x0, torch.zeros(10, 20, dtype=torch.float64))
     assert V(run.x, run.federation.memory.h) <= max(1 - lr * p.mu, 1 - a / 2) ** T * V0
@@ -77,7 +75,5 @@ def test_the_lyapunov_function_meets_its_bound_where_compression_without_memory_
 
 
 def test_positions_of_randk_come_from_a_shared_seed_and_cost_nothing():
-    run = ol.run(
-        ol.methods.DIANA(compressor=RandK(3)), ol.problems.quadratics(n=3, d=20), rounds=4, live=False
-    )
+    run = ol.run(ol.methods.DIANA(compressor=RandK(3)), ol.problems.quadratics(n=3, d=20), rounds=4, live=False)
     assert run.history.bits_up.tolist() == [96 * t for t in range(5)]

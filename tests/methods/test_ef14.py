@@ -14,9 +14,7 @@ from tests.methods.by_hand import close, gap_to, gradients, iterates, mean, top
 def three_clients() -> ol.problems.Quadratics:
     """f_i = <a_i, x>^2 + |x|^2/4 with a_i in {(-3, 2, 2), ...}: Beznosikov et al. (arXiv 2002.12410)."""
     a = np.array([[-3.0, 2, 2], [2, -3, 2], [2, 2, -3]])
-    return ol.problems.Quadratics(
-        2 * a[:, :, None] * a[:, None, :] + np.eye(3) / 2, np.zeros((3, 3)), x0=np.ones(3)
-    )
+    return ol.problems.Quadratics(2 * a[:, :, None] * a[:, None, :] + np.eye(3) / 2, np.zeros((3, 3)), x0=np.ones(3))
 
 
 def test_the_algorithm_box():
@@ -75,9 +73,7 @@ def test_on_heterogeneous_clients_it_stalls_where_ef21_at_the_same_step_is_exact
     ends = {}
     for method in (ol.methods.EF14(compressor=TopK(1)), ol.methods.EF21(compressor=TopK(1))):
         step = ol.Theory(8)
-        run = ol.run(
-            type(method)(compressor=TopK(1), lr=step), p, rounds=1500, evaluate_every=1500, live=False
-        )
+        run = ol.run(type(method)(compressor=TopK(1), lr=step), p, rounds=1500, evaluate_every=1500, live=False)
         ends[method.slug] = gap_to(p, run.x)
     assert ends["ef21"] < 1e-8 < 1e-3 < ends["ef14"]
 

@@ -48,9 +48,7 @@ def test_two_rounds_by_hand():
     """One client, f = x^2/2 - x + y^2 - 4 y, Top1, lr = 1/2, from 0: g = (-1, -4), x = (1/2, 2)."""
     p = ol.problems.Quadratics([np.diag([1.0, 2.0])], [[1.0, 4.0]])
     # grad(1/2, 2) = (-1/2, 0); the change (1/2, 4) sends 4: g = (-1, 0); x = (1, 2); grad = (0, 0) ...
-    close(
-        iterates(ol.methods.EF21(compressor=TopK(1), lr=0.5), p, 3), [[0, 0], [0.5, 2], [1, 2], [1, 2]], 1e-15
-    )
+    close(iterates(ol.methods.EF21(compressor=TopK(1), lr=0.5), p, 3), [[0, 0], [0.5, 2], [1, 2], [1, 2]], 1e-15)
 
 
 def test_with_the_identity_it_is_gradient_descent_with_step_one_over_L():

@@ -33,9 +33,7 @@ def test_when_all_take_part_it_is_ef21(everybody):
     close(iterates(method, p, 40), iterates(ol.methods.EF21(compressor=TopK(1)), p, 40), 1e-13)
 
 
-@pytest.mark.parametrize(
-    "cohort, share", [(2, 2 / 8), (0.25, 2 / 8), (Nice(3), 3 / 8), (Poisson(0.1), 0.1)], ids=repr
-)
+@pytest.mark.parametrize("cohort, share", [(2, 2 / 8), (0.25, 2 / 8), (Nice(3), 3 / 8), (Poisson(0.1), 0.1)], ids=repr)
 def test_the_step_is_ef21s_with_p_times_alpha(cohort, share: float):
     p = ol.problems.quadratics(n=8, d=10)
     lr = ol.methods.EF21PP(compressor=TopK(2), cohort=cohort).resolve(p).lr
@@ -56,9 +54,7 @@ def test_the_servers_g_stays_the_mean_of_all_clients():
 
 def test_it_is_exact_on_heterogeneous_clients():
     p = ol.problems.quadratics(n=8, d=10, L=5, mu=1)
-    run = ol.run(
-        ol.methods.EF21PP(compressor=TopK(3), cohort=4), p, rounds=3000, evaluate_every=3000, live=False
-    )
+    run = ol.run(ol.methods.EF21PP(compressor=TopK(3), cohort=4), p, rounds=3000, evaluate_every=3000, live=False)
     assert gap_to(p, run.x) < 1e-14
 
 

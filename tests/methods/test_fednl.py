@@ -50,19 +50,13 @@ def test_the_algorithm_box(option: int, start: str):
     path = [x]
     for _ in range(8):
         g, gap = mean([grad(i, x) for i in range(4)]), [hess(i, x) - H[i] for i in range(4)]
-        B = (
-            lifted(server, 1e-2)
-            if option == 1
-            else server + mean([np.linalg.norm(v) for v in gap]) * np.eye(5)
-        )
+        B = lifted(server, 1e-2) if option == 1 else server + mean([np.linalg.norm(v) for v in gap]) * np.eye(5)
         x = x - np.linalg.solve(B, g)  # B before this round's update
         sent = [rank_one(v) for v in gap]
         H, server = [H[i] + sent[i] for i in range(4)], server + mean(sent)
         path.append(x)
     if start == "zero" and option == 1:
-        path = path[
-            :2
-        ]  # H = 0 lifted to mu: far steps; from there on rounding decides between near eigenvalues
+        path = path[:2]  # H = 0 lifted to mu: far steps; from there on rounding decides between near eigenvalues
     close(iterates(ol.methods.FedNL(option=option, start=start), p, len(path) - 1, x0=near), path, 1e-9)
 
 
@@ -74,8 +68,7 @@ def test_with_the_identity_it_is_newtons_method_one_hessian_late(identity):
     path = [x]
     for _ in range(6):
         x, last = (
-            x
-            - np.linalg.solve(mean([hess(i, last) for i in range(4)]), mean([grad(i, x) for i in range(4)])),
+            x - np.linalg.solve(mean([hess(i, last) for i in range(4)]), mean([grad(i, x) for i in range(4)])),
             x,
         )
         path.append(x)
@@ -120,9 +113,7 @@ def test_the_hessian_is_learned_at_the_optimum():
 
 def ill_conditioned():
     """The authors' synthetic covariance: n = 16, m = 100, d = 30, scales 4 j^-1.2, ridge 1e-3: kappa 4097."""
-    return clients(
-        n=16, m=100, d=30, l2=1e-3, scales=4 * np.arange(1, 31.0) ** -1.2, spread=0.0, signal=0.3, seed=1
-    )[0]
+    return clients(n=16, m=100, d=30, l2=1e-3, scales=4 * np.arange(1, 31.0) ** -1.2, spread=0.0, signal=0.3, seed=1)[0]
 
 
 @pytest.mark.parametrize(
@@ -149,9 +140,7 @@ def test_the_line_search_descends_from_afar():
 @pytest.mark.parametrize(
     "settings, start, each", [({}, 15, 11), ({"option": 2}, 15, 12), ({"start": "zero"}, 0, 11)], ids=str
 )
-def test_it_counts_the_first_hessian_the_eigenvalue_and_the_scalar_of_option_2(
-    settings: dict, start: int, each: int
-):
+def test_it_counts_the_first_hessian_the_eigenvalue_and_the_scalar_of_option_2(settings: dict, start: int, each: int):
     """Once d(d+1)/2 numbers; then the gradient (d), R(d + 1) for the eigenpair, and l_i where it is used."""
     p, _, _ = clients(d=5)
     h = ol.run(ol.methods.FedNL(**settings), p, rounds=2, live=False, x0=p.x_star + 0.1).history

@@ -28,9 +28,7 @@ def test_the_algorithm_box_with_given_coins_and_permutations():
         x = new
         path.append(x)
     script = ol.Scripted(coins=COINS, permutations=given)
-    close(
-        iterates(ol.methods.MARINA(compressor=RandK(2), lr=lr, p=0.3), p, len(COINS), randomness=script), path
-    )
+    close(iterates(ol.methods.MARINA(compressor=RandK(2), lr=lr, p=0.3), p, len(COINS), randomness=script), path)
 
 
 def test_with_minibatches_both_points_see_the_same_samples():
@@ -47,10 +45,7 @@ def test_with_minibatches_both_points_see_the_same_samples():
         else:
             rows = next(use)
             g = g + mean(
-                [
-                    sample_gradient(a[i], y[i], new, rows[i]) - sample_gradient(a[i], y[i], x, rows[i])
-                    for i in range(3)
-                ]
+                [sample_gradient(a[i], y[i], new, rows[i]) - sample_gradient(a[i], y[i], x, rows[i]) for i in range(3)]
             )
         x = new
         path.append(x)
@@ -85,9 +80,7 @@ def test_the_theory_values():
     assert method.p == pytest.approx(0.2)
     assert method.lr == pytest.approx(1 / (p.L + p.L_qm * np.sqrt((1 - 0.2) * 4 / (0.2 * 10))))
     assert ol.methods.MARINA(compressor=Identity()).resolve(p).lr == pytest.approx(1 / p.L)
-    assert ol.methods.MARINA(compressor=Natural()).resolve(p).p == pytest.approx(
-        9 / 32
-    )  # its share of dense bits
+    assert ol.methods.MARINA(compressor=Natural()).resolve(p).p == pytest.approx(9 / 32)  # its share of dense bits
 
 
 @pytest.mark.parametrize("k", [1, 5])
@@ -98,9 +91,7 @@ def test_the_theorems_bound_holds(k: int):
     p = ol.problems.Logistic(a, [np.sign(rng.normal(size=20)) for _ in range(8)], nonconvex=0.1)
     T, means = 400, []
     for seed in range(3):
-        run = ol.run(
-            ol.methods.MARINA(compressor=RandK(k)), p, rounds=T, evaluate_every=1, seed=seed, live=False
-        )
+        run = ol.run(ol.methods.MARINA(compressor=RandK(k)), p, rounds=T, evaluate_every=1, seed=seed, live=False)
         means.append(run.history.grad_norm_sq[:-1].mean())
     assert np.mean(means) <= 2 * p.value(p.x0) / (run.method.lr * T)
 

@@ -105,9 +105,7 @@ def test_the_algorithm_box_layer_by_layer(nesterov: bool):
                 new[at] = x[at] - alr * (M[at] / (1 - b1**t)) / (np.sqrt(v[at] / (1 - b2**t)) + 1e-8)
         x = new
         path.append(x)
-    method = ol.methods.Muon(
-        lr=lr, momentum=beta, adam_lr=alr, weight_decay=wd, beta1=b1, beta2=b2, nesterov=nesterov
-    )
+    method = ol.methods.Muon(lr=lr, momentum=beta, adam_lr=alr, weight_decay=wd, beta1=b1, beta2=b2, nesterov=nesterov)
     close(iterates(method, p, 15), path)
 
 
@@ -127,8 +125,6 @@ def test_adams_first_step_is_lr_times_the_sign():
 
 def test_without_layers_it_is_adam_and_an_empty_cohort_changes_nothing():
     p = ol.problems.quadratics(n=3, d=4)
-    x = iterates(
-        ol.methods.Muon(adam_lr=0.1, cohort=0.5), p, 2, randomness=ol.Scripted(cohorts=[[], [0, 1, 2]])
-    )
+    x = iterates(ol.methods.Muon(adam_lr=0.1, cohort=0.5), p, 2, randomness=ol.Scripted(cohorts=[[], [0, 1, 2]]))
     assert (x[1] == x[0]).all()
     close(x[2] - x[1], 0.1 * np.sign(-p.gradient(p.x0).numpy()), 1e-7)

@@ -20,9 +20,7 @@ variants = pytest.mark.parametrize("variant", ["ignore", "stop"])
 @variants
 def test_the_algorithm_box(variant: str, R: int):
     p, z = shared(), np.random.default_rng(0).normal(size=80)
-    path = simulate(
-        gradient(p), p.x0.numpy(), SPEEDS, 80, lambda delay: 0.2, R, variant == "stop", list(0.3 * z)
-    )
+    path = simulate(gradient(p), p.x0.numpy(), SPEEDS, 80, lambda delay: 0.2, R, variant == "stop", list(0.3 * z))
     method = ol.methods.Ringmaster(lr=0.2, R=R, variant=variant)
     run = ol.run(method, p, rounds=80, keep="x", live=False, **settings(list(z)))
     close(run.iterates[1:], [a.x for a in path])
@@ -109,9 +107,7 @@ def test_the_theorem_holds(variant: str):
     assert method.R == 2
     D, sigma_sq = p.value(p.x0) - p.f_star, p.sigma_sq
     K = math.ceil(8 * method.R * p.L * D / eps + 16 * sigma_sq * p.L * D / eps**2)
-    run = ol.run(
-        method, p, rounds=2 * K, evaluate_every=1, live=False, fleet=ol.Fleet(seconds=[1, 1.3, 2.2, 3.1, 10])
-    )
+    run = ol.run(method, p, rounds=2 * K, evaluate_every=1, live=False, fleet=ol.Fleet(seconds=[1, 1.3, 2.2, 3.1, 10]))
     used = run.history[run.history.accepted == True].grad_norm_sq[:K]  # noqa: E712
     assert len(used) == K and used.mean() <= eps
 
@@ -122,9 +118,7 @@ def test_discarded_arrivals_are_charged_and_stopped_ones_are_not():
     discarded = ignore.history[1:][ignore.history.accepted[1:] == False]  # noqa: E712
     assert len(discarded) > 0
     assert ignore.federation.ledger.total("up") == 160 * 40
-    assert (
-        ignore.federation.ledger.total("gradients") <= 40 - len(discarded) + 1
-    )  # ignored ones are not even evaluated
+    assert ignore.federation.ledger.total("gradients") <= 40 - len(discarded) + 1  # ignored ones are not even evaluated
     stop = ol.run(ol.methods.Ringmaster(R=2, lr=0.1, variant="stop"), p, rounds=40, live=False, fleet=fleet)
     assert stop.federation.ledger.total("up") == 160 * 40
     assert stop.federation.ledger.per_client("up")[3] == 0  # always interrupted before it is done

@@ -37,9 +37,7 @@ def test_communicating_always_is_gradient_descent():
 def test_the_shifts_sum_to_zero_and_it_stays_exact_when_devices_drop_out():
     """The mean is repeated to those who sent and did not hear it."""
     p = ol.problems.quadratics(n=6, d=8, L=50)
-    run = ol.run(
-        ol.methods.Scaffnew(), p, rounds=3000, fleet=ol.Fleet(dropout=0.2), evaluate_every=3000, live=False
-    )
+    run = ol.run(ol.methods.Scaffnew(), p, rounds=3000, fleet=ol.Fleet(dropout=0.2), evaluate_every=3000, live=False)
     h = run.federation.memory.h
     assert float(h.sum(0).abs().max()) < 1e-11 * float(h.abs().max())
     close(run.x, p.x_star)
@@ -85,9 +83,7 @@ def test_it_saves_a_factor_of_sqrt_kappa_in_communications(kappa: int):
 
 def test_local_steps_are_free_and_a_communication_costs_d_numbers_each_way():
     p = ol.problems.quadratics(n=4, d=5)
-    run = ol.run(
-        ol.methods.Scaffnew(lr=0.1, p=0.3), p, rounds=12, live=False, randomness=ol.Scripted(coins=COINS)
-    )
+    run = ol.run(ol.methods.Scaffnew(lr=0.1, p=0.3), p, rounds=12, live=False, randomness=ol.Scripted(coins=COINS))
     assert (run.history.bits_up == 160 * np.cumsum([0, *COINS])).all()
     assert (run.history.bits_down == 160 * np.cumsum([1, *COINS])).all()  # and x0 once
     assert (run.history.gradients == np.arange(13)).all()

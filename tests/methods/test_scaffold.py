@@ -46,9 +46,7 @@ def test_the_options_coincide_for_one_local_step_even_for_cohorts():
     close(iterates(one, p, 30), iterates(two, p, 30), 1e-12)
 
 
-@pytest.mark.parametrize(
-    "world", [{}, {"fleet": ol.Fleet(dropout=0.3)}], ids=["cohorts", "cohorts and drop-outs"]
-)
+@pytest.mark.parametrize("world", [{}, {"fleet": ol.Fleet(dropout=0.3)}], ids=["cohorts", "cohorts and drop-outs"])
 def test_the_servers_variate_is_the_mean_of_the_clients(world: dict):
     p = ol.problems.quadratics(n=8, d=5)
     run = ol.run(ol.methods.SCAFFOLD(lr=0.02, cohort=3), p, rounds=50, live=False, **world)

@@ -27,9 +27,7 @@ def test_the_algorithm_box_with_given_batches_and_cohorts():
     x = np.zeros(3)
     path = [x]
     for S, rows in zip(cohorts, batches, strict=True):
-        g = sum(w[i] * sample_gradient(a[i], y[i], x, rows[k]) for k, i in enumerate(S)) / sum(
-            w[i] for i in S
-        )
+        g = sum(w[i] * sample_gradient(a[i], y[i], x, rows[k]) for k, i in enumerate(S)) / sum(w[i] for i in S)
         x = x - 0.5 * g
         path.append(x)
     method = ol.methods.SGD(lr=0.5, batch_size=2, cohort=0.5)
@@ -50,9 +48,7 @@ def test_gradient_noise_is_averaged_over_the_batch_and_over_the_clients():
 
 
 def np_arrays():
-    return np.array([np.diag([1.0, 2.0]), np.diag([3.0, 1.0]), np.eye(2)]), np.array(
-        [[1.0, 0], [0, 2], [3, -1]]
-    )
+    return np.array([np.diag([1.0, 2.0]), np.diag([3.0, 1.0]), np.eye(2)]), np.array([[1.0, 0], [0, 2], [3, -1]])
 
 
 def test_with_all_samples_it_is_gradient_descent():

@@ -97,9 +97,7 @@ def test_the_algorithm_box_with_given_noise_and_permutations():
         for row, i in enumerate(active):
             g = b[i] * grad(i, x) + math.sqrt(b[i]) * 0.4 * z[row]  # the sum of b_i noisy gradients
             w = 1 / (b[i] * omega + omega * s + m[i] * s)
-            above = above + w * sum(
-                rand(g, k, pi[j][row]) for j in range(int(m[i]))
-            )  # independent compressions
+            above = above + w * sum(rand(g, k, pi[j][row]) for j in range(int(m[i])))  # independent compressions
             below += w * m[i] * b[i]
         x = x - lr * above / below
         path.append(x)
@@ -142,6 +140,4 @@ def test_the_theorem_holds():
     assert rounds > 150  # already within the first 150
     assert run.history.grad_norm_sq[75:].mean() <= eps
     h, tau = fleet.seconds, 64 / fleet.up
-    assert np.diff(run.history.time)[1:].max() <= 2 * equilibrium_time(h, tau, 4.0, p.sigma_sq / eps) * (
-        1 + 1e-9
-    )
+    assert np.diff(run.history.time)[1:].max() <= 2 * equilibrium_time(h, tau, 4.0, p.sigma_sq / eps) * (1 + 1e-9)

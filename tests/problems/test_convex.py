@@ -127,9 +127,7 @@ def test_smoothness_is_attained_where_it_should_be():
         tops = np.linalg.eigvalsh(p.hessian(p.x0).numpy())
         assert np.allclose(tops[:, -1], p.L_i) and np.allclose(tops[:, 0], p.mu_i)
     p = PROBLEMS["logistic"]  # at 0 every sample's curvature is 1/4
-    assert np.allclose(
-        np.linalg.eigvalsh(p.hessian(torch.zeros(4, dtype=torch.float64)).numpy())[:, -1], p.L_i
-    )
+    assert np.allclose(np.linalg.eigvalsh(p.hessian(torch.zeros(4, dtype=torch.float64)).numpy())[:, -1], p.L_i)
 
 
 def test_the_minimiser_has_no_gradient(problem):
@@ -137,8 +135,7 @@ def test_the_minimiser_has_no_gradient(problem):
         assert problem.x_star is None and problem.f_star is None and not problem.convex
         return
     assert (
-        float(problem.gradient(problem.x_star).norm())
-        < 1e-13 * max(1, float(problem.x_star.norm())) * problem.L * 10
+        float(problem.gradient(problem.x_star).norm()) < 1e-13 * max(1, float(problem.x_star.norm())) * problem.L * 10
     )
     for scale in (1e-3, 1):
         other = problem.x_star + scale * torch.ones_like(problem.x_star)
@@ -195,11 +192,7 @@ def test_drawn_batches_are_distinct_samples_and_unbiased(name):
         batch = p.draw_batch(2, None, Randomness(0).draws(p.n, event=t))
         if t < 50:
             for i in range(p.n):
-                mask = (
-                    torch.ones(batch.index.shape[1], dtype=torch.bool)
-                    if batch.mask is None
-                    else batch.mask[i]
-                )
+                mask = torch.ones(batch.index.shape[1], dtype=torch.bool) if batch.mask is None else batch.mask[i]
                 chosen = batch.index[i][mask].tolist()
                 assert len(set(chosen)) == len(chosen) == min(2, p.sizes[i]) and max(chosen) < p.sizes[i]
         total += p.grad(x, None, batch)
@@ -230,9 +223,7 @@ def test_the_variance_bound_of_a_logistic_sample_holds():
         for scale in (0, 1, 10):
             x = scale * torch.from_numpy(rng.normal(size=p.d))
             for i in range(p.n):
-                each = torch.stack(
-                    [p.grad(x, slice(i, i + 1), p.as_batch([[j]]))[0] for j in range(p.sizes[i])]
-                )
+                each = torch.stack([p.grad(x, slice(i, i + 1), p.as_batch([[j]]))[0] for j in range(p.sizes[i])])
                 assert float(((each - each.mean(0)) ** 2).sum(1).mean()) <= p.sigma_sq * (1 + 1e-9)
 
 
@@ -246,12 +237,8 @@ def test_local_sgd_against_a_loop_by_hand(momentum, prox, corrected):
     c = torch.from_numpy(rng.normal(size=(p.n, p.d))) if corrected else None
     lr = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
     index = torch.tensor([[[0, 1], [3, 4], [2, 0], [0, 0]], [[2, 0], [5, 6], [4, 4], [0, 0]]])
-    mask = torch.tensor(
-        [[[1, 1], [1, 1], [1, 0], [1, 0]], [[1, 0], [1, 1], [1, 1], [0, 0]]], dtype=torch.bool
-    )
-    y = p.local_sgd(
-        x, None, lr=lr, steps=2, batch=Batch(index, mask, None), momentum=momentum, prox=prox, correction=c
-    )
+    mask = torch.tensor([[[1, 1], [1, 1], [1, 0], [1, 0]], [[1, 0], [1, 1], [1, 1], [0, 0]]], dtype=torch.bool)
+    y = p.local_sgd(x, None, lr=lr, steps=2, batch=Batch(index, mask, None), momentum=momentum, prox=prox, correction=c)
     for i in range(p.n):
         z, v = x.clone(), torch.zeros_like(x)
         for t in range(2):
@@ -298,9 +285,7 @@ def test_bad_input_gets_a_sentence(make, words):
 def test_classification_by_examples_is_the_pooled_problem():
     p = ol.problems.classification("digits", clients=8, split=ol.data.Dirichlet(alpha=0.3), seed=1)
     parts = [p.partition.client(i, ol.data.load("digits")) for i in range(p.n)]
-    pooled = Softmax(
-        [np.concatenate([x for x, *_ in parts])], [np.concatenate([y for _, y, *_ in parts])], 10, 1e-3
-    )
+    pooled = Softmax([np.concatenate([x for x, *_ in parts])], [np.concatenate([y for _, y, *_ in parts])], 10, 1e-3)
     x = torch.from_numpy(rng.normal(size=p.d))
     assert p.value(x) == pytest.approx(pooled.value(x), abs=1e-10)
     assert torch.allclose(p.gradient(x), pooled.gradient(x), atol=1e-12)

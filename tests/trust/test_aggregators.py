@@ -32,9 +32,7 @@ def test_agreement_if_all_say_the_same_that_is_the_answer(rule):
 @rules
 @pytest.mark.parametrize("n", [6, 7])
 def test_the_order_of_the_rows_does_not_matter(rule, n: int):
-    assert equal(
-        rule(rows(n)[torch.tensor(np.random.default_rng(0).permutation(n))], same(n)), rule(rows(n), same(n))
-    )
+    assert equal(rule(rows(n)[torch.tensor(np.random.default_rng(0).permutation(n))], same(n)), rule(rows(n), same(n)))
 
 
 @rules

@@ -51,7 +51,5 @@ def as_payload(message: Any) -> Payload:
     if message.dim() == 0:
         return Scalars(message)
     if message.dim() > 3:
-        raise ValueError(
-            f"a tensor of shape {tuple(message.shape)} is no stack of vectors or matrices; flatten it."
-        )
+        raise ValueError(f"a tensor of shape {tuple(message.shape)} is no stack of vectors or matrices; flatten it.")
     return Dense(message, axes=2 if message.dim() == 3 else 1)

@@ -233,9 +233,7 @@ class Payload:
     def _read(reader: BitReader, meta: dict[str, Any]) -> Payload:
         kind = meta.get("kind")
         if kind not in Payload.kinds:
-            raise ValueError(
-                f"meta names the payload kind {kind!r}; known are {', '.join(sorted(Payload.kinds))}."
-            )
+            raise ValueError(f"meta names the payload kind {kind!r}; known are {', '.join(sorted(Payload.kinds))}.")
         return Payload.kinds[kind]._parse(reader, meta)
 
     # -- arithmetic ------------------------------------------------------------------------------------------
@@ -250,9 +248,7 @@ class Payload:
             return None
         given = torch.as_tensor(weights, dtype=self.dtype if self.dtype.is_floating_point else torch.float64)
         if given.shape != (len(self),):
-            raise ValueError(
-                f"weights has shape {tuple(given.shape)}; give one weight per message, ({len(self)},)."
-            )
+            raise ValueError(f"weights has shape {tuple(given.shape)}; give one weight per message, ({len(self)},).")
         return given.to(self.device)
 
     def _sum(self, weights: Tensor | None) -> Tensor:
@@ -308,6 +304,4 @@ class Payload:
     def __repr__(self) -> str:
         rows = f"{len(self)} messages of " if self.stacked else ""
         bits = self.bits if not self.stacked else int(self.bits.sum())
-        return (
-            f"{type(self).__name__}({rows}{tuple(self.shape[len(self.shape) - self.order :])}, {bits} bits)"
-        )
+        return f"{type(self).__name__}({rows}{tuple(self.shape[len(self.shape) - self.order :])}, {bits} bits)"

@@ -132,9 +132,7 @@ class BitReader:
     def big(self, width: int) -> int:
         """One integer of ``width`` bits, of any size."""
         bits = self.take(width)
-        return int.from_bytes(
-            np.packbits(np.concatenate([np.zeros(-width % 8, np.uint8), bits])).tobytes(), "big"
-        )
+        return int.from_bytes(np.packbits(np.concatenate([np.zeros(-width % 8, np.uint8), bits])).tobytes(), "big")
 
     def bit(self) -> int:
         return int(self.take(1)[0])

@@ -104,9 +104,7 @@ class Symmetric(Payload):
     def __post_init__(self) -> None:
         p = self.inner.shape[-1]
         if self.d * (self.d + 1) // 2 != p:
-            raise ValueError(
-                f"the payload has {p} entries, which is no d(d+1)/2; use upper(matrix) to make them."
-            )
+            raise ValueError(f"the payload has {p} entries, which is no d(d+1)/2; use upper(matrix) to make them.")
 
     @property
     def d(self) -> int:

@@ -108,9 +108,7 @@ class Quantized(Payload):
         if self.grid.kind not in GRIDS:
             raise ValueError(f"grid is {self.grid.kind!r}; choose one of {', '.join(GRIDS)}.")
         if self.coding != "fixed" and self.grid.kind not in ("linear", "dyadic"):
-            raise ValueError(
-                f"coding {self.coding!r} needs signed levels; a {self.grid.kind} grid has fixed width."
-            )
+            raise ValueError(f"coding {self.coding!r} needs signed levels; a {self.grid.kind} grid has fixed width.")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -178,9 +176,7 @@ def _elias(codes: np.ndarray, *, sparse: bool) -> np.ndarray:
     gaps = np.diff(places, prepend=-1)
     count = np.array([len(places) + 1])
     values = np.stack([gaps, negative[places], level[places]], axis=1).reshape(-1)
-    widths = np.stack([_gamma_width(gaps), np.ones_like(gaps), _gamma_width(level[places])], axis=1).reshape(
-        -1
-    )
+    widths = np.stack([_gamma_width(gaps), np.ones_like(gaps), _gamma_width(level[places])], axis=1).reshape(-1)
     return pack(np.concatenate([count, values]), np.concatenate([_gamma_width(count), widths]))
 
 

@@ -172,11 +172,7 @@ class Sparse(Payload):
         d, places, index = meta["d"], meta["k"], meta["index"]
         blocks = tuple(meta["blocks"]) if "blocks" in meta else None
         count = meta.get("count")
-        k = (
-            places
-            if count is None
-            else (int(reader.fixed(1, ceil_log2(d + 1))[0]) if count == "sent" else count)
-        )
+        k = places if count is None else (int(reader.fixed(1, ceil_log2(d + 1))[0]) if count == "sent" else count)
         code = resolve_index(index, d, k)
         if index == "none":
             found = np.array(meta["indices"], dtype=np.int64)[:k]

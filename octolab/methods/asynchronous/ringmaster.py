@@ -47,7 +47,9 @@ class Ringmaster(Method):
 
     R: int | Theory = param(Theory(), "delays from which a gradient is discarded", low=1, main=True)
     lr: float | Theory = param(Theory(), "step size", above=0, main=True)
-    variant: str = param("ignore", "late gradients are ignored, or their jobs stopped", choices=("ignore", "stop"), main=True)
+    variant: str = param(
+        "ignore", "late gradients are ignored, or their jobs stopped", choices=("ignore", "stop"), main=True
+    )
     batch_size: int | None = param(1, "samples per gradient; None: all", low=1, main=True)
     eps: float = param(1e-2, "target for |grad f|^2 in the theory values", above=0)
 

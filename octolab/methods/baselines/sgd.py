@@ -46,7 +46,9 @@ class SGD(Method):
     def stepsize(self, problem: Any) -> float:
         if self.eps is None:
             return 1 / problem.L
-        return min(1 / problem.L, problem.n * self.eps / (2 * problem.L * max(problem.variance(self.batch_size), 1e-300)))
+        return min(
+            1 / problem.L, problem.n * self.eps / (2 * problem.L * max(problem.variance(self.batch_size), 1e-300))
+        )
 
     def init(self, fed: Federation) -> State:
         return State(x=fed.x0)

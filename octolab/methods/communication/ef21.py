@@ -52,7 +52,9 @@ class EF21(Method):
     compressor: Compressor = param(TopK(0.05), "contractive compressor C", main=True)
     lr: float | Theory = param(Theory(), "step size", above=0, main=True)
     start: str = param("gradient", "g_i at the start", choices=("gradient", "compressed", "zero"))
-    smoothness: str = param("mean", "M in the step size: mean L_i, or their quadratic mean", choices=("mean", "quadratic"))
+    smoothness: str = param(
+        "mean", "M in the step size: mean L_i, or their quadratic mean", choices=("mean", "quadratic")
+    )
 
     def stepsize(self, problem: Any) -> float:
         M = problem.L_mean if self.smoothness == "mean" else problem.L_qm

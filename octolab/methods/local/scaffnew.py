@@ -65,7 +65,9 @@ class Scaffnew(Method):
             return s
         sent = fed.call(self.send)
         x, to, owed = sent.mean(), None if len(sent) == fed.n else sent.clients, sent.clients
-        for _ in range(100):  # who sent must hear the mean, or the h_i no longer sum to zero: repeated where it was lost
+        for _ in range(
+            100
+        ):  # who sent must hear the mean, or the h_i no longer sum to zero: repeated where it was lost
             owed = to = np.setdiff1d(owed, fed.call(self.receive, x, to=to).clients)
             if len(owed) == 0:
                 break
