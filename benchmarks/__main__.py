@@ -15,8 +15,9 @@ HERE = Path(__file__).parent
 def machine() -> str:
     import torch
 
-    names = [line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")] \
-        if os.path.exists("/proc/cpuinfo") else [platform.processor()]  # fmt: skip
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     return f"{os.cpu_count()} cores ({names[0] if names else platform.machine()}), {versions}"
 
@@ -41,10 +42,21 @@ def main() -> int:
         lines.append(output)
         failed += done.returncode != 0
     if arguments.record:
-        text = (
-            "# Benchmark results\n\nWritten by `python -m benchmarks --record`. Arms alternate in one process; a ratio is the median of "
-            'per-repetition ratios.\nAbsolute times move with the machine\'s load, ratios much less. "must" and "excellent" are our own targets.'
-            f"\n\nMachine: {machine()}.\n\n```\n" + "\n".join(lines) + "\n```\n"
+        text = "\n".join(
+            [
+                "# Benchmark results",
+                "",
+                "Written by `python -m benchmarks --record`. Arms alternate in one process; a ratio is the median of",
+                "per-repetition ratios. Absolute times move with the machine's load, ratios much less. \"must\" and",
+                "\"excellent\" are our own targets.",
+                "",
+                f"Machine: {machine()}.",
+                "",
+                "```",
+                *lines,
+                "```",
+                "",
+            ]
         )
         (HERE / "RESULTS.md").write_text(text)
     return 1 if failed else 0

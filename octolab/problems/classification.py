@@ -51,8 +51,7 @@ def classification(
     if getattr(held, "kind", None) != "classification":
         kind = getattr(held, "kind", type(held).__name__)
         raise ValueError(
-            f"{dataset!r} is a {kind} data set: classification needs classes. For text use "
-            "ol.problems.language."
+            f"{dataset!r} is a {kind} data set: classification needs classes. For text use ol.problems.language."
         )
     if not isinstance(model, nn.Module) and model not in MODELS:
         raise ValueError(f"model={model!r}: choose 'logistic', 'mlp', 'cnn', or give a torch.nn.Module.")
@@ -119,8 +118,7 @@ def _linear(
         return Logistic(features, labels, nonconvex=nonconvex, test=tests, global_test=whole, **given)
     if nonconvex:
         raise ValueError(
-            f"nonconvex={nonconvex}: the non-convex regulariser is for two classes; {given['name']} has "
-            f"{classes}."
+            f"nonconvex={nonconvex}: the non-convex regulariser is for two classes; {given['name']} has {classes}."
         )
     return Softmax(features, [y for _, y, _, _ in parts], classes, test=tests, global_test=whole, **given)
 

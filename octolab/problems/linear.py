@@ -232,9 +232,7 @@ class Linear(Problem):
         """A bound on the variance of a one-sample gradient at any x: max_i mean_j |a_ij|^2 (softmax: twice
         that).
         """
-        return (
-            max(float((self.data.client(i) ** 2).sum(1).mean()) for i in range(self.n)) * self.residual_bound
-        )
+        return max(float((self.data.client(i) ** 2).sum(1).mean()) for i in range(self.n)) * self.residual_bound
 
     @cached_property
     def x_star(self) -> torch.Tensor | None:  # type: ignore[override]

@@ -56,16 +56,13 @@ class Logistic(Linear):
         for i, y in enumerate(labels):
             if not np.isin(y, (-1, 1)).all():
                 raise ValueError(
-                    f"Client {i}: labels are {np.unique(y)[:5].tolist()}; logistic regression needs -1 and "
-                    "+1."
+                    f"Client {i}: labels are {np.unique(y)[:5].tolist()}; logistic regression needs -1 and +1."
                 )
         self.data.flat *= self.data.flat_y[:, None]  # rows are y_ij a_ij from here on; padding is zero anyway
         self.nonconvex, self.d = float(nonconvex), self.p
         self.convex = self.nonconvex == 0
         if not self.convex:
-            self.constants_note = (
-                "With the non-convex regulariser f has no constant mu and no known minimiser."
-            )
+            self.constants_note = "With the non-convex regulariser f has no constant mu and no known minimiser."
         self.has_hessian = self.d <= 2000
         self.layout = flat_layout(self.d)
         self.x0 = torch.zeros(self.d, dtype=dtype)
@@ -87,9 +84,7 @@ class Logistic(Linear):
     def _loss(self, rows: torch.Tensor, y: torch.Tensor, share: Any, x: torch.Tensor) -> torch.Tensor:
         return (softplus(times(rows, x).neg_()) * share).sum(1)
 
-    def _both(
-        self, rows: torch.Tensor, y: torch.Tensor, share: torch.Tensor, x: torch.Tensor
-    ) -> tuple[Any, Any]:
+    def _both(self, rows: torch.Tensor, y: torch.Tensor, share: torch.Tensor, x: torch.Tensor) -> tuple[Any, Any]:
         z = times(rows, x).neg_()
         return (softplus(z) * share).sum(1), combine(torch.sigmoid(z).mul_(share).neg_(), rows)
 
@@ -134,7 +129,5 @@ class Logistic(Linear):
         if self._spec is not None:
             return {**self._spec, "dtype": dtype}
         numbers = np.array([self.l2, self.nonconvex])
-        given = fingerprint(
-            self.data.flat.numpy(), self.data.flat_y.numpy(), self.sizes, self.weights.numpy(), numbers
-        )
+        given = fingerprint(self.data.flat.numpy(), self.data.flat_y.numpy(), self.sizes, self.weights.numpy(), numbers)
         return {"kind": "Logistic", "given": given, "n": self.n, "d": self.d, "dtype": dtype}

@@ -78,9 +78,7 @@ class CharGPT(nn.Module):
         seed: int = 0,
     ):
         if width % heads or min(vocabulary, context, width, heads, blocks) < 1:
-            raise ValueError(
-                f"CharGPT(width={width}, heads={heads}): width must be a multiple of heads, all >= 1."
-            )
+            raise ValueError(f"CharGPT(width={width}, heads={heads}): width must be a multiple of heads, all >= 1.")
         with torch.random.fork_rng(devices=[]):
             super().__init__()
             self.token = nn.Embedding(vocabulary, width)

@@ -74,20 +74,12 @@ def together(
         )
     X, Y = [np.asarray(a) for a in features], [np.asarray(y) for y in labels]
     for i, (a, y) in enumerate(zip(X, Y, strict=True)):
-        if (
-            a.ndim < 1
-            or a.shape[1:] != X[0].shape[1:]
-            or y.shape[:1] != a.shape[:1]
-            or y.shape[1:] != Y[0].shape[1:]
-        ):
+        if a.ndim < 1 or a.shape[1:] != X[0].shape[1:] or y.shape[:1] != a.shape[:1] or y.shape[1:] != Y[0].shape[1:]:
             raise ValueError(
-                f"Client {i}: features {a.shape} and labels {y.shape} do not fit {X[0].shape} and "
-                f"{Y[0].shape}."
+                f"Client {i}: features {a.shape} and labels {y.shape} do not fit {X[0].shape} and {Y[0].shape}."
             )
         if len(a) == 0:
-            raise ValueError(
-                f"Client {i} has no samples: leave it out, or use a split that gives every client some."
-            )
+            raise ValueError(f"Client {i} has no samples: leave it out, or use a split that gives every client some.")
         if not np.isfinite(a).all() or not np.isfinite(y).all():
             raise ValueError(f"Client {i}: the features or labels hold inf or nan. Clean the data first.")
     targets = torch.from_numpy(np.concatenate(Y))
@@ -98,3 +90,24 @@ def together(
         whole,
         np.array([len(a) for a in X], dtype=np.int64),
     )
+
+
+def products(module: nn.Module, sample: torch.Tensor) -> int:
+    """Multiplications of the linear layers and convolutions for an input (1, ...), forwards."""
+    total = 0
+
+    def count(part: Any, _: Any, output: torch.Tensor) -> None:
+        nonlocal total
+        weight = part.weight
+        channel = 1 if weight.dim() > 2 else -1  # where the outputs of one position lie
+        total += weight.numel() * output.numel() // output.shape[channel]
+
+    kinds = (nn.Linear, nn.modules.conv._ConvNd)
+    hooks = [p.register_forward_hook(count) for p in module.modules() if isinstance(p, kinds)]
+    try:
+        with torch.no_grad():
+            module(sample)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return total

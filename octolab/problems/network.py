@@ -15,11 +15,12 @@ from torch import nn
 
 from octolab.problems.kernels import TIERS, Kernel, Loss, choose
 from octolab.problems.kernels.descent import Now, Schedule, descend
-from octolab.problems.modules import checked, named_layout, together
+from octolab.problems.modules import checked, named_layout, products, together
 from octolab.problems.problem import Batch, Clients, Problem, fingerprint, make_weights
 from octolab.problems.scoring import Pair, TestPart
 
-MANY = 8  # clients from which vmap beats a loop
+MANY = 8  # clients from which vmap can beat a loop, and below how many
+PARAMETERS, PRODUCTS = 2**14, 2**19  # parameters and multiplications a step per parameter tensor (measured)
 
 
 class Network(Problem):
@@ -110,20 +111,29 @@ class Network(Problem):
                 f"0..{classes - 1}."
             )
 
-    def kernel_for(self, m: int) -> Kernel:
-        """The kernel that serves m clients at once."""
+    def kernel_for(self, m: int, samples: int = 1) -> Kernel:
+        """The kernel that serves m clients at once, each with so many samples a step."""
         if self._kernel is not None:
             return self._kernel
-        return self._any[0] if m >= MANY and self._vmap_works else self._any[1]
+        return self._any[0] if m >= MANY and self._light(samples) and self._vmap_works else self._any[1]
+
+    def _light(self, samples: int) -> bool:
+        """Whether a client's step is so light that calling torch costs more than computing: then vmap pays."""
+        tensors = len(self.layout)
+        return self.d <= tensors * PARAMETERS and samples * self._products <= tensors * PRODUCTS
+
+    @cached_property
+    def _products(self) -> int:
+        """Multiplications that one sample takes, forwards."""
+        one = torch.zeros(1, 1, dtype=torch.int64)
+        return products(self.module, self._pooling.take(self.X, one)[0])
 
     @cached_property
     def _vmap_works(self) -> bool:
         """Whether vmap takes this module: two clients are tried, once."""
         kernel, two = self._any[0], torch.zeros(2, 1, dtype=torch.int64)
         try:
-            kernel.pieces(
-                kernel.views(self.x0.expand(2, -1)), kernel.take(self.X, two), self._targets(two), 1.0
-            )
+            kernel.pieces(kernel.views(self.x0.expand(2, -1)), kernel.take(self.X, two), self._targets(two), 1.0)
         except RuntimeError:
             return False
         return True
@@ -165,9 +175,7 @@ class Network(Problem):
                 yield rows, first + index * inside, inside / sizes.to(self.dtype)
             at = stop
 
-    def _selected(
-        self, clients: Clients, batch: Batch | None
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, Any]]:
+    def _selected(self, clients: Clients, batch: Batch | None) -> Iterator[tuple[torch.Tensor, torch.Tensor, Any]]:
         ids = self.ids(clients)
         if batch is None or batch.index is None:
             yield from self._passes(ids)
@@ -188,7 +196,7 @@ class Network(Problem):
         for rows, index, share in self._selected(clients, batch):
             whole = len(rows) == len(out) and bool((rows[1:] > rows[:-1]).all())  # all clients in their order
             part = out if whole else torch.empty(len(rows), self.d, dtype=self.dtype)
-            kernel = self.kernel_for(len(rows))
+            kernel = self.kernel_for(len(rows), index.shape[-1])
             views = kernel.views(x if x.dim() == 1 else x[rows])
             pieces, _ = kernel.pieces(views, kernel.take(self.X, index), self._targets(index), share)
             kernel.add(pieces, kernel.views(part), 1.0, overwrite=True)
@@ -226,7 +234,7 @@ class Network(Problem):
         rate = lr.to(self.dtype).view(-1, 1) if isinstance(lr, torch.Tensor) and lr.dim() else float(lr)
         out = torch.empty(len(ids), self.d, dtype=self.dtype)
         for rows, index, extra in self._groups(ids, batch, steps):
-            kernel = self.kernel_for(len(rows))
+            kernel = self.kernel_for(len(rows), index.shape[-1])
             schedule = Schedule(index, extra, self.dtype) if index.dim() == 3 else None
             if schedule is not None and schedule.order is not None:
                 rows = rows[schedule.order]
@@ -248,7 +256,7 @@ class Network(Problem):
         if batch is None or batch.index is None:
             return list(self._passes(ids))
         rows, index, mask = torch.arange(len(ids)), batch.index[:steps] + self.first[ids][:, None], batch.mask
-        if not self.kernel_for(len(ids)).alone:
+        if not self.kernel_for(len(ids), index.shape[-1]).alone:
             return [(rows, index, mask)]
         cut = [slice(k, k + 1) for k in range(len(ids))]
         return [(rows[c], index[:, c], None if mask is None else mask[:, c]) for c in cut]

@@ -23,9 +23,7 @@ class Noise:
         if not sigma >= 0:
             raise ValueError(f"noise={sigma!r}: the noise's standard deviation is a number >= 0.")
         if kind not in ("scalar", "iid"):
-            raise ValueError(
-                f"noise_kind={kind!r}: choose 'scalar' (one number for all coordinates) or 'iid'."
-            )
+            raise ValueError(f"noise_kind={kind!r}: choose 'scalar' (one number for all coordinates) or 'iid'.")
         self.sigma, self.kind = float(sigma), kind
 
     def draw(self, size: Any, m: int, d: int, draws: Any, dtype: torch.dtype) -> Batch:

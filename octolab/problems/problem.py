@@ -172,9 +172,7 @@ class Problem:
         return Batch(index * mask, mask, None)
 
     def _ragged_batch(self, held: torch.Tensor, width: int, draws: Any) -> torch.Tensor:
-        u = draws.uniform(
-            int(self.sizes.max()), "batch"
-        )  # as wide for any cohort: a draw depends on its address alone
+        u = draws.uniform(int(self.sizes.max()), "batch")  # as wide for any cohort: a draw depends on its address alone
         u = u.masked_fill(torch.arange(u.shape[1]) >= held[:, None], 2.0)  # what a client lacks comes last
         return u.argsort(dim=1, stable=True)[:, :width]
 
@@ -276,8 +274,7 @@ def make_weights(weights: Any, sizes: np.ndarray) -> torch.Tensor:
     w = np.asarray(weights, dtype=np.float64)
     if w.shape != (n,) or not np.isfinite(w).all() or (w < 0).any() or w.sum() <= 0:
         raise ValueError(
-            f"weights has shape {w.shape}: give {n} numbers >= 0 that do not sum to 0, 'uniform' or "
-            "'examples'."
+            f"weights has shape {w.shape}: give {n} numbers >= 0 that do not sum to 0, 'uniform' or 'examples'."
         )
     return torch.from_numpy(w / w.sum())
 

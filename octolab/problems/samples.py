@@ -41,9 +41,7 @@ class Samples:
     arrays: n arrays (m_i, p); targets: n integer arrays (m_i,). ones: append a column of ones.
     """
 
-    def __init__(
-        self, arrays: Sequence[np.ndarray], targets: Sequence[np.ndarray], dtype: torch.dtype, ones: bool
-    ):
+    def __init__(self, arrays: Sequence[np.ndarray], targets: Sequence[np.ndarray], dtype: torch.dtype, ones: bool):
         self.n, self.p, self.dtype = len(arrays), arrays[0].shape[1] + ones, dtype
         self.sizes = np.array([len(a) for a in arrays], dtype=np.int64)
         self._place()
@@ -85,9 +83,7 @@ class Samples:
             else:
                 share = torch.from_numpy((np.arange(rows) < sizes) / sizes).to(self.dtype)
             shape = (len(clients), rows)
-            groups.append(
-                Part(clients, self.flat[at:stop].view(*shape, -1), self.flat_y[at:stop].view(shape), share)
-            )
+            groups.append(Part(clients, self.flat[at:stop].view(*shape, -1), self.flat_y[at:stop].view(shape), share))
             at = stop
         return groups
 
@@ -104,9 +100,7 @@ class Samples:
             if len(rows) <= size:
                 return [Part(None, rows, y, share)]
             return _cut(Part(None, rows, y, share), np.arange(len(rows)), size)
-        ids = np.arange(self.n)[
-            clients.numpy() if isinstance(clients, torch.Tensor) else clients or slice(None)
-        ]
+        ids = np.arange(self.n)[clients.numpy() if isinstance(clients, torch.Tensor) else clients or slice(None)]
         parts = []
         for g, group in enumerate(self.groups):
             at = np.flatnonzero(self._group[ids] == g)
@@ -163,9 +157,7 @@ def _cut(part: Part, at: np.ndarray, size: int) -> list[Part]:
     return parts
 
 
-def check_samples(
-    features: Sequence[Any], labels: Sequence[Any]
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def check_samples(features: Sequence[Any], labels: Sequence[Any]) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The clients' arrays (m_i, p) and integer labels (m_i,); ValueError, in words, for what does not fit."""
     if len(features) == 0 or len(features) != len(labels):
         given = f"features has {len(features)} clients and labels {len(labels)}"
@@ -181,8 +173,6 @@ def check_samples(
         if a.dtype.kind not in "fiub" or not np.isfinite(a).all():
             raise ValueError(f"Client {i}: the features hold inf, nan or what is no number. Clean the data.")
         if y.dtype.kind not in "fiub" or not (y == np.round(y.astype(np.float64))).all():
-            raise ValueError(
-                f"Client {i}: labels are {np.unique(y)[:5].tolist()}; classes are whole numbers."
-            )
+            raise ValueError(f"Client {i}: labels are {np.unique(y)[:5].tolist()}; classes are whole numbers.")
         targets[i] = y.astype(np.int64)
     return arrays, targets

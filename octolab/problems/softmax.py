@@ -56,8 +56,7 @@ class Softmax(Linear):
         self.bias, self.classes = bias, top if classes is None else int(classes)
         if low < 0 or top > self.classes or self.classes < 2:
             raise ValueError(
-                f"labels run from {low} to {top - 1}: softmax with {self.classes} classes needs "
-                f"0..{self.classes - 1}."
+                f"labels run from {low} to {top - 1}: softmax with {self.classes} classes needs 0..{self.classes - 1}."
             )
         self.d = self.classes * self.p
         self.has_hessian = self.d <= 2000
@@ -100,9 +99,7 @@ class Softmax(Linear):
         z = self._scores(rows, x)
         return ((torch.logsumexp(z, -1) - z.gather(2, y[:, :, None])[:, :, 0]) * share).sum(1)
 
-    def _both(
-        self, rows: torch.Tensor, y: torch.Tensor, share: torch.Tensor, x: torch.Tensor
-    ) -> tuple[Any, Any]:
+    def _both(self, rows: torch.Tensor, y: torch.Tensor, share: torch.Tensor, x: torch.Tensor) -> tuple[Any, Any]:
         z = self._scores(rows, x)
         top = torch.logsumexp(z, -1, keepdim=True)
         loss = ((top - z.gather(2, y[:, :, None]))[:, :, 0] * share).sum(1)
@@ -121,11 +118,7 @@ class Softmax(Linear):
 
     def _product(self, rows: torch.Tensor, share: Any, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         P, z = torch.softmax(self._scores(rows, x), -1), self._scores(rows, v)
-        r = (
-            P
-            * (z - (P * z).sum(-1, keepdim=True))
-            * (share if isinstance(share, float) else share[:, :, None])
-        )
+        r = P * (z - (P * z).sum(-1, keepdim=True)) * (share if isinstance(share, float) else share[:, :, None])
         return torch.bmm(r.mT, rows).view(len(rows), self.d)
 
     def _hits(self, x: torch.Tensor, X: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
@@ -139,7 +132,5 @@ class Softmax(Linear):
         if self._spec is not None:
             return {**self._spec, "dtype": dtype}
         numbers = np.array([self.l2, self.classes])
-        given = fingerprint(
-            self.data.flat.numpy(), self.data.flat_y.numpy(), self.sizes, self.weights.numpy(), numbers
-        )
+        given = fingerprint(self.data.flat.numpy(), self.data.flat_y.numpy(), self.sizes, self.weights.numpy(), numbers)
         return {"kind": "Softmax", "given": given, "n": self.n, "d": self.d, "dtype": dtype}

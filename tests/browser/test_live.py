@@ -16,7 +16,10 @@ pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+]
 SHOTS = ROOT / "build" / "screenshots"
 READY = """async () => { const w = jupyterapp.shell.currentWidget; await w.context.ready;
     await w.sessionContext.ready; await w.sessionContext.session.kernel.info; }"""

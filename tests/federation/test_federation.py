@@ -148,7 +148,7 @@ def test_an_exception_in_a_client_function_leaves_memory_alone(problem):
 
 
 def test_memory_that_was_never_written_gets_a_sentence(problem):
-    with pytest.raises(AttributeError, match="holds no 'h' yet: write cohort.memory.h first"):
+    with pytest.raises(AttributeError, match=r"holds no 'h' yet: write cohort.memory.h first"):
         Federation(problem).call(lambda cohort: cohort.memory.h)
 
 
@@ -359,7 +359,7 @@ def test_attackers_see_everything_and_change_only_their_own_rows(problem):
 
 
 def test_attackers_that_do_not_exist_get_a_sentence(problem):
-    with pytest.raises(ValueError, match="attackers \\[9\\] do not exist"):
+    with pytest.raises(ValueError, match=r"attackers \[9\] do not exist"):
         Federation(problem, attack=Spy(clients=(9,)))
 
 

@@ -13,9 +13,7 @@ from octolab.problems import MLP, Logistic, Network, Problem, Quadratics, Softma
 SIZES = {"equal": [6, 6, 6, 6], "ragged": [5, 6, 7, 4], "very ragged": [1, 3, 40, 2]}
 
 
-def samples(
-    sizes: list[int], p: int, classes: int, seed: int = 0
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def samples(sizes: list[int], p: int, classes: int, seed: int = 0) -> tuple[list[np.ndarray], list[np.ndarray]]:
     rng = np.random.default_rng(seed)
     return [rng.normal(size=(m, p)) for m in sizes], [rng.integers(0, classes, m) for m in sizes]
 

@@ -39,9 +39,7 @@ def test_weights_by_examples_make_f_the_pooled_loss():
     held, W = data.load("digits"), x.view(10, 65)
     rows = np.concatenate([p.partition.train[i] for i in range(6)])
     scores = torch.from_numpy(held.x[rows]).double() @ W[:, :-1].T + W[:, -1]
-    assert p.value(x) == pytest.approx(
-        float(nn.functional.cross_entropy(scores, torch.from_numpy(held.y[rows])))
-    )
+    assert p.value(x) == pytest.approx(float(nn.functional.cross_entropy(scores, torch.from_numpy(held.y[rows]))))
     assert classification("digits", clients=6, split=SPLIT, weights="uniform").weights[0] == 1 / 6
 
 
@@ -90,21 +88,14 @@ def test_your_own_module_and_images():
 
 def same(p, q):
     x = p.x0 + 0.01
-    assert (
-        type(p) is type(q)
-        and p.dtype == q.dtype
-        and torch.equal(p.x0, q.x0)
-        and torch.equal(p.weights, q.weights)
-    )
+    assert type(p) is type(q) and p.dtype == q.dtype and torch.equal(p.x0, q.x0) and torch.equal(p.weights, q.weights)
     assert torch.equal(p.grad(x), q.grad(x)) and p.spec == q.spec
 
 
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: quadratics(
-            n=3, d=4, L=7, mu=2, spread=0.3, L_spread=5, eigenbasis="random", seed=9, noise=0.1
-        ),
+        lambda: quadratics(n=3, d=4, L=7, mu=2, spread=0.3, L_spread=5, eigenbasis="random", seed=9, noise=0.1),
         lambda: quadratics(n=3, d=4).with_dtype(torch.float32),
         lambda: Tridiagonal(d=9, n=4, noise=0.2, noise_kind="iid"),
         lambda: classification("breast-cancer", clients=3, nonconvex=0.1, l2=0.0, weights=[1, 2, 3]),

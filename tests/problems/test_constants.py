@@ -43,9 +43,7 @@ def test_no_curvature_leaves_its_bounds(problem):
 def test_binary_logistic_reaches_its_bound_at_the_origin(binary):
     problem = binary
     values = np.linalg.eigvalsh(hessians(problem, problem.x0))
-    assert np.allclose(
-        values.max(1), problem.L_i, rtol=1e-12
-    )  # sigma'' is largest at margin 0, so is x^2/(1+x^2)
+    assert np.allclose(values.max(1), problem.L_i, rtol=1e-12)  # sigma'' is largest at margin 0, so is x^2/(1+x^2)
 
 
 def test_means_of_the_constants(problem):
@@ -74,18 +72,14 @@ def test_a_large_softmax_is_solved_by_conjugate_gradients():
     from octolab.problems import Softmax
 
     rng = np.random.default_rng(0)
-    p = Softmax(
-        [rng.normal(size=(20, 400)) for _ in range(3)], [rng.integers(0, 4, 20) for _ in range(3)], 4, 0.1
-    )
+    p = Softmax([rng.normal(size=(20, 400)) for _ in range(3)], [rng.integers(0, 4, 20) for _ in range(3)], 4, 0.1)
     assert p.d == 1604 and float(p.gradient(p.x_star).norm()) < 1e-12
 
 
 def test_rank_deficient_and_unbounded_quadratics():
     flat = Quadratics([[[1.0, 0.0], [0.0, 0.0]]], [[2.0, 0.0]])
     assert flat.convex and not flat.strongly_convex and flat.mu == 0 and flat.f_star == pytest.approx(-2)
-    assert (
-        Quadratics([[[1.0, 0.0], [0.0, 0.0]]], [[2.0, 1.0]]).x_star is None
-    )  # no minimiser: f falls for ever
+    assert Quadratics([[[1.0, 0.0], [0.0, 0.0]]], [[2.0, 1.0]]).x_star is None  # no minimiser: f falls for ever
 
 
 def test_a_nonconvex_quadratic_has_no_mu_and_says_so():

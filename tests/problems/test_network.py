@@ -97,6 +97,18 @@ def test_gradients_are_torchs_own(name):
         assert float(p.loss(p.x0)[i]) == pytest.approx(float(loss.detach() + 0.15 * p.x0 @ p.x0), rel=1e-12)
 
 
+def test_vmap_is_for_light_steps():
+    wide = lambda: nn.Sequential(  # noqa: E731
+        nn.Linear(6, 9000), nn.LayerNorm(9000), nn.Linear(9000, 3)
+    )
+    p, q = build("norm", None, "auto", torch.float32), Network(wide(), "cross_entropy", *DATA["norm"])
+    assert p._products == 6 * 5 + 5 * 3 and q._products == 9 * 9000
+    assert p.kernel_for(10, 10).name == "vmap" and p.kernel_for(10, 10**6).name == "loop"
+    assert q.kernel_for(10, 10).name == "loop"  # more than 16,384 parameters a tensor
+    conv = Network(MODULES["strided"](), "cross_entropy", *DATA["strided"], kernel="loop")
+    assert conv._products == 3 * 9 * 16 + 12 * 3
+
+
 def test_where_vmap_refuses_the_loop_serves():
     class Branching(nn.Module):
         def __init__(self):
@@ -184,9 +196,7 @@ def test_bundled_models_are_a_function_of_their_seed_alone():
         lambda s: CharGPT(7, 4, 8, 2, 1, seed=s),
     ):
         vector = lambda m: nn.utils.parameters_to_vector(m.parameters())  # noqa: E731
-        assert torch.equal(vector(make(0)), vector(make(0))) and not torch.equal(
-            vector(make(0)), vector(make(1))
-        )
+        assert torch.equal(vector(make(0)), vector(make(0))) and not torch.equal(vector(make(0)), vector(make(1)))
     assert torch.equal(before, torch.random.get_rng_state())
     assert sum(q.numel() for q in MLP(784, 64, 10).parameters()) == 50_890
     assert sum(q.numel() for q in CNN(1, 28, 10).parameters()) == 20_522
@@ -197,8 +207,7 @@ def test_bundled_models_are_a_function_of_their_seed_alone():
 def test_other_losses(loss):
     x = [RNG.normal(size=(4, 3)) for _ in range(2)]
     y = [
-        RNG.normal(size=(4, 1)) if not callable(loss) or isinstance(loss, nn.Module) else RNG.normal(size=4)
-        for _ in x
+        RNG.normal(size=(4, 1)) if not callable(loss) or isinstance(loss, nn.Module) else RNG.normal(size=4) for _ in x
     ]
     p = Network(nn.Sequential(nn.Linear(3, 1)), loss, x, y, dtype=torch.float64)
     W, b = p.x0[:3], p.x0[3]

@@ -143,10 +143,8 @@ class Sparse(Payload):
             indices, order = indices.sort()
             values = values[:k][order]
         positions = indices.cpu().numpy()
-        if code == "blocks":
-            named = pack(positions % self.blocks[0], width)  # type: ignore[index]
-        else:
-            named = pack_subset(positions, self.d, code)
+        in_blocks = code == "blocks"
+        named = pack(positions % self.blocks[0], width) if in_blocks else pack_subset(positions, self.d, code)  # type: ignore[index]
         body = values._bitstring() if isinstance(values, Payload) else pack_floats(values[:k])
         return np.concatenate([header, named, body])
 

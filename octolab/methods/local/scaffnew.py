@@ -64,11 +64,10 @@ class Scaffnew(Method):
             fed.call(self.local)
             return s
         sent = fed.call(self.send)
-        x, to, owed = sent.mean(), None if len(sent) == fed.n else sent.clients, sent.clients
-        for _ in range(
-            100
-        ):  # who sent must hear the mean, or the h_i no longer sum to zero: repeated where it was lost
-            owed = to = np.setdiff1d(owed, fed.call(self.receive, x, to=to).clients)
+        x, owed = sent.mean(), sent.clients
+        for _ in range(100):  # who sent must hear the mean, or the h_i no longer sum to zero: repeated where it was lost
+            heard = fed.call(self.receive, x, to=None if len(owed) == fed.n else owed).clients
+            owed = np.setdiff1d(owed, heard)
             if len(owed) == 0:
                 break
         return State(x=x)

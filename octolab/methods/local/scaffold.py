@@ -17,7 +17,8 @@ Algorithm:
         server: x <- x + (server_lr/|S|) sum_S (y_i - x);   c <- c + (1/n) sum_S (c_i+ - c_i)
 Up: 2 d numbers per member of the cohort
 Down: 2 d numbers to the cohort
-Step size: min(1/(81 K L server_lr), |S|/(15 mu n K server_lr)) if strongly convex, else (1/(24 K L server_lr)) (|S|/n)^(2/3), L = max L_i
+Step size: min(1/(81 K L server_lr), |S|/(15 mu n K server_lr)) if strongly convex, else
+    (1/(24 K L server_lr)) (|S|/n)^(2/3), with L = max L_i
 Unconfirmed: the constants 81, 15 and 24 are recalled, not read in the paper; they are safe and small, so tune lr
 """
 

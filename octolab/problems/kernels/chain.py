@@ -75,9 +75,7 @@ class Chain(Kernel):
     def outputs(self, views: Views, xb: torch.Tensor) -> torch.Tensor:
         return self._forward(views, xb)[-1]
 
-    def pieces(
-        self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share
-    ) -> tuple[Pieces, torch.Tensor]:
+    def pieces(self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share) -> tuple[Pieces, torch.Tensor]:
         layers = self._forward(views, xb)
         r = torch.softmax(layers[-1], -1)
         r.scatter_add_(2, yb[:, :, None], r.new_full((1, 1, 1), -1.0).expand(*yb.shape, 1))

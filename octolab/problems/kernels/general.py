@@ -53,14 +53,10 @@ class Vmapped(_OwnModule):
         with torch.no_grad():
             return vmap(self._call, in_dims=(None if self._shared(views) else 0, 0))(views, xb)
 
-    def pieces(
-        self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share
-    ) -> tuple[Views, torch.Tensor]:
+    def pieces(self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share) -> tuple[Views, torch.Tensor]:
         from torch.func import grad, vmap
 
-        def objective(
-            v: Any, x: torch.Tensor, y: torch.Tensor, s: torch.Tensor
-        ) -> tuple[torch.Tensor, torch.Tensor]:
+        def objective(v: Any, x: torch.Tensor, y: torch.Tensor, s: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             out = self._call(v, x)
             return (self.loss(out, y) * s).sum(), out
 
@@ -95,9 +91,7 @@ class OneByOne(_OwnModule):
         with torch.no_grad():
             return torch.stack([self._bind(views, k)[0](x) for k, x in enumerate(xb)])
 
-    def pieces(
-        self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share
-    ) -> tuple[list[Any], torch.Tensor]:
+    def pieces(self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share) -> tuple[list[Any], torch.Tensor]:
         pieces, outs = [], []
         with torch.enable_grad():
             for k in range(len(yb)):

@@ -48,9 +48,7 @@ class Kernel:
         """(K, B), without gradients."""
         return self.loss(self.outputs(views, xb), yb, 2)
 
-    def pieces(
-        self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share
-    ) -> tuple[Any, torch.Tensor]:
+    def pieces(self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share) -> tuple[Any, torch.Tensor]:
         """The gradient of sum_j share_kj loss_kj, in a form that `add` understands; and the outputs (K, B,
         ...).
         """

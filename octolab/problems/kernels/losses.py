@@ -32,9 +32,7 @@ class Loss:
         if self.kind == "cross_entropy" and targets.dim() == 1:
             return F.cross_entropy(outputs, targets, reduction="none")
         if self.kind == "cross_entropy":
-            each = F.cross_entropy(outputs.flatten(0, -2), targets.flatten(), reduction="none").view(
-                targets.shape
-            )
+            each = F.cross_entropy(outputs.flatten(0, -2), targets.flatten(), reduction="none").view(targets.shape)
         elif lead == 1:
             each = self._function(outputs, targets)
         else:

@@ -58,11 +58,7 @@ class Stacked(Kernel):
         for layer in self.layers:
             if isinstance(layer, nn.Linear):
                 W = views[at]
-                h = (
-                    torch.bmm(h, W.mT)
-                    if layer.bias is None
-                    else torch.baddbmm(views[at + 1][:, None, :], h, W.mT)
-                )
+                h = torch.bmm(h, W.mT) if layer.bias is None else torch.baddbmm(views[at + 1][:, None, :], h, W.mT)
                 at += 1 if layer.bias is None else 2
             elif isinstance(layer, nn.Conv2d):
                 W, b = views[at].flatten(0, 1), None if layer.bias is None else views[at + 1].flatten()
@@ -88,9 +84,7 @@ class Stacked(Kernel):
         with torch.no_grad():
             return self._forward(self._stack(views, K), xb, K)
 
-    def pieces(
-        self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share
-    ) -> tuple[Views, torch.Tensor]:
+    def pieces(self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share) -> tuple[Views, torch.Tensor]:
         K = len(yb)
         with torch.enable_grad():
             leaves = [v.detach().requires_grad_() for v in self._stack(views, K)]
