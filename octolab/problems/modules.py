@@ -28,7 +28,8 @@ def checked(module: nn.Module) -> nn.Module:
             "requires_grad."
         )
     for part in module.modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+        statistics = isinstance(part, nn.modules.batchnorm._NormBase) and part.track_running_stats
+        if statistics or isinstance(part, nn.modules.batchnorm._BatchNorm):
             raise ValueError(
                 f"{type(module).__name__} holds {type(part).__name__}, whose statistics are no parameters "
                 "and mix the "
@@ -65,9 +66,14 @@ def named_layout(module: nn.Module) -> list[Layer]:
 
 
 def together(
-    features: Sequence[Any], labels: Sequence[Any], kind: torch.dtype | None
+    features: Sequence[Any], labels: Sequence[Any], kind: torch.dtype | None, offsets: Any = None
 ) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
-    """All clients' samples in one tensor each, and how many each client holds."""
+    """All clients' samples in one tensor each, and how many each client holds.
+
+    offsets (n + 1,): features and labels are one array each, and client i holds rows offsets[i] to offsets[i + 1].
+    """
+    if offsets is not None:
+        features, labels = _cut(features, labels, offsets)
     if len(features) == 0 or len(features) != len(labels):
         raise ValueError(
             f"features has {len(features)} clients and labels {len(labels)}: give one array per client each."
@@ -90,6 +96,22 @@ def together(
         whole,
         np.array([len(a) for a in X], dtype=np.int64),
     )
+
+
+def _cut(features: Any, labels: Any, offsets: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Concatenated samples as views, one per client."""
+    X, Y, cuts = np.asarray(features), np.asarray(labels), np.asarray(offsets)
+    if cuts.ndim != 1 or len(cuts) < 2 or cuts.dtype.kind not in "iu" or (np.diff(cuts.astype(np.int64)) < 0).any():
+        raise ValueError(
+            f"offsets has shape {cuts.shape} and dtype {cuts.dtype}: give n + 1 whole numbers that do not fall, client "
+            "i holding the rows offsets[i] to offsets[i + 1]."
+        )
+    if len(X) != len(Y) or cuts[0] != 0 or cuts[-1] != len(X):
+        raise ValueError(
+            f"features has {len(X)} rows, labels {len(Y)}, and offsets run from {cuts[0]} to {cuts[-1]}: with offsets, "
+            "give one array of each, equally long, and cut it from 0 to its end."
+        )
+    return np.split(X, cuts[1:-1]), np.split(Y, cuts[1:-1])
 
 
 def products(module: nn.Module, sample: torch.Tensor) -> int:

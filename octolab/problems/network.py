@@ -28,9 +28,10 @@ class Network(Problem):
     order.
 
     module: a torch.nn.Module (kept as a copy; its present weights are x0 unless x0 is given). loss:
-    "cross_entropy" (integer labels; text: one per position), "mse", a torch loss, or a function that gives
-    one number per sample. features, labels: one array per client, (m_i, ...) each. test: pairs of arrays per
-    client; global_test: one pair. kernel: "auto", or a tier by name ("chain", "stacked", "vmap", "loop") to
+    "cross_entropy" (integer labels; text: one per position), "mse", a torch loss, or a function of (outputs,
+    targets) that gives one number per sample, or the mean over the samples. features, labels: one array per
+    client, (m_i, ...) each; or one array of each with offsets (n + 1,), client i holding the rows offsets[i] to
+    offsets[i + 1]. Dropout is switched off, as in `module.eval()`. test: pairs of arrays per client; global_test: one pair. kernel: "auto", or a tier by name ("chain", "stacked", "vmap", "loop") to
     compare them.
     """
 
@@ -47,6 +48,7 @@ class Network(Problem):
         features: Sequence[Any] = (),
         labels: Sequence[Any] = (),
         *,
+        offsets: Any = None,
         l2: float = 0.0,
         weights: Any = None,
         x0: Any = None,
@@ -66,7 +68,7 @@ class Network(Problem):
         self.d = self.layout[-1].stop
         whole = any(isinstance(part, nn.Embedding) for part in self.module.modules())
         self._kind = None if whole else dtype  # of inputs: None keeps whole numbers
-        self.X, self.Y, self.sizes = together(features, labels, self._kind)
+        self.X, self.Y, self.sizes = together(features, labels, self._kind, offsets)
         self.n, self.first = len(self.sizes), torch.from_numpy(np.cumsum(self.sizes) - self.sizes)
         if not self.loss_of.classifies and self.Y.is_floating_point():
             self.Y = self.Y.to(dtype)
@@ -95,13 +97,22 @@ class Network(Problem):
             scores = kernel.outputs(kernel.views(self.x0), kernel.take(self.X, one))
             if self.loss_of.classifies and scores.dim() > 1:
                 self._check_labels(scores.shape[-1])
-            self.loss_of(scores, self._targets(one), 2)
+            some = torch.linspace(0, len(self.X) - 1, min(len(self.X), 8)).long()[None]
+            scores = kernel.outputs(kernel.views(self.x0), kernel.take(self.X, some))
+            self.loss_of.settle(scores[0], self._targets(some)[0])
+            self.loss_of(scores, self._targets(some), 2)
         except (RuntimeError, IndexError, TypeError) as error:
             raise ValueError(
                 f"{self.name} cannot take these data: one input has shape {tuple(self.X.shape[1:])} and its "
                 "label "
                 f"{tuple(self.Y.shape[1:])} ({self.Y.dtype}). torch says: {error}"
             ) from error
+        moved = [k for k, b in self.module.named_buffers() if not torch.equal(b, kernel.own.get_buffer(k))]  # type: ignore[attr-defined]
+        if moved:
+            raise ValueError(
+                f"{self.name} changes its buffer {moved[0]!r} when it is called; what is no parameter is not trained "
+                "nor averaged. Make it constant, or a parameter."
+            )
 
     def _check_labels(self, classes: int) -> None:
         low, top = self.Y.min().item(), self.Y.max().item()
@@ -182,7 +193,7 @@ class Network(Problem):
             return
         index = batch.index + self.first[ids][:, None]
         if batch.mask is None:
-            yield torch.arange(len(ids)), index, 1 / index.shape[1]
+            yield torch.arange(len(ids)), index, 1 / max(1, index.shape[1])
         else:
             yield (
                 torch.arange(len(ids)),
@@ -192,7 +203,7 @@ class Network(Problem):
 
     # -- clients' functions ----------------------------------------------------------------------------------
     def grad(self, x: torch.Tensor, clients: Clients = None, batch: Batch | None = None) -> torch.Tensor:
-        out = torch.empty(self.count(clients), self.d, dtype=self.dtype)
+        x, out = x.detach(), torch.empty(self.count(clients), self.d, dtype=self.dtype)
         for rows, index, share in self._selected(clients, batch):
             whole = len(rows) == len(out) and bool((rows[1:] > rows[:-1]).all())  # all clients in their order
             part = out if whole else torch.empty(len(rows), self.d, dtype=self.dtype)
@@ -205,7 +216,7 @@ class Network(Problem):
         return out.add_(x, alpha=self.l2) if self.l2 else out
 
     def loss(self, x: torch.Tensor, clients: Clients = None, batch: Batch | None = None) -> torch.Tensor:
-        out, kernel = torch.empty(self.count(clients), dtype=self.dtype), self._pooling
+        x, out, kernel = x.detach(), torch.empty(self.count(clients), dtype=self.dtype), self._pooling
         for rows, index, share in self._selected(clients, batch):
             views = kernel.views(x if x.dim() == 1 else x[rows])
             each = kernel.losses(views, kernel.take(self.X, index), self._targets(index))
@@ -230,7 +241,7 @@ class Network(Problem):
         correction: torch.Tensor | None = None,
     ) -> torch.Tensor:
         ids = self.ids(clients)
-        start = x.expand(len(ids), -1)
+        start = x.detach().expand(len(ids), -1)
         rate = lr.to(self.dtype).view(-1, 1) if isinstance(lr, torch.Tensor) and lr.dim() else float(lr)
         out = torch.empty(len(ids), self.d, dtype=self.dtype)
         for rows, index, extra in self._groups(ids, batch, steps):
@@ -274,7 +285,7 @@ class Network(Problem):
         """f(x) and its gradient in one pass over all samples, as if one client held them with weights
         w_i/N_i.
         """
-        kernel = self._pooling
+        kernel, x = self._pooling, x.detach()
         share = (self.weights / torch.from_numpy(self.sizes)).repeat_interleave(torch.from_numpy(self.sizes))
         g, views, f = torch.zeros(1, self.d, dtype=self.dtype), kernel.views(x[None]), 0.0
         for a in range(0, len(self.X), self._most):
@@ -322,6 +333,7 @@ class Network(Problem):
         """Training loss (m,) and accuracy (m,) on each client's own test part (NaN if empty). x: (d,) or
         personal (m, d).
         """
+        x = x.detach()
         metrics = {"loss": self.loss(x, clients).double().numpy()}
         if self._test is not None and self.loss_of.classifies:
             metrics["accuracy"] = self._test.by_client(x, self.ids(clients), self._hits)

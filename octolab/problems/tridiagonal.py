@@ -21,7 +21,7 @@ class Tridiagonal(Problem):
     "iid". A stencil: no d x d matrix is ever formed.
 
     >>> Tridiagonal(d=100, n=10).L
-    0.9997581211577109
+    0.999758141145994
     """
 
     convex = True

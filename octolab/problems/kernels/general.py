@@ -33,6 +33,9 @@ class _OwnModule(Kernel):
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k != "_local"}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _local=threading.local())
+
 
 class Vmapped(_OwnModule):
     """vmap(grad) over the parameters' views (differentiating the flat vector would be half as fast).
@@ -56,11 +59,12 @@ class Vmapped(_OwnModule):
     def pieces(self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share) -> tuple[Views, torch.Tensor]:
         from torch.func import grad, vmap
 
-        def objective(v: Any, x: torch.Tensor, y: torch.Tensor, s: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        def objective(v: Any, x: torch.Tensor, y: torch.Tensor, s: Any) -> tuple[torch.Tensor, torch.Tensor]:
             out = self._call(v, x)
-            return (self.loss(out, y) * s).sum(), out
+            return self.loss.total(out, y, s if one is None else one), out
 
-        weight = torch.full(yb.shape[:2], share, dtype=views[0].dtype) if isinstance(share, float) else share
+        one = share if isinstance(share, float) else None
+        weight = yb if isinstance(share, float) else share  # one number for all is no argument of vmap
         dims = (None if self._shared(views) else 0, 0, 0, 0)
         with torch.enable_grad():
             grads, out = vmap(grad(objective, has_aux=True), in_dims=dims)(tuple(views), xb, yb, weight)
@@ -97,8 +101,7 @@ class OneByOne(_OwnModule):
             for k in range(len(yb)):
                 module, parameters = self._bind(views, k)
                 out = module(xb[k])
-                each = self.loss(out, yb[k])
-                total = each.sum() * share if isinstance(share, float) else (each * share[k]).sum()
+                total = self.loss.total(out, yb[k], share if isinstance(share, float) else share[k])
                 pieces.append(torch.autograd.grad(total, parameters))
                 outs.append(out.detach())
         return pieces, outs[0][None] if len(outs) == 1 else torch.stack(outs)

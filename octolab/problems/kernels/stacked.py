@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -10,6 +12,7 @@ from octolab.problems.kernels.kernel import Kernel, Share, Views
 from octolab.problems.kernels.losses import Loss
 
 ELEMENTWISE = (nn.ReLU, nn.Tanh, nn.GELU, nn.Sigmoid, nn.SiLU, nn.ELU, nn.LeakyReLU, nn.Softplus, nn.Identity)
+ELEMENTWISE += (nn.Dropout, nn.Dropout2d)  # switched off
 POOLS = (nn.MaxPool2d, nn.AvgPool2d)
 
 
@@ -25,6 +28,9 @@ class Stacked(Kernel):
     def __init__(self, module: nn.Module, loss: Loss, sample: tuple[int, ...]):
         super().__init__(module, loss, sample)
         self.layers: list[nn.Module] = list(module)  # type: ignore[call-overload]
+        for at, (one, after) in enumerate(pairwise(list(self.layers))):
+            if type(one) is nn.ReLU and type(after) is nn.MaxPool2d:  # they commute: clip the fewer numbers
+                self.layers[at : at + 2] = [after, one]
         self.images = _first_kind(self.layers) == "image"
 
     @classmethod
@@ -89,7 +95,7 @@ class Stacked(Kernel):
         with torch.enable_grad():
             leaves = [v.detach().requires_grad_() for v in self._stack(views, K)]
             out = self._forward(leaves, xb, K)
-            total = (self.loss(out, yb, 2) * share).sum()
+            total = self.loss.total(out, yb, share, 2)
             return list(torch.autograd.grad(total, leaves)), out.detach()
 
 
