@@ -39,9 +39,7 @@ PREFIXED: dict[str, tuple[Callable[..., Dataset], str, str]] = {
 
 def available() -> dict[str, str]:
     """Every name that `load` takes, with one line of what it is. Touches neither disk nor network."""
-    return {name: line for name, (_, line) in NAMED.items()} | {
-        form: line for _, form, line in PREFIXED.values()
-    }
+    return {name: line for name, (_, line) in NAMED.items()} | {form: line for _, form, line in PREFIXED.values()}
 
 
 def load(name: str, **options: Any) -> Dataset:

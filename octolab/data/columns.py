@@ -110,13 +110,9 @@ def stack_features(columns: Columns, names: Sequence[str], where: str) -> np.nda
     values, or arrays of different shapes.
     """
     if not names:
-        raise ValueError(
-            f"{where} has no feature column left; give features=[...] or a file with more columns."
-        )
+        raise ValueError(f"{where} has no feature column left; give features=[...] or a file with more columns.")
     parts = [column(columns, n, "features", where) for n in names]
-    bad = [
-        n for n, p in zip(names, parts, strict=True) if p.dtype.kind not in "biuf" and not _holds_arrays(p)
-    ]
+    bad = [n for n, p in zip(names, parts, strict=True) if p.dtype.kind not in "biuf" and not _holds_arrays(p)]
     if bad:
         raise ValueError(
             f"{where}: the columns {listed(bad, 10)} hold no numbers; features must be numbers or arrays of "
@@ -125,9 +121,7 @@ def stack_features(columns: Columns, names: Sequence[str], where: str) -> np.nda
     if len(parts) == 1 and (_holds_arrays(parts[0]) or parts[0].ndim > 1):
         x = _stack_arrays(parts[0], f"{where}, column {names[0]!r}")
     elif any(_holds_arrays(p) or p.ndim > 1 for p in parts):
-        raise ValueError(
-            f"{where}: a column of arrays must be the only feature; choose one with features=[...]."
-        )
+        raise ValueError(f"{where}: a column of arrays must be the only feature; choose one with features=[...].")
     else:
         x = np.stack([p.astype(np.float32) for p in parts], axis=1)
     if not np.isfinite(x).all():
@@ -150,9 +144,7 @@ def _stack_arrays(values: np.ndarray, where: str) -> np.ndarray:
         raise ValueError(f"{where}: the arrays have different shapes; all samples need one shape.") from None
     if x.dtype.kind not in "biuf":
         raise ValueError(f"{where}: the arrays hold no numbers (dtype {x.dtype}); features must be numbers.")
-    return (
-        np.multiply(x, np.float32(1 / 255), dtype=np.float32) if x.dtype == np.uint8 else x.astype(np.float32)
-    )
+    return np.multiply(x, np.float32(1 / 255), dtype=np.float32) if x.dtype == np.uint8 else x.astype(np.float32)
 
 
 def _plain(value: Any) -> Any:

@@ -124,9 +124,7 @@ class Dataset:
     def text(self, codes: np.ndarray) -> str:
         """The string that a (T,) array of character codes spells (text data sets only)."""
         if self.kind != "text":
-            raise ValueError(
-                f"{self.name} is a {self.kind} data set; text() spells character codes of a text one."
-            )
+            raise ValueError(f"{self.name} is a {self.kind} data set; text() spells character codes of a text one.")
         return "".join(self.classes[int(c)] for c in np.asarray(codes).ravel())
 
     def __repr__(self) -> str:
@@ -204,9 +202,7 @@ def check_count(value: Any, name: str, least: int = 1) -> int:
     except TypeError:
         raise ValueError(f"{name} is {value!r}; it must be an integer of at least {least}.") from None
     if count < least:
-        raise ValueError(
-            f"{name} is {count:,}; it must be an integer of at least {least}. Give a larger one."
-        )
+        raise ValueError(f"{name} is {count:,}; it must be an integer of at least {least}. Give a larger one.")
     return count
 
 
@@ -222,9 +218,7 @@ def encode_labels(labels: np.ndarray, name: str = "labels") -> tuple[np.ndarray,
     if labels.dtype.kind == "f":
         if not np.isfinite(labels).all():
             bad = int((~np.isfinite(labels)).sum())
-            raise ValueError(
-                f"{name}: {bad:,} of {len(labels):,} are missing or not finite; remove those samples."
-            )
+            raise ValueError(f"{name}: {bad:,} of {len(labels):,} are missing or not finite; remove those samples.")
         if (labels == np.round(labels)).all():
             labels = labels.astype(np.int64)
     elif labels.dtype.kind == "O":
@@ -232,12 +226,7 @@ def encode_labels(labels: np.ndarray, name: str = "labels") -> tuple[np.ndarray,
         if missing:
             raise ValueError(f"{name}: {missing:,} of {len(labels):,} are missing; remove those samples.")
         labels = labels.astype(str)
-    if (
-        labels.dtype.kind in "iu"
-        and len(labels)
-        and labels.min() >= 0
-        and labels.max() < 4 * len(labels) + 256
-    ):
+    if labels.dtype.kind in "iu" and len(labels) and labels.min() >= 0 and labels.max() < 4 * len(labels) + 256:
         small = labels.astype(np.int64, copy=False)  # counting is some ten times faster than sorting
         classes = np.flatnonzero(np.bincount(small))
         lookup = np.zeros(int(classes[-1]) + 1, np.int64)

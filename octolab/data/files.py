@@ -55,8 +55,7 @@ def load_file(
         raw = where.read_bytes()
     except (FileNotFoundError, IsADirectoryError):
         raise FileNotFoundError(
-            f"'file:{path}' does not exist (looked for {where.absolute()}). Check the path, or put the file "
-            "there."
+            f"'file:{path}' does not exist (looked for {where.absolute()}). Check the path, or put the file there."
         ) from None
     if sha256 is not None:
         check_sha256(raw, sha256, str(where), "Fetch it again")
@@ -87,9 +86,7 @@ def read_table(raw: bytes, suffix: str, what: str) -> dict[str, np.ndarray]:
         elif suffix == ".csv":
             frame = pd.read_csv(buffer)
         else:
-            frame = pd.read_json(
-                buffer, lines=suffix == ".jsonl" or not raw.lstrip().startswith((b"[", b'{"'))
-            )
+            frame = pd.read_json(buffer, lines=suffix == ".jsonl" or not raw.lstrip().startswith((b"[", b'{"')))
     except Exception as error:
         if suffix == ".json":
             try:
@@ -147,9 +144,7 @@ def _npz_arrays(name: str, raw: bytes) -> dict[str, np.ndarray]:
     except (ValueError, OSError, EOFError, zipfile.BadZipFile):
         file = None
     if not isinstance(file, np.lib.npyio.NpzFile):
-        raise ValueError(
-            f"{name} is not an npz archive; it is cut, or of another form. Save it with np.savez."
-        )
+        raise ValueError(f"{name} is not an npz archive; it is cut, or of another form. Save it with np.savez.")
     arrays = {}
     with file:
         for key in file.files:

@@ -48,9 +48,7 @@ def load_hub(
     """
     name = f"hub:{repository}"
     if repository.count("/") != 1 or not all(repository.split("/")):
-        raise ValueError(
-            f"{name!r} names no hub data set; the form is 'hub:owner/name', e.g. 'hub:ylecun/mnist'."
-        )
+        raise ValueError(f"{name!r} names no hub data set; the form is 'hub:owner/name', e.g. 'hub:ylecun/mnist'.")
     reason = why_unreachable()
     if reason:
         raise unavailable(name, reason)
@@ -60,13 +58,9 @@ def load_hub(
         loaded = datasets.load_dataset(repository, config)
     except Exception as error:
         first = (str(error).strip().splitlines() or ["no message"])[0]
-        raise unavailable(
-            name, f"the hub was reached and answered {type(error).__name__}: {first}"
-        ) from error
+        raise unavailable(name, f"the hub was reached and answered {type(error).__name__}: {first}") from error
     if split not in loaded:
-        raise ValueError(
-            f"{name} has no split {split!r}; it has {', '.join(map(str, loaded))}. Give split=..."
-        )
+        raise ValueError(f"{name} has no split {split!r}; it has {', '.join(map(str, loaded))}. Give split=...")
     if test_split is not None and test_split not in loaded and test_split != "test":
         raise ValueError(f"{name} has no split {test_split!r}; it has {', '.join(map(str, loaded))}.")
     test = loaded[test_split] if test_split in loaded and test_split != split else None
@@ -80,9 +74,7 @@ def load_hub(
         test_share=test_share,
         test=None if test is None else arrow_columns(test),
     )
-    names = getattr(
-        loaded[split].features[target], "names", None
-    )  # a ClassLabel: the hub's names for the codes
+    names = getattr(loaded[split].features[target], "names", None)  # a ClassLabel: the hub's names for the codes
     if names is None or not all(0 <= c < len(names) for c in made.classes):
         return made
     return replace(made, classes=tuple(names[c] for c in made.classes))

@@ -35,8 +35,7 @@ def read_idx(raw: bytes, what: str = "the IDX file") -> np.ndarray:
     size = int(np.prod(shape, dtype=np.int64))
     if len(raw) - start != size:
         raise ChecksumError(
-            f"{what} promises {size:,} values and holds {len(raw) - start:,}; it is cut or damaged. Restore "
-            "it."
+            f"{what} promises {size:,} values and holds {len(raw) - start:,}; it is cut or damaged. Restore it."
         )
     return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
 

@@ -102,9 +102,7 @@ def html(p: Partition) -> str:
             f"<div style='width:320px;white-space:nowrap;font-size:0'>{bar}</div></td></tr>"
         )
     shown = range(min(len(names), 20))
-    legend = " ".join(
-        f"<span style='color:{colours[c]}'>&#9632;</span>&nbsp;{escape(names[c])}" for c in shown
-    )
+    legend = " ".join(f"<span style='color:{colours[c]}'>&#9632;</span>&nbsp;{escape(names[c])}" for c in shown)
     more = f" ... ({len(names):,} in all)" if len(names) > 20 else ""
     head = f"<tr><th {left}>client</th><th>train</th><th>test</th><th {left}>labels</th></tr>"
     foot = "<br>".join(f"{escape(key)}: {escape(value)}" for key, value in summary(p, counts))
@@ -124,16 +122,11 @@ def figure(p: Partition, part: str = "all") -> go.Figure:
             "partition.plot() draws with plotly, which is not installed. Install plotly, or print(partition)."
         ) from None
     counts = p.histogram(part)
-    shown = (
-        np.arange(p.n) if p.n <= MOST_BARS else np.linspace(0, p.n - 1, MOST_BARS).round().astype(np.int64)
-    )
+    shown = np.arange(p.n) if p.n <= MOST_BARS else np.linspace(0, p.n - 1, MOST_BARS).round().astype(np.int64)
     labels = [_name(p, int(i)) for i in shown] if p.client_names else shown.tolist()
     colours, names = palette(counts.shape[1]), _class_names(p)
     fig = go.Figure(
-        [
-            go.Bar(name=names[c], x=labels, y=counts[shown, c], marker_color=colours[c])
-            for c in range(counts.shape[1])
-        ]
+        [go.Bar(name=names[c], x=labels, y=counts[shown, c], marker_color=colours[c]) for c in range(counts.shape[1])]
     )
     drawn = "" if len(shown) == p.n else f" ({len(shown):,} of {p.n:,} drawn)"
     unit = "characters" if p.codes.ndim > 1 else "samples"

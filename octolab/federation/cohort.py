@@ -139,34 +139,33 @@ class Cohort(Draws):
         epochs = 1 if steps is None and epochs is None else epochs
         if size is None:
             return int(steps if steps is not None else epochs or 1), None
-        sizes = self.sizes
-        if steps is not None:
-            count, passes = steps, max(1, math.ceil(steps * size / max(1, int(sizes.min()))))
-        else:
-            passes = epochs or 1
-            count = passes * math.ceil(int(sizes.max()) / size)
+        count = steps if steps is not None else (epochs or 1) * math.ceil(int(self.sizes.max()) / size)
         given = self._scripted_schedule(count)
         if given is not None:
             return count, given
-        if (sizes == sizes[0]).all():
-            return count, self._equal_schedule(int(sizes[0]), count, passes, size, wrap=steps is not None)
-        index = torch.zeros(count, self.m, size, dtype=torch.int64)
-        mask = torch.zeros(count, self.m, size, dtype=torch.bool)
-        orders = self._uniform(passes * int(sizes.max()), "epoch", 0).view(self.m, passes, -1)
-        for row, held in enumerate(sizes.tolist()):
-            used = passes if steps is None else max(1, math.ceil(steps * size / held))
-            stream = orders[row, :used, :held].argsort(dim=1, stable=True)
-            filled_index, filled_mask = _cut(stream[None], count, size, wrap=steps is not None)
-            index[:, row] = filled_index[:, 0]
-            mask[:, row] = True if filled_mask is None else filled_mask[:, 0]
-        return count, Batch(index=index, mask=mask, noise=None)
+        return count, self._shuffled(count, size, steps, epochs or 1)
 
-    def _equal_schedule(self, held: int, count: int, passes: int, size: int, wrap: bool) -> Any:
+    def _shuffled(self, count: int, size: int, steps: int | None, epochs: int) -> Any:
+        """Batches (count, m, size) cut from reshuffled passes. Widths follow from the problem, not from the cohort."""
         from octolab.problems import Batch
 
-        orders = self._uniform(passes * held, "epoch", 0).view(self.m, passes, held).argsort(dim=2, stable=True)
-        index, mask = _cut(orders, count, size, wrap)
-        return Batch(index=index, mask=mask, noise=None)
+        draw, held, everybody = self._next("epoch"), self.problem.same_size, self.problem.sizes
+        if held is not None:
+            passes = epochs if steps is None else max(1, math.ceil(steps * size / held))
+            orders = self._uniform(passes * held, "epoch", draw).view(self.m, passes, held).argsort(dim=2, stable=True)
+            return Batch(*_cut(orders, count, size, wrap=steps is not None), noise=None)
+        most = int(everybody.max())
+        reserved = epochs * most if steps is None else steps * size + most
+        index = torch.zeros(count, self.m, size, dtype=torch.int64)
+        mask = torch.zeros(count, self.m, size, dtype=torch.bool)
+        for row, (client, own) in enumerate(zip(self._clients.tolist(), self.sizes.tolist(), strict=True)):
+            passes = epochs if steps is None else max(1, math.ceil(steps * size / own))
+            u = self.source.uniform("epoch", [client], self._event, passes * own, draw, self._kind, reserved)
+            stream = u.view(1, passes, own).argsort(dim=2, stable=True)
+            filled, taken = _cut(stream, count, size, wrap=steps is not None)
+            index[:, row] = filled[:, 0]
+            mask[:, row] = True if taken is None else taken[:, 0]
+        return Batch(index, mask, noise=None)
 
     def _scripted_schedule(self, count: int) -> Any:
         """Scripted batches serve local training too: one entry per local step."""

@@ -72,11 +72,18 @@ class Randomness:
         width: int,
         draw: int = 0,
         kind: int = CALL,
+        reserved: int | None = None,
     ) -> torch.Tensor:
-        """Uniforms in [0, 1), shape (len(clients), width), float64; 53 random bits each."""
+        """Uniforms in [0, 1), shape (len(clients), width), float64; 53 random bits each.
+
+        reserved: the width set aside for each client, where clients draw different widths.
+        """
         ids = np.asarray(clients, dtype=np.int64)
-        key, stride = _key(self.seed, purpose), max(1, -(-width // 4))
+        key, stride = _key(self.seed, purpose), max(1, -(-(reserved or width) // 4))
         runs = _runs(ids)
+        if reserved is not None and len(ids) == 1:
+            first = int(ids[0]) * stride
+            return torch.from_numpy(_generator(key, (first, event, draw, kind)).random((1, width)))
         if len(runs) == 1:
             first = int(ids[0]) * stride
             return torch.from_numpy(_generator(key, (first, event, draw, kind)).random((len(ids), stride * 4)))[

@@ -27,12 +27,12 @@ class Network(Problem):
     """f_i(x) = mean_j loss(module_x(a_ij), y_ij) + l2/2 |x|^2, x = all parameters of the module, flattened in
     order.
 
-    module: a torch.nn.Module (kept as a copy; its present weights are x0 unless x0 is given). loss:
-    "cross_entropy" (integer labels; text: one per position), "mse", a torch loss, or a function of (outputs,
-    targets) that gives one number per sample, or the mean over the samples. features, labels: one array per
-    client, (m_i, ...) each; or one array of each with offsets (n + 1,), client i holding the rows offsets[i] to
-    offsets[i + 1]. Dropout is switched off, as in `module.eval()`. test: pairs of arrays per client; global_test: one pair. kernel: "auto", or a tier by name ("chain", "stacked", "vmap", "loop") to
-    compare them.
+    module: a torch.nn.Module (kept as a copy; its present weights are x0 unless x0 is given; dropout is
+    switched off, as in `module.eval()`). loss: "cross_entropy" (integer labels; text: one per position), "mse",
+    a torch loss, or a function of (outputs, targets) that gives one number per sample, or the mean over the
+    samples. features, labels: one array per client, (m_i, ...) each; or one array of each with offsets (n + 1,),
+    client i holding the rows offsets[i] to offsets[i + 1]. test: pairs of arrays per client; global_test: one
+    pair. kernel: "auto", or a tier by name ("chain", "stacked", "vmap", "loop") to compare them.
     """
 
     constants_note = (
@@ -107,7 +107,8 @@ class Network(Problem):
                 "label "
                 f"{tuple(self.Y.shape[1:])} ({self.Y.dtype}). torch says: {error}"
             ) from error
-        moved = [k for k, b in self.module.named_buffers() if not torch.equal(b, kernel.own.get_buffer(k))]  # type: ignore[attr-defined]
+        now = getattr(kernel, "own", self.module)  # the copy that was called
+        moved = [k for k, b in self.module.named_buffers() if not torch.equal(b, now.get_buffer(k))]
         if moved:
             raise ValueError(
                 f"{self.name} changes its buffer {moved[0]!r} when it is called; what is no parameter is not trained "

@@ -58,9 +58,7 @@ def test_images_turn_about_their_centre():
     assert sum(same) == 1
     np.testing.assert_allclose(rotate_images(x, np.pi), x[:, ::-1, ::-1], atol=1e-9)
     assert np.allclose(rotate_images(x, 0.6)[:, 4, 4], x[:, 4, 4])
-    assert (
-        rotate_images(np.ones((1, 9, 9)), np.pi / 4)[0, 0, 0] == 0.0
-    ).all()  # the corner comes from outside
+    assert (rotate_images(np.ones((1, 9, 9)), np.pi / 4)[0, 0, 0] == 0.0).all()  # the corner comes from outside
 
 
 def test_images_are_rotated_as_images_and_bytes_are_refused():

@@ -51,9 +51,7 @@ def test_every_table_form_gives_the_same_arrays(frame, tmp_path, file):
 def test_columns_can_be_chosen_and_a_test_part_held_out(frame, tmp_path):
     path = tmp_path / "t.csv"
     write(frame.rename(columns={"label": "state", "client": "clinic"}), path)
-    ds = load(
-        f"file:{path}", target="state", client="clinic", features=["dose"], test_share=0.25, licence="CC0"
-    )
+    ds = load(f"file:{path}", target="state", client="clinic", features=["dose"], test_share=0.25, licence="CC0")
     assert ds.x.shape == (9, 1) and ds.x_test.shape == (3, 1) and len(ds.clients) == 9
     assert sorted([*ds.x[:, 0], *ds.x_test[:, 0]]) == sorted(frame["dose"].astype(np.float32))
     assert ds.provenance.licence == "CC0"
@@ -159,9 +157,7 @@ def test_a_file_that_is_no_npz_is_told_so(tmp_path):
 def test_missing_columns_text_and_gaps_are_told(frame, tmp_path):
     path = tmp_path / "t.csv"
     write(frame, path)
-    with pytest.raises(
-        ValueError, match=r"no column 'class'; its columns are age, dose, label, client.*target="
-    ):
+    with pytest.raises(ValueError, match=r"no column 'class'; its columns are age, dose, label, client.*target="):
         load(f"file:{path}", target="class")
     with pytest.raises(ValueError, match="no column 'site'"):
         load(f"file:{path}", client="site")

@@ -70,9 +70,7 @@ def test_shakespeares_options_change_windows_vocabulary_and_test_part():
     assert load("shakespeare", seq_len=64, stride=32).x.shape[0] > 1.9 * load("shakespeare").x.shape[0]
     assert load("shakespeare", test_share=0).x_test is None
     wider = load("shakespeare", vocabulary="".join(map(chr, range(32, 127))) + "\n")
-    assert wider.n_classes == 96 and wider.text(wider.x[0]) == load("shakespeare").text(
-        load("shakespeare").x[0]
-    )
+    assert wider.n_classes == 96 and wider.text(wider.x[0]) == load("shakespeare").text(load("shakespeare").x[0])
     with pytest.raises(ValueError, match="vocabulary lacks"):
         load("shakespeare", vocabulary="abc")
     with pytest.raises(ValueError, match=r"seq_len is 2,000, too long.*at most 1,3\d\d"):
@@ -139,9 +137,7 @@ def test_unknown_names_and_options_name_the_nearest():
         load("mine.csv")
     with pytest.raises(ValueError, match="'hub:owner/name'"):
         load("owner/name")
-    with pytest.raises(
-        ValueError, match=r"no option 'seqlen'; allowed are seq_len, .*Did you mean 'seq_len'"
-    ):
+    with pytest.raises(ValueError, match=r"no option 'seqlen'; allowed are seq_len, .*Did you mean 'seq_len'"):
         load("shakespeare", seqlen=3)
     with pytest.raises(ValueError, match="takes the name of a data set"):
         load(3)
@@ -160,9 +156,7 @@ def test_available_lists_every_form_with_one_line():
 
 
 def test_system_fashion_mnist_without_its_files_names_the_package(tmp_path):
-    with pytest.raises(
-        DatasetUnavailable, match=r"lacks train-images.*install the package dataset-fashion-mnist"
-    ):
+    with pytest.raises(DatasetUnavailable, match=r"lacks train-images.*install the package dataset-fashion-mnist"):
         load("system:fashion-mnist", root=tmp_path)
 
 
@@ -178,9 +172,7 @@ def test_system_fashion_mnist_refuses_other_content(tmp_path):
         load("system:fashion-mnist", root=str(tmp_path))
 
 
-@pytest.mark.skipif(
-    not ROOT.is_dir(), reason=f"Debian's dataset-fashion-mnist is not installed ({ROOT} is missing)"
-)
+@pytest.mark.skipif(not ROOT.is_dir(), reason=f"Debian's dataset-fashion-mnist is not installed ({ROOT} is missing)")
 def test_the_bundled_images_are_those_of_the_system():
     whole, part = load("system:fashion-mnist", dtype="uint8"), load("fashion-mnist-7k", dtype="uint8")
     with np.load(BUNDLED / "fashion_mnist_7k.npz") as file:

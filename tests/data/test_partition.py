@@ -55,9 +55,7 @@ def test_the_text_of_a_thousand_clients_stays_short():
     text = repr(p)
     lines = text.splitlines()
     assert len(lines) < 32 and max(map(len, lines)) < 140
-    assert (
-        "980 more clients" in text and lines[2].startswith("0 ") and any(x.startswith("999 ") for x in lines)
-    )
+    assert "980 more clients" in text and lines[2].startswith("0 ") and any(x.startswith("999 ") for x in lines)
     assert f"least {p.sizes.min():,}, median {np.median(p.sizes):,.0f}, most {p.sizes.max():,}" in text
 
 

@@ -31,9 +31,7 @@ def partitions(partitioner, **columns):
         lambda: flower.ShardPartitioner(
             num_partitions=8, partition_by="label", num_shards_per_partition=2, shard_size=100
         ),
-        lambda: flower.PathologicalPartitioner(
-            num_partitions=8, partition_by="label", num_classes_per_partition=4
-        ),
+        lambda: flower.PathologicalPartitioner(num_partitions=8, partition_by="label", num_classes_per_partition=4),
         lambda: flower.LinearPartitioner(num_partitions=8),
     ],
     ids=["iid", "dirichlet", "shard", "pathological", "linear"],
@@ -51,9 +49,7 @@ def test_the_adapter_gives_what_the_partitioner_gives(make):
 
 
 def test_natural_ids_agree_with_ours():
-    theirs = FromPartitioner(flower.NaturalIdPartitioner(partition_by="writer")).split(
-        LABELS, clients=WRITERS
-    )
+    theirs = FromPartitioner(flower.NaturalIdPartitioner(partition_by="writer")).split(LABELS, clients=WRITERS)
     ours = Natural().split(LABELS, clients=WRITERS)
     groups = [{tuple(np.flatnonzero(p.owners == i)) for i in range(8)} for p in (theirs, ours)]
     assert groups[0] == groups[1]
@@ -76,9 +72,7 @@ def test_our_dirichlet_is_as_skewed_as_theirs():
 def test_our_shards_and_iid_have_their_sizes_and_label_counts():
     labels = np.repeat(np.arange(10), 200)
     theirs = FromPartitioner(
-        flower.ShardPartitioner(
-            num_partitions=10, partition_by="label", num_shards_per_partition=2, shard_size=100
-        )
+        flower.ShardPartitioner(num_partitions=10, partition_by="label", num_shards_per_partition=2, shard_size=100)
     ).split(labels)
     ours = Shards(2).split(labels, 10)
     np.testing.assert_array_equal(theirs.sizes, ours.sizes)

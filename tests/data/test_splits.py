@@ -99,9 +99,7 @@ def test_iid_sizes_differ_by_at_most_one_and_labels_look_alike():
     assert p.sizes.max() - p.sizes.min() <= 1
     shares = p.histogram() / p.sizes[:, None]
     expected = np.bincount(LABELS) / 4000
-    assert np.abs(shares - expected).max() < 5 * np.sqrt(
-        0.1 * 0.9 / p.sizes.min()
-    )  # five standard deviations
+    assert np.abs(shares - expected).max() < 5 * np.sqrt(0.1 * 0.9 / p.sizes.min())  # five standard deviations
 
 
 def test_dirichlet_with_a_large_alpha_is_nearly_iid():

@@ -368,3 +368,60 @@ def test_bad_executors_and_deadlines_get_a_sentence(problem):
         Federation(problem, executor="fast")
     with pytest.raises(ValueError, match="give seconds > 0"):
         Federation(problem, deadline=0)
+
+
+# -- local training schedules ------------------------------------------------------------------------------------------
+def ragged_problem():
+    rng = np.random.default_rng(0)
+    sizes = [3, 11, 7, 20]
+    features = [rng.normal(size=(m, 2)) for m in sizes]
+    return ol.problems.Logistic(features, [np.sign(rng.normal(size=m)) for m in sizes], 0.1)
+
+
+@pytest.mark.parametrize("work", [{"steps": 9}, {"epochs": 2}])
+def test_local_batches_do_not_depend_on_who_else_is_in_the_cohort(work):
+    problem = ragged_problem()
+
+    def train(cohort, x):
+        first = cohort.local_sgd(x, lr=0.1, batch_size=4, **work)
+        return torch.cat([first, cohort.local_sgd(x, lr=0.1, batch_size=4, **work)], 1)
+
+    everybody = Federation(problem).call(train, problem.x0).stack()
+    assert not torch.equal(everybody[:, :2], everybody[:, 2:])  # a second training draws afresh
+    for cohort in ([0, 2], [1], [2, 3]):
+        some = Federation(problem).call(train, problem.x0, to=np.array(cohort)).stack()
+        assert torch.allclose(some, everybody[cohort], rtol=0, atol=1e-14)
+    one_by_one = Federation(problem, executor="loop").call(train, problem.x0).stack()
+    assert torch.allclose(one_by_one, everybody, rtol=0, atol=1e-14)
+
+
+def test_epochs_visit_every_sample_once_and_keep_the_short_batch():
+    problem = ragged_problem()
+    seen = []
+
+    def look(cohort):
+        count, batch = cohort._schedule(None, 2, 4)
+        seen.append((count, batch.index, batch.mask, cohort.local_steps(None, 2, 4).tolist()))
+
+    Federation(problem).call(look)
+    count, index, mask, steps = seen[0]
+    assert count == 10 and steps == [2, 6, 4, 10]
+    assert mask.any(2).sum(0).tolist() == steps
+    for i, size in enumerate([3, 11, 7, 20]):
+        per_epoch = -(-size // 4)
+        for e in range(2):
+            part = slice(e * per_epoch, (e + 1) * per_epoch)
+            assert sorted(index[part, i][mask[part, i]].tolist()) == list(range(size))
+
+
+def test_local_steps_take_whole_batches_from_a_stream_that_wraps():
+    seen = []
+
+    def look(cohort):
+        seen.append(cohort._schedule(5, None, 4)[1])
+
+    Federation(ragged_problem()).call(look)
+    assert seen[0].mask.all()
+    stream = seen[0].index[:, 0].flatten().tolist()  # client 0 holds 3 samples
+    for a in range(0, 18, 3):
+        assert sorted(stream[a : a + 3]) == [0, 1, 2]

@@ -13,9 +13,7 @@ from octolab.data.splits.natural import Natural
 from octolab.data.splits.quantity import IID, QuantitySkew
 from octolab.data.splits.shift import FeatureShift
 
-KINDS: dict[str, type[Split]] = {
-    c.__name__: c for c in (IID, Dirichlet, Shards, QuantitySkew, FeatureShift, Natural)
-}
+KINDS: dict[str, type[Split]] = {c.__name__: c for c in (IID, Dirichlet, Shards, QuantitySkew, FeatureShift, Natural)}
 
 
 def split_from_spec(spec: Mapping[str, Any]) -> Split:

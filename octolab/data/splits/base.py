@@ -62,9 +62,7 @@ class Split:
     def spec(self) -> dict[str, Any]:
         """JSON-able {"kind": class name, field: value, ...}; `split_from_spec` rebuilds the split from it."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {"kind": type(self).__name__} | {
-            k: v.spec if isinstance(v, Split) else v for k, v in values.items()
-        }
+        return {"kind": type(self).__name__} | {k: v.spec if isinstance(v, Split) else v for k, v in values.items()}
 
     def split(
         self,
@@ -117,9 +115,7 @@ class Split:
     def clients_asked(self, n: int | None) -> int:
         """n, or a ValueError that asks for it."""
         if n is None:
-            raise ValueError(
-                f"{type(self).__name__} needs the number of clients; give n, e.g. split(dataset, n=10)."
-            )
+            raise ValueError(f"{type(self).__name__} needs the number of clients; give n, e.g. split(dataset, n=10).")
         return n
 
 
@@ -144,8 +140,7 @@ def read_samples(labels: Dataset | np.ndarray, clients: np.ndarray | None) -> Sa
         given = np.asarray(clients)
         if given.ndim != 1 or len(given) != len(codes):
             raise ValueError(
-                f"clients has shape {given.shape} for {len(codes):,} samples; give one natural client id "
-                "per sample."
+                f"clients has shape {given.shape} for {len(codes):,} samples; give one natural client id per sample."
             )
         clients, names = encode_labels(given, "clients")
     return Samples(codes, classes, clients, tuple(str(name) for name in names))
@@ -156,17 +151,10 @@ def _codes(labels: np.ndarray) -> tuple[np.ndarray, tuple[Any, ...]]:
         raise ValueError("The labels are empty; a split needs one label per sample, for at least one sample.")
     if labels.ndim == 2:
         if labels.dtype.kind not in "iu" or labels.shape[1] == 0:
-            raise ValueError(
-                f"Two-dimensional labels (text) must be integers; given is dtype {labels.dtype}."
-            )
+            raise ValueError(f"Two-dimensional labels (text) must be integers; given is dtype {labels.dtype}.")
         codes, classes = encode_labels(labels.ravel())
         return codes.reshape(labels.shape), classes
-    if (
-        labels.ndim == 1
-        and labels.dtype.kind == "f"
-        and np.isfinite(labels).all()
-        and (labels % 1 != 0).any()
-    ):
+    if labels.ndim == 1 and labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels % 1 != 0).any():
         return np.zeros(len(labels), np.int64), ()
     return encode_labels(labels)
 

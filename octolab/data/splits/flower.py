@@ -27,17 +27,14 @@ class FromPartitioner(Split):
     partitioner: Any
 
     def __post_init__(self) -> None:
-        if not (
-            hasattr(self.partitioner, "load_partition") and hasattr(self.partitioner, "is_dataset_assigned")
-        ):
+        if not (hasattr(self.partitioner, "load_partition") and hasattr(self.partitioner, "is_dataset_assigned")):
             raise ValueError(
                 f"FromPartitioner was given {self.partitioner!r}; it takes a partitioner object of "
                 "flwr-datasets, e.g. flwr_datasets.partitioner.IidPartitioner(num_partitions=10)."
             )
         if self.partitioner.is_dataset_assigned():
             raise ValueError(
-                f"This {type(self.partitioner).__name__} already has a data set, and can have only one. "
-                "Make a new one."
+                f"This {type(self.partitioner).__name__} already has a data set, and can have only one. Make a new one."
             )
 
     @property
@@ -78,13 +75,10 @@ class FromPartitioner(Split):
             index = part.with_format("numpy")[INDEX] if len(part) else np.empty(0, np.int64)
             if len(index) == 0:
                 raise ValueError(
-                    f"{name} leaves client {i} without samples; every client needs one. Ask it for fewer "
-                    "partitions."
+                    f"{name} leaves client {i} without samples; every client needs one. Ask it for fewer partitions."
                 )
             if (owners[index] >= 0).any():
-                raise ValueError(
-                    f"{name} gives a sample to two clients (client {i} is the second). Use another one."
-                )
+                raise ValueError(f"{name} gives a sample to two clients (client {i} is the second). Use another one.")
             owners[index] = i
         left_out = int((owners < 0).sum())
         notes = (f"{left_out:,} samples are left out by {name}",) if left_out else ()
@@ -97,8 +91,7 @@ def partitioner_from_spec(spec: dict[str, Any]) -> FromPartitioner:
         from flwr_datasets import partitioner as flower
     except ImportError:
         raise ImportError(
-            f"The split {spec.get('class')} comes from flwr-datasets, which is not installed. Install "
-            "flwr-datasets."
+            f"The split {spec.get('class')} comes from flwr-datasets, which is not installed. Install flwr-datasets."
         ) from None
     made = getattr(flower, str(spec.get("class")), None)
     base = flower.Partitioner
@@ -128,8 +121,7 @@ def _table(partitioner: Any, samples: Samples) -> Any:
         if source is None:
             lacking = "natural clients" if natural else "one label per sample"
             raise ValueError(
-                f"{type(partitioner).__name__} needs {lacking}, and these data have none. Use another "
-                "partitioner."
+                f"{type(partitioner).__name__} needs {lacking}, and these data have none. Use another partitioner."
             )
         columns[wanted] = source
     return datasets.Dataset.from_dict(columns)

@@ -62,9 +62,7 @@ class Shards(Split):
     def __post_init__(self) -> None:
         check_count(self.per_client, "Shards' per_client")
         if self.by not in ("shards", "classes"):
-            raise ValueError(
-                f"Shards' by is {self.by!r}; allowed are 'shards' and 'classes'. Choose one of them."
-            )
+            raise ValueError(f"Shards' by is {self.by!r}; allowed are 'shards' and 'classes'. Choose one of them.")
 
     def assign(self, samples: Samples, n: int | None, seed: int) -> Draft:
         n = self.clients_asked(n)

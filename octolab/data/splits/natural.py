@@ -25,9 +25,7 @@ class Natural(Split):
 
     def __post_init__(self) -> None:
         if self.fewer not in ("sample", "group"):
-            raise ValueError(
-                f"Natural's fewer is {self.fewer!r}; allowed are 'sample' and 'group'. Choose one."
-            )
+            raise ValueError(f"Natural's fewer is {self.fewer!r}; allowed are 'sample' and 'group'. Choose one.")
 
     def assign(self, samples: Samples, n: int | None, seed: int) -> Draft:
         if samples.clients is None:
@@ -52,9 +50,7 @@ class Natural(Split):
             lookup[kept] = np.arange(n)
             owners = lookup[ids]
             left_out = int((owners < 0).sum())
-            note = (
-                f"{n:,} of {total:,} natural clients are kept; the others' {left_out:,} samples are left out"
-            )
+            note = f"{n:,} of {total:,} natural clients are kept; the others' {left_out:,} samples are left out"
             return Draft(owners, n, (note,), tuple(names[int(k)] for k in kept))
         sizes = np.bincount(ids, minlength=total)
         heap = [(0, i) for i in range(n)]

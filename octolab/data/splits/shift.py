@@ -43,17 +43,13 @@ class FeatureShift(Split):
                 bound = f"from 0 to {most:g}" if most < np.inf else "of at least 0"
                 raise ValueError(f"FeatureShift's {name} is {value!r}; it must be a finite number {bound}.")
         if self.rotation == self.scale == self.shift == 0:
-            raise ValueError(
-                "FeatureShift changes nothing: rotation, scale and shift are all 0. Set one of them > 0."
-            )
+            raise ValueError("FeatureShift changes nothing: rotation, scale and shift are all 0. Set one of them > 0.")
         if not isinstance(self.base, Split) or isinstance(self.base, FeatureShift):
             raise ValueError(f"FeatureShift's base is {self.base!r}; give another split, e.g. IID().")
 
     def assign(self, samples: Samples, n: int | None, seed: int) -> Draft:
         if samples.codes.ndim > 1:
-            raise ValueError(
-                "FeatureShift changes numbers, and these samples are text. Use Natural() or IID()."
-            )
+            raise ValueError("FeatureShift changes numbers, and these samples are text. Use Natural() or IID().")
         draft = self.base.assign(samples, n, seed)
         rng = stream(seed, "FeatureShift")
         angles = np.deg2rad(self.rotation * (2 * rng.random(draft.n) - 1))
@@ -84,11 +80,7 @@ class ClientTransforms:
             )
         out: Any = x
         if self.angles[client] != 0:
-            out = (
-                rotate_images(out, self.angles[client])
-                if x.ndim == 3
-                else rotate_pairs(out, self.angles[client])
-            )
+            out = rotate_images(out, self.angles[client]) if x.ndim == 3 else rotate_pairs(out, self.angles[client])
         out = out * self.gains[client]
         if self.shift > 0:
             out = out + self.offset(client, x.shape[1:])

@@ -65,7 +65,9 @@ class Scaffnew(Method):
             return s
         sent = fed.call(self.send)
         x, owed = sent.mean(), sent.clients
-        for _ in range(100):  # who sent must hear the mean, or the h_i no longer sum to zero: repeated where it was lost
+        for _ in range(
+            100
+        ):  # who sent must hear the mean, or the h_i no longer sum to zero: repeated where it was lost
             heard = fed.call(self.receive, x, to=None if len(owed) == fed.n else owed).clients
             owed = np.setdiff1d(owed, heard)
             if len(owed) == 0:

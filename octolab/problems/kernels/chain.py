@@ -57,7 +57,7 @@ class Chain(Kernel):
         )
 
     def take(self, X: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        return X.index_select(0, index.reshape(-1)).view(*index.shape, -1)
+        return X.index_select(0, index.reshape(-1)).view(*index.shape, X[0].numel())
 
     def _forward(self, views: Views, h: torch.Tensor) -> list[torch.Tensor]:
         layers = [h]

@@ -11,8 +11,10 @@ from torch.nn import functional as F
 from octolab.problems.kernels.kernel import Kernel, Share, Views
 from octolab.problems.kernels.losses import Loss
 
-ELEMENTWISE = (nn.ReLU, nn.Tanh, nn.GELU, nn.Sigmoid, nn.SiLU, nn.ELU, nn.LeakyReLU, nn.Softplus, nn.Identity)
-ELEMENTWISE += (nn.Dropout, nn.Dropout2d)  # switched off
+ELEMENTWISE = (
+    *(nn.ReLU, nn.Tanh, nn.GELU, nn.Sigmoid, nn.SiLU, nn.ELU, nn.LeakyReLU, nn.Softplus, nn.Identity),
+    *(nn.Dropout, nn.Dropout2d),  # switched off
+)
 POOLS = (nn.MaxPool2d, nn.AvgPool2d)
 
 
