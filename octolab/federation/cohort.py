@@ -152,7 +152,8 @@ class Cohort(Draws):
         draw, held, everybody = self._next("epoch"), self.problem.same_size, self.problem.sizes
         if held is not None:
             passes = epochs if steps is None else max(1, math.ceil(steps * size / held))
-            orders = self._uniform(passes * held, "epoch", draw).view(self.m, passes, held).argsort(dim=2, stable=True)
+            u = self._uniform(passes * held, "epoch", draw).numpy().reshape(self.m, passes, held)
+            orders = torch.from_numpy(u.argsort(axis=2, kind="stable"))
             return Batch(*_cut(orders, count, size, wrap=steps is not None), noise=None)
         most = int(everybody.max())
         reserved = epochs * most if steps is None else steps * size + most

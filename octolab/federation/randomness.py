@@ -100,12 +100,17 @@ class Randomness:
         return torch.from_numpy(out)[:, :width]
 
     # -- what the server draws: one number per event -----------------------------------------------------------------
-    def coin(self, p: float, event: int) -> bool:
-        return bool(self.uniform("coin", [SERVER], event, 1)[0, 0] < p)
+    def server(self, purpose: str, event: int, width: int) -> np.ndarray:
+        """The server's own uniforms (width,), at the address of a client numbered `SERVER`."""
+        stride = max(1, -(-width // 4))
+        return _generator(_key(self.seed, purpose), (SERVER * stride, event, 0, CALL)).random(width)
 
-    def cohort(self, event: int, width: int) -> torch.Tensor:
+    def coin(self, p: float, event: int) -> bool:
+        return bool(self.server("coin", event, 1)[0] < p)
+
+    def cohort(self, event: int, width: int) -> np.ndarray:
         """The uniforms (width,) that a sampler turns into a cohort; see `octolab.federation.sampling`."""
-        return self.uniform("cohort", [SERVER], event, width)[0]
+        return self.server("cohort", event, width)
 
     def scripted_cohort(self, event: int) -> np.ndarray | None:
         return None

@@ -12,18 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from octolab.federation.randomness import SERVER, Randomness
+from octolab.federation.randomness import Randomness
 
 
 def _subset(source: Randomness, event: int, n: int, m: int, purpose: str = "cohort") -> np.ndarray:
     """m distinct of n clients, ascending: the first m distinct of an independent sequence, or of a permutation."""
     if 4 * m <= n:
-        drawn = source.uniform(purpose, [SERVER], event, 2 * m + 16)[0].numpy() * n
+        drawn = source.server(purpose, event, 2 * m + 16) * n
         distinct = list(dict.fromkeys(drawn.astype(np.int64).tolist()))[:m]
         if len(distinct) == m:
             return np.sort(np.array(distinct, dtype=np.int64))
-    order = source.uniform(f"{purpose}/all", [SERVER], event, n)[0].argsort(stable=True)
-    return np.sort(order[:m].numpy())
+    order = source.server(f"{purpose}/all", event, n).argsort(kind="stable")
+    return np.sort(order[:m])
 
 
 class Sampler:
@@ -93,7 +93,7 @@ class Poisson(Sampler):
             raise ValueError(f"p has {len(self.p)} entries: there are {n} clients. Give one probability, or {n}.")
 
     def draw(self, n: int, source: Randomness, event: int) -> np.ndarray:
-        return np.flatnonzero(source.cohort(event, n).numpy() < self.p)
+        return np.flatnonzero(source.cohort(event, n) < self.p)
 
     def probabilities(self, n: int) -> np.ndarray:
         return np.broadcast_to(np.asarray(self.p, dtype=float), (n,)).copy()
@@ -122,7 +122,7 @@ class Importance(Sampler):
             raise ValueError(f"q has {len(self.q)} entries: there are {n} clients.")
 
     def draw(self, n: int, source: Randomness, event: int) -> np.ndarray:
-        u = source.cohort(event, self.m).numpy() * self._cumulative[-1]
+        u = source.cohort(event, self.m) * self._cumulative[-1]
         return np.sort(np.searchsorted(self._cumulative, u, side="right"))
 
     def probabilities(self, n: int) -> np.ndarray:
@@ -145,7 +145,7 @@ class Weighted(Importance):
         chosen: np.ndarray = np.empty(0, dtype=np.int64)
         width = 2 * self.m + 16
         while len(chosen) < self.m:  # the first m distinct of an independent sequence
-            u = source.cohort(event, width).numpy() * self._cumulative[-1]
+            u = source.cohort(event, width) * self._cumulative[-1]
             drawn = np.searchsorted(self._cumulative, u, side="right")
             _, first = np.unique(drawn, return_index=True)
             chosen = drawn[np.sort(first)]
@@ -198,7 +198,7 @@ class Stratified(Sampler):
         _blocks(self.blocks, n)
 
     def draw(self, n: int, source: Randomness, event: int) -> np.ndarray:
-        u = source.cohort(event, len(self.blocks)).numpy()
+        u = source.cohort(event, len(self.blocks))
         return np.sort([int(b[int(v * len(b))]) for b, v in zip(self.blocks, u, strict=True)])
 
     def probabilities(self, n: int) -> np.ndarray:

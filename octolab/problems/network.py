@@ -192,15 +192,13 @@ class Network(Problem):
         if batch is None or batch.index is None:
             yield from self._passes(ids)
             return
-        index = batch.index + self.first[ids][:, None]
-        if batch.mask is None:
-            yield torch.arange(len(ids)), index, 1 / max(1, index.shape[1])
-        else:
-            yield (
-                torch.arange(len(ids)),
-                index,
-                batch.mask / batch.mask.sum(1, keepdim=True).clamp(min=1).to(self.dtype),
-            )
+        index, mask = batch.index, batch.mask
+        if index.shape[1] == 0:  # nobody's samples: one each, of no weight
+            index, mask = index.new_zeros(len(ids), 1), torch.zeros(len(ids), 1, dtype=torch.bool)
+        share: Any = 1 / index.shape[1]
+        if mask is not None:
+            share = mask / mask.sum(1, keepdim=True).clamp(min=1).to(self.dtype)
+        yield torch.arange(len(ids)), index + self.first[ids][:, None], share
 
     # -- clients' functions ----------------------------------------------------------------------------------
     def grad(self, x: torch.Tensor, clients: Clients = None, batch: Batch | None = None) -> torch.Tensor:
@@ -243,6 +241,8 @@ class Network(Problem):
     ) -> torch.Tensor:
         ids = self.ids(clients)
         start = x.detach().expand(len(ids), -1)
+        if batch is not None and batch.index is not None and batch.index.shape[2] == 0:
+            return start.clone()  # nobody has samples, so nobody moves
         rate = lr.to(self.dtype).view(-1, 1) if isinstance(lr, torch.Tensor) and lr.dim() else float(lr)
         out = torch.empty(len(ids), self.d, dtype=self.dtype)
         for rows, index, extra in self._groups(ids, batch, steps):

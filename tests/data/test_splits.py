@@ -195,6 +195,8 @@ def test_fewer_natural_clients_are_sampled_or_grouped_whole():
     assert grouped.sizes.sum() == 4000
     assert all(len(set(grouped.owners[w == WRITERS])) == 1 for w in range(25))
     assert "25 natural clients are put together into 10" in grouped.notes[0]
+    by_hand = Natural(fewer="group").split(np.zeros(8), 2, clients=[0, 1, 2, 2, 3, 3, 3, 3])
+    assert by_hand.sizes.tolist() == [4, 4]  # 4 | 2 + 1 + 1: the largest first
 
 
 def test_splits_of_text_work_where_they_make_sense():

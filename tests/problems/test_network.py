@@ -242,7 +242,7 @@ def test_what_cannot_be_stacked_is_refused_in_words():
     frozen[0].bias.requires_grad_(False)
     refuse("frozen", frozen)
     refuse("cannot take these data", MLP(5, 3))
-    refuse("reduction='none'", MLP(6, 3), loss=lambda out, y: nn.functional.cross_entropy(out, y))
+    refuse("reduction='none'", MLP(6, 3), loss=lambda out, y: nn.functional.cross_entropy(out, y, reduction="sum"))
     refuse("give 'cross_entropy'", MLP(6, 3), loss="hinge")
     refuse("no samples", MLP(6, 3), [np.zeros((0, 6))], [np.zeros(0, dtype=int)])
     refuse("one array per client", MLP(6, 3), [np.zeros((2, 6))], [])
