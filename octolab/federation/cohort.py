@@ -134,7 +134,6 @@ class Cohort(Draws):
         return torch.as_tensor(np.broadcast_to((epochs or 1) * per_epoch, (self.m,)).astype(np.int64))
 
     def _schedule(self, steps: int | None, epochs: int | None, size: int | None) -> tuple[int, Any]:
-        from octolab.problems import Batch
 
         epochs = 1 if steps is None and epochs is None else epochs
         if size is None:
@@ -152,8 +151,8 @@ class Cohort(Draws):
         draw, held, everybody = self._next("epoch"), self.problem.same_size, self.problem.sizes
         if held is not None:
             passes = epochs if steps is None else max(1, math.ceil(steps * size / held))
-            u = self._uniform(passes * held, "epoch", draw).numpy().reshape(self.m, passes, held)
-            orders = torch.from_numpy(u.argsort(axis=2, kind="stable"))
+            keys = self._uniform(passes * held, "epoch", draw).numpy().reshape(self.m, passes, held)
+            orders = torch.from_numpy(keys.argsort(axis=2, kind="stable"))
             return Batch(*_cut(orders, count, size, wrap=steps is not None), noise=None)
         most = int(everybody.max())
         reserved = epochs * most if steps is None else steps * size + most
