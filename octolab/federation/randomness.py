@@ -252,7 +252,9 @@ class Scripted(Randomness):
 
     coins: one 0/1 per `fed.coin`. cohorts: one list of client numbers per `fed.sample`. batches: per use, one list of
     sample numbers per client of the cohort (or one list for all). permutations: per use, (m, size) or (size,).
-    noise, uniforms: per use, (m, width), (width,) or one number. times: one duration per random time.
+    noise, uniforms: per use, (m, width), (width,) or one number. Noise stands for standard normals, which a problem
+    scales by its own sigma; on a problem without noise it is the gradient noise itself, one use per `cohort.batch`.
+    times: one duration per random time.
     An asynchronous job is a use of its own, when its result is first read. Runs out: `ScriptExhausted`.
 
     >>> Scripted(coins=[1, 0]).coin(0.5, event=0)

@@ -20,7 +20,7 @@ from octolab.problems.problem import Batch, Clients, Problem, fingerprint, make_
 from octolab.problems.scoring import Pair, TestPart
 
 MANY = 8  # clients from which vmap can beat a loop, and below how many
-PARAMETERS, PRODUCTS = 2**14, 2**19  # parameters and multiplications a step per parameter tensor (measured)
+PARAMETERS, PRODUCTS = 2**14, 2**18  # parameters and multiplications a step per parameter tensor (measured)
 
 
 class Network(Problem):
@@ -37,8 +37,7 @@ class Network(Problem):
 
     constants_note = (
         "The constants L and mu of a network are unknown, so no theorem gives its step size. Start from "
-        "0.1 (0.01 with "
-        "momentum or sign steps) and tune."
+        "0.1 (0.01 with momentum or sign steps) and tune, e.g. with ol.tune."
     )
 
     def __init__(

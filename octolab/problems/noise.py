@@ -28,7 +28,8 @@ class Noise:
 
     def draw(self, size: Any, m: int, d: int, draws: Any, dtype: torch.dtype) -> Batch:
         if self.sigma == 0:
-            return Batch(None, None, None)
+            given = draws.source.scripts("noise")  # a script may bring noise to a problem that has none of its own
+            return Batch(None, None, draws.normal(d).to(dtype) if given else None)
         z = draws.normal(1 if self.kind == "scalar" else d).to(dtype)
         sizes = torch.as_tensor(size, dtype=dtype)
         scale = self.sigma / sizes.sqrt()

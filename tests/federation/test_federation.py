@@ -425,3 +425,18 @@ def test_local_steps_take_whole_batches_from_a_stream_that_wraps():
     stream = seen[0].index[:, 0].flatten().tolist()  # client 0 holds 3 samples
     for a in range(0, 18, 3):
         assert sorted(stream[a : a + 3]) == [0, 1, 2]
+
+
+# -- scripted noise ----------------------------------------------------------------------------------------------------
+def test_scripted_noise_is_added_to_an_exact_gradient_and_scaled_by_a_noisy_one(problem):
+    noise = [np.arange(24.0).reshape(6, 4), [1.0, 2.0, 3.0, 4.0]]
+
+    def stochastic(cohort, x):
+        return cohort.grad(x, cohort.batch(1))
+
+    fed = Federation(problem, randomness=Scripted(noise=noise))
+    for entry in noise:
+        assert torch.allclose(fed.call(stochastic, fed.x0).stack(), problem.grad(fed.x0) + torch.tensor(entry))
+    noisy = ol.problems.Tridiagonal(d=4, n=6, noise=0.5, noise_kind="iid")
+    fed = Federation(noisy, randomness=Scripted(noise=noise))
+    assert torch.allclose(fed.call(stochastic, fed.x0).stack(), noisy.grad(fed.x0) + 0.5 * torch.tensor(noise[0]))

@@ -22,14 +22,14 @@ def test_the_algorithm_box_with_given_permutations():
         x = x - lr * (H + mean(m))  # H before its update
         h, H = [h[i] + a * m[i] for i in range(3)], H + a * mean(m)
         path.append(x)
-    method = ol.methods.DIANA(compressor=RandK(2), lr=lr, a=a)
+    method = ol.methods.DIANA(compressor=RandK(2), lr=lr, alpha=a)
     close(iterates(method, p, 20, randomness=ol.Scripted(permutations=given)), path)
 
 
 def test_with_the_identity_and_a_equal_to_one_it_is_gradient_descent():
     p = ol.problems.quadratics(n=4, d=6)
     method = ol.methods.DIANA(compressor=Identity(), lr=0.05)
-    assert method.resolve(p).a == 1
+    assert method.resolve(p).alpha == 1
     close(iterates(method, p, 30), iterates(ol.methods.GD(lr=0.05), p, 30), 1e-12)
 
 
@@ -54,7 +54,7 @@ def test_the_servers_shift_is_the_mean_of_the_clients():
 def test_the_theory_values():
     p = ol.problems.quadratics(n=10, d=20, L=50)
     method = ol.methods.DIANA(compressor=RandK(4)).resolve(p)
-    assert (method.a, method.lr) == (pytest.approx(1 / 5), pytest.approx(1 / (50 * (1 + 6 * 4 / 10))))
+    assert (method.alpha, method.lr) == (pytest.approx(1 / 5), pytest.approx(1 / (50 * (1 + 6 * 4 / 10))))
 
 
 def test_the_lyapunov_function_meets_its_bound_where_compression_without_memory_stalls():
@@ -62,14 +62,14 @@ def test_the_lyapunov_function_meets_its_bound_where_compression_without_memory_
     p = ol.problems.quadratics(n=10, d=20, L=50, mu=1, seed=0)
     T, star, target = 600, p.x_star, p.grad(p.x_star)
     run = ol.run(ol.methods.DIANA(compressor=RandK(4)), p, rounds=T, evaluate_every=T, live=False)
-    lr, a, omega = run.method.lr, run.method.a, 4.0
+    lr, a, omega = run.method.lr, run.method.alpha, 4.0
 
     def V(x: torch.Tensor, h: torch.Tensor) -> float:
         return float(((x - star) ** 2).sum() + 4 * omega * lr**2 / (10 * a) * ((h - target) ** 2).sum(1).mean())
 
     V0 = V(p.x0, torch.zeros(10, 20, dtype=torch.float64))
     assert V(run.x, run.federation.memory.h) <= max(1 - lr * p.mu, 1 - a / 2) ** T * V0
-    without = ol.run(ol.methods.DIANA(compressor=RandK(4), a=0.0), p, rounds=T, evaluate_every=T, live=False)
+    without = ol.run(ol.methods.DIANA(compressor=RandK(4), alpha=0.0), p, rounds=T, evaluate_every=T, live=False)
     assert float(((without.x - star) ** 2).sum()) > 0.05
     assert float(((run.x - star) ** 2).sum()) < 1e-3 * float(((without.x - star) ** 2).sum())
 

@@ -90,8 +90,8 @@ def test_the_servers_matrix_is_the_mean_of_the_clients(compressor):
 
 def test_unbiased_compressors_learn_with_step_one_over_one_plus_omega():
     p, _, _ = clients(d=6)
-    assert ol.methods.FedNL(compressor=MatrixRandK(7)).resolve(p).a == pytest.approx(7 / 21)
-    assert ol.methods.FedNL(compressor=RankR(2)).resolve(p).a == 1
+    assert ol.methods.FedNL(compressor=MatrixRandK(7)).resolve(p).alpha == pytest.approx(7 / 21)
+    assert ol.methods.FedNL(compressor=RankR(2)).resolve(p).alpha == 1
 
 
 def test_near_the_optimum_the_local_theorem_holds_and_convergence_is_superlinear():

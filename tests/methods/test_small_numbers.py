@@ -37,7 +37,7 @@ EXAMPLES = [
     (M.EF21PP(lr=0.1, cohort=1), TWO, [0, 0.3, 0.57, 0.726], {"cohorts": [[0], [1], [0]]}),
     # sends (-2, 0), h = (-1, 0); sends (0, -8), h = (-1, -4); sends (1.5, 0)
     (
-        M.DIANA(lr=0.25, a=0.5, compressor=RandK(1)),
+        M.DIANA(lr=0.25, alpha=0.5, compressor=RandK(1)),
         ONE,
         [[0, 0], [0.5, 0], [0.75, 2], [0.625, 3]],
         {"permutations": [[0, 1], [1, 0], [0, 1]]},

@@ -12,12 +12,12 @@ Algorithm:
     h_i = 0, h = mean h_i
     for t = 0, 1, ...:
         server sends x
-        client i: m_i = Q(grad f_i(x) - h_i), h_i <- h_i + a m_i, sends m_i
-        server: x <- x - lr (h + mean m_i), then h <- h + a mean m_i
+        client i: m_i = Q(grad f_i(x) - h_i), h_i <- h_i + alpha m_i, sends m_i
+        server: x <- x - lr (h + mean m_i), then h <- h + alpha mean m_i
 Up: one compressed vector per client and round
 Down: d numbers
-Step size: 1/(L_max (1 + 6 omega/n)) with a = 1/(1 + omega); then E V_t <= max(1 - lr mu, 1 - a/2)^t V_0,
-    V = |x - x*|^2 + (4 omega lr^2/(n a)) mean |h_i - grad f_i(x*)|^2
+Step size: 1/(L_max (1 + 6 omega/n)) with alpha = 1/(1 + omega); then E V_t <= max(1 - lr mu, 1 - alpha/2)^t V_0,
+    V = |x - x*|^2 + (4 omega lr^2/(n alpha)) mean |h_i - grad f_i(x*)|^2
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class DIANA(Method):
     tags = ("heterogeneous", "convex", "unbiased compression", "variance reduction")
 
     compressor: Compressor = param(RandK(0.25), "unbiased compressor Q", main=True)
-    a: float | Theory = param(Theory(), "step of the shifts h_i", low=0, upto=1)
+    alpha: float | Theory = param(Theory(), "step of the shifts h_i", low=0, upto=1)
     lr: float | Theory = param(Theory(), "step size", above=0, main=True)
 
-    def theory_a(self, problem: Any) -> float:
+    def theory_alpha(self, problem: Any) -> float:
         return 1 / (1 + self.compressor.omega(problem.d))
 
     def stepsize(self, problem: Any) -> float:
@@ -59,7 +59,7 @@ class DIANA(Method):
 
     def step(self, fed: Federation, s: State) -> State:
         m = fed.call(self.client, s.x).total()
-        return State(x=s.x - self.lr * (s.h + m), h=s.h + self.a * m)
+        return State(x=s.x - self.lr * (s.h + m), h=s.h + self.alpha * m)
 
     def begin(self, cohort: Cohort) -> None:
         cohort.memory.h = cohort.zeros()
@@ -67,5 +67,5 @@ class DIANA(Method):
     def client(self, cohort: Cohort, x: torch.Tensor) -> Any:
         h = cohort.memory.h
         m = self.compressor(cohort.grad(x) - h, cohort)
-        cohort.memory.h = h + self.a * m
+        cohort.memory.h = h + self.alpha * m
         return m

@@ -12,14 +12,14 @@ Algorithm:
     H_i = hess f_i(x0), H = mean H_i
     for t = 0, 1, ...:
         server sends x
-        client i: S_i = C(hess f_i(x) - H_i), l_i = |hess f_i(x) - H_i|_F; sends grad f_i(x), S_i, l_i; H_i <- H_i + a S_i
+        client i: S_i = C(hess f_i(x) - H_i), l_i = |hess f_i(x) - H_i|_F; sends grad f_i(x), S_i, l_i; H_i <- H_i + alpha S_i
         server: x <- x - [H]_mu^-1 g (option 1: eigenvalues below mu lifted to mu) or x - (H + l I)^-1 g (option 2);
-            then H <- H + a mean S_i
+            then H <- H + alpha mean S_i
     line_search: clients send f_i(x) too; the largest s in 1, 1/2, 1/4, ... with f(x + s v) <= f(x) + s/2 <g, v>
 Up: d numbers, a compressed symmetric matrix, one number for option 2 and one for the line search (and one per trial);
     d(d+1)/2 numbers once at the start
 Down: d numbers (with line search d more, and one per trial)
-Step size: 1; a = 1 for contractive C, 1/(1 + omega) for unbiased ones
+Step size: 1; alpha = 1 for contractive C, 1/(1 + omega) for unbiased ones
 Unconfirmed: the global constants of the line search
 """
 
@@ -49,12 +49,12 @@ class FedNL(Method):
 
     compressor: Compressor = param(RankR(1), "compressor of symmetric matrices", main=True)
     option: int = param(1, "1: project H onto eigenvalues >= mu; 2: add l I", choices=(1, 2), main=True)
-    a: float | Theory = param(Theory(), "step of the Hessian learning", above=0, upto=1)
+    alpha: float | Theory = param(Theory(), "step of the Hessian learning", above=0, upto=1)
     start: str = param("hessian", "H_i at the start", choices=("hessian", "zero"))
     line_search: bool = param(False, "shorten steps that do not descend", main=True)
     mu: float | Theory = param(Theory(), "lower bound on eigenvalues (option 1)", above=0)
 
-    def theory_a(self, problem: Any) -> float:
+    def theory_alpha(self, problem: Any) -> float:
         C = self.compressor
         return 1 / (1 + C.omega(problem.d)) if C.unbiased else 1.0
 
@@ -70,7 +70,7 @@ class FedNL(Method):
         g, numbers = gs.mean(), own[0].mean() if own else None  # what is sent beside: l_i (option 2), f_i (line search)
         v = -self.solve(s.H, numbers, g)
         length = self.search(fed, v, g, numbers, None if len(gs) == fed.n else gs.clients) if self.line_search else 1.0
-        return State(x=s.x + length * v, H=s.H + self.a * S.total())
+        return State(x=s.x + length * v, H=s.H + self.alpha * S.total())
 
     def solve(self, H: torch.Tensor, numbers: torch.Tensor | None, g: torch.Tensor) -> torch.Tensor:
         if self.option == 2 and numbers is not None:
@@ -98,7 +98,7 @@ class FedNL(Method):
         gap = cohort.hessian(x) - H
         gap = (gap + gap.mT) / 2  # near the optimum rounding is all that is left, and it is not symmetric
         S = self.compressor(gap, cohort)
-        cohort.memory.H = H + self.a * S.dense()
+        cohort.memory.H = H + self.alpha * S.dense()
         numbers = [gap.flatten(1).norm(dim=1)] if self.option == 2 else []
         if self.line_search:
             cohort.memory.x = x.expand(cohort.m, -1)
