@@ -222,6 +222,8 @@ def compare(
     from octolab.experiment.progress import watch_all
 
     show.choice("x", x, show.X_LABELS)
+    if settings.get("randomness") is not None:
+        raise ValueError("A script of randomness is used up by one run: give randomness= to ol.run, run by run.")
     if "seed" in settings:
         raise ValueError(f"seed={settings['seed']!r}: a comparison takes several, seeds=({settings['seed']!r},).")
     named, all_seeds = _named(methods, names), _seeds(seeds)

@@ -253,7 +253,10 @@ class Run:
 
     def _end(self, status: str, error: Exception) -> bool:
         self.status, self.error = status, error
-        warnings.warn(str(error), RuntimeWarning, stacklevel=6)
+        if (
+            threading.current_thread() is not self._thread
+        ):  # warning filters are the process's, a worker leaves them alone
+            warnings.warn(str(error), RuntimeWarning, stacklevel=6)
         return False
 
     # -- in the background -------------------------------------------------------------------------------------------
@@ -270,9 +273,7 @@ class Run:
 
     def _work(self) -> None:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", RuntimeWarning)
-                self.finish()
+            self.finish()
         except BaseException as error:
             self.error, self.status = error if isinstance(error, Exception) else OctolabError(repr(error)), "failed"
         finally:

@@ -93,7 +93,8 @@ class Samples:
             return [self._drawn(clients, batch)]
         if len(self.groups) == 1:
             _, rows, y, share = self.groups[0]
-            if clients is not None:
+            whole = clients is None or (isinstance(clients, slice) and clients.start == 0 and clients.stop == self.n)
+            if not whole:
                 rows, y = rows[clients], y[clients]
                 share = share if isinstance(share, float) else share[clients]
             size = self._block(rows)

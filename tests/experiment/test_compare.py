@@ -231,3 +231,9 @@ def test_repeat_keeps_every_seed(problem):
     assert [t.fill for t in r.plot().data] == ["toself", None]
     assert "seeds [0, 1, 2]" in repr(r) and "<svg" in r._repr_html_()
     assert [run.settings.seed for run in ol.repeat("gd", problem, seeds=[7, 9], rounds=1).runs] == [7, 9]
+
+
+def test_scripted_randomness_belongs_to_single_runs():
+    problem = ol.problems.quadratics(n=3, d=2)
+    with pytest.raises(ValueError, match="used up by one run"):
+        ol.compare(["gd", "marina"], problem, rounds=2, randomness=ol.Scripted(coins=[1]))

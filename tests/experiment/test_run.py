@@ -218,3 +218,12 @@ def test_tensors_handed_to_users_are_normal_ones(problem):
     for tensor in (run.x, run.iterates, run.federation.memory.g):
         assert not tensor.is_inference()
         tensor.clone().requires_grad_().sum().backward()
+
+
+def test_a_worker_leaves_the_processs_warning_filters_alone(problem):
+    import warnings
+
+    before = list(warnings.filters)
+    run = ol.start(ol.methods.GD(lr=100.0), problem, rounds=10_000).result(timeout=30)
+    assert run.status == "diverged" and "no longer finite" in str(run.error)
+    assert list(warnings.filters) == before
