@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from octolab.federation.randomness import CALL, Randomness
+from octolab.federation.randomness import CALL, JOB, Randomness
 
 
 @dataclass(frozen=True)
@@ -135,14 +135,22 @@ class Fleet:
         return value[clients] if isinstance(value, np.ndarray) else value
 
     def compute(self, work: Any, clients: np.ndarray, event: int, source: Randomness, kind: int = CALL) -> np.ndarray:
-        """Seconds (m,) that the clients compute for `work` units."""
+        """Seconds (m,) that the clients compute for `work` units in a call."""
         seconds = np.broadcast_to(np.asarray(work * self.of("seconds", clients), dtype=float), clients.shape)
         given = source.scripted("times", (event, 0, -1 if kind == CALL else int(clients[0])))
         if given is not None:
             return np.broadcast_to(np.asarray(given, dtype=float), clients.shape).copy()
         if self.jitter is None:
             return seconds
-        u = source.uniform("time", clients, event, 1, kind=kind)[:, 0].numpy()
+        return self._jittered(seconds, source.uniform("time", clients, event, 1, kind=kind)[:, 0].numpy(), clients)
+
+    def job_times(self, client: int, block: int, count: int, work: float, source: Randomness) -> list[float]:
+        """Seconds of a client's jobs number block * count, ..., each of `work` units: addressed by client and number."""
+        u = source.uniform("time", [client], block, count, kind=JOB)[0].numpy()
+        seconds = np.full(count, float(work * self.of("seconds", client)))
+        return self._jittered(seconds, u, np.full(count, client)).tolist()
+
+    def _jittered(self, seconds: np.ndarray, u: np.ndarray, clients: np.ndarray) -> np.ndarray:
         if isinstance(self.jitter, HalfNormal):
             return self.jitter(seconds, u, clients)
         return np.asarray(self.jitter(seconds, u))

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 RUNNING, UPLOADING, ARRIVED, CANCELLED, LOST = "running", "uploading", "arrived", "cancelled", "lost"
 
 
+BLOCK = 16  # job times drawn at once
+
+
 class Job:
     """A client's job. `result` is the reply, evaluated at first read; `tag` is what the server noted at the start."""
 
@@ -77,6 +80,8 @@ class Jobs:
         self.counts = [0] * fed.n  # jobs started per client
         self.current: list[Job | None] = [None] * fed.n  # what each client is doing
         self.holds: list[Any] = [None] * fed.n  # the point each client holds: sent again only if it changed
+        self.times: dict[int, tuple[tuple[int, float], list[float]]] = {}  # drawn job times, by client
+        self.lossless = bool(np.all(np.asarray(fed.fleet.dropout) == 0))
         self.typical: dict[str, int] = {}  # bits of one reply, by function, once seen
         fleet = fed.fleet
         self.links = bool(np.any(np.asarray(fleet.up) < np.inf) or np.any(np.asarray(fleet.latency) > 0))
@@ -113,12 +118,24 @@ class Jobs:
         return job
 
     def _duration(self, client: int, number: int, work: float, bits: float) -> float:
-        fleet, who, source = self.fed.fleet, np.array([client]), self.fed.randomness
-        lost = fleet.lost(who, number, source, JOB)
-        if lost is not None and lost[0]:
-            return float("inf")
+        fleet, source = self.fed.fleet, self.fed.randomness
+        if not self.lossless:
+            lost = fleet.lost(np.array([client]), number, source, JOB)
+            if lost is not None and lost[0]:
+                return float("inf")
         receive = (bits / fleet.of("down", client) + fleet.of("latency", client)) if bits else 0.0
-        return float(receive + fleet.compute(work, who, number, source, JOB)[0])
+        return float(receive + self._compute(client, number, work))
+
+    def _compute(self, client: int, number: int, work: float) -> float:
+        """Seconds of compute of a client's job; random ones are drawn for `BLOCK` jobs of the client at once."""
+        fleet, source = self.fed.fleet, self.fed.randomness
+        if fleet.jitter is None or source.scripts("times"):
+            return float(fleet.compute(work, np.array([client]), number, source, JOB)[0])
+        block, place = divmod(number, BLOCK)
+        held = self.times.get(client)
+        if held is None or held[0] != (block, work):
+            held = self.times[client] = ((block, work), fleet.job_times(client, block, BLOCK, work, source))
+        return held[1][place]
 
     def next(self) -> Job:
         heap, fed = self.heap, self.fed

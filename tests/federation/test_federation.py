@@ -440,3 +440,24 @@ def test_scripted_noise_is_added_to_an_exact_gradient_and_scaled_by_a_noisy_one(
     noisy = ol.problems.Tridiagonal(d=4, n=6, noise=0.5, noise_kind="iid")
     fed = Federation(noisy, randomness=Scripted(noise=noise))
     assert torch.allclose(fed.call(stochastic, fed.x0).stack(), noisy.grad(fed.x0) + 0.5 * torch.tensor(noise[0]))
+
+
+def test_random_job_times_are_addressed_by_client_and_job_number(problem):
+    """Whatever else runs, client 3's k-th job takes the same time; and times differ from job to job."""
+    fleet = Fleet(seconds=2.0, jitter=LogNormal(0.5))
+
+    def durations(others):
+        fed = Federation(problem, fleet=fleet, randomness=5)
+        seen = []
+        for _ in range(40):
+            for i in others:
+                fed.submit(i, grad, fed.x0)
+            job = fed.submit(3, grad, fed.x0)
+            seen.append(round(job.time - job.started, 9))
+            while fed.next() is not job:
+                pass
+        return seen
+
+    alone = durations([])
+    assert durations([0, 1, 5]) == alone and len(set(alone)) == 40
+    assert np.median(alone) == pytest.approx(2.0, rel=0.3)
