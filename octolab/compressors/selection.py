@@ -53,9 +53,10 @@ def _largest_of_short(x: Tensor, k: int) -> Tensor | None:
     if k == 1:
         return x.abs().argmax(dim=1, keepdim=True)  # the first of equals
     values, indices = x.abs().topk(k + 1, dim=1)
-    if bool((values[:, k - 1] == values[:, k]).any()):
+    edge = values.numpy()
+    if (edge[:, k - 1] == edge[:, k]).any():
         return None
-    return indices[:, :k].sort(dim=1).values
+    return torch.from_numpy(np.sort(indices.numpy()[:, :k], axis=1))
 
 
 def _settle_ties(magnitude: np.ndarray, k: int, keep: np.ndarray) -> None:

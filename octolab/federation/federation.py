@@ -137,17 +137,17 @@ class Federation:
         return ~gone
 
     def _charge(self, ids: np.ndarray | None, result: Result, sent: float, replied: np.ndarray | None) -> None:
-        ledger = self.ledger
+        ledger, distinct = self.ledger, ids is not None and bool((ids[1:] > ids[:-1]).all())
         if sent:
-            ledger.add("broadcast" if ids is None else "down", sent, ids)
+            ledger.add("broadcast" if ids is None else "down", sent, ids, distinct)
         if result.bits is not None:
             bits, paper = result.bits, result.paper_bits
             if replied is not None and result.unsent is not None:
                 bits, paper = np.where(result.unsent, 0, bits), np.where(result.unsent, 0, paper)
-            ledger.add("up", bits, ids)
-            ledger.add("paper_up", paper, ids)
-        ledger.add("gradients", result.gradients, ids)
-        ledger.add("samples", result.samples, ids)
+            ledger.add("up", bits, ids, distinct)
+            ledger.add("paper_up", paper, ids, distinct)
+        ledger.add("gradients", result.gradients, ids, distinct)
+        ledger.add("samples", result.samples, ids, distinct)
 
     def _replies(
         self, ids: np.ndarray, result: Result, replied: np.ndarray | None, fn: Any, down: Any, event: int

@@ -23,20 +23,28 @@ class Ledger:
         self._all = dict.fromkeys(COLUMNS, 0.0)  # the same for everybody
         self._total = dict.fromkeys(COLUMNS, 0.0)
 
-    def add(self, column: str, amount: Any, clients: np.ndarray | None = None) -> None:
-        """Charge `amount` (one number, or one per client) to `clients` (None: everybody)."""
+    def add(self, column: str, amount: Any, clients: np.ndarray | None = None, distinct: bool = False) -> None:
+        """Charge `amount` (one number, or one per client) to `clients` (None: everybody).
+
+        distinct: no client appears twice (a cohort drawn with replacement may hold one twice, and pays twice).
+        """
         if isinstance(amount, np.ndarray):
             total = float(amount.sum())
             if clients is None:
                 self._each[column] += amount
+            elif distinct:
+                self._each[column][clients] += amount
             else:
                 np.add.at(self._each[column], clients, amount)
         elif clients is None:
             self._all[column] += amount
             total = amount * self.n
         else:
-            np.add.at(self._each[column], clients, amount)
             total = amount * len(clients)
+            if distinct:
+                self._each[column][clients] += amount
+            else:
+                np.add.at(self._each[column], clients, amount)
         self._total[column] += total
 
     def add_one(self, column: str, amount: float, client: int) -> None:

@@ -92,15 +92,11 @@ class Samples:
         if batch is not None and batch.index is not None:
             return [self._drawn(clients, batch)]
         if len(self.groups) == 1:
+            if clients is None or (isinstance(clients, slice) and clients.start == 0 and clients.stop == self.n):
+                return self._everybody
             _, rows, y, share = self.groups[0]
-            whole = clients is None or (isinstance(clients, slice) and clients.start == 0 and clients.stop == self.n)
-            if not whole:
-                rows, y = rows[clients], y[clients]
-                share = share if isinstance(share, float) else share[clients]
-            size = self._block(rows)
-            if len(rows) <= size:
-                return [Part(None, rows, y, share)]
-            return _cut(Part(None, rows, y, share), np.arange(len(rows)), size)
+            share = share if isinstance(share, float) else share[clients]
+            return self._blocks(Part(None, rows[clients], y[clients], share))
         ids = np.arange(self.n)[clients.numpy() if isinstance(clients, torch.Tensor) else clients or slice(None)]
         parts = []
         for g, group in enumerate(self.groups):
@@ -111,6 +107,15 @@ class Samples:
                 part = Part(None, group.rows[slots], group.y[slots], share)
                 parts += _cut(part, at, self._block(group.rows))
         return parts
+
+    @cached_property
+    def _everybody(self) -> list[Part]:
+        """The blocks of a pass over all clients, where they form one group."""
+        return self._blocks(self.groups[0]._replace(at=None))
+
+    def _blocks(self, part: Part) -> list[Part]:
+        size = self._block(part.rows)
+        return [part] if len(part.rows) <= size else _cut(part, np.arange(len(part.rows)), size)
 
     def _block(self, rows: torch.Tensor) -> int:
         """Clients per block."""
@@ -142,7 +147,8 @@ class Samples:
 
     def to(self, dtype: torch.dtype) -> Samples:
         twin = copy.copy(self)
-        twin.__dict__.pop("groups", None)
+        for cached in ("groups", "_everybody"):
+            twin.__dict__.pop(cached, None)
         twin.dtype, twin.flat = dtype, self.flat.to(dtype)
         return twin
 
