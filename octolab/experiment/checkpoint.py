@@ -136,6 +136,7 @@ def _put_job(job: Job, writer: Writer) -> dict[str, Any]:
         "state": job.state,
         "started": job.started,
         "time": job.time,
+        "computed": job.computed,
         "payload": payload,
     }
 
@@ -167,7 +168,7 @@ def _get_jobs(jobs: Jobs, data: dict[str, Any], reader: Reader, method: Any) -> 
             )
         job = Job(jobs, entry["client"], entry["number"], fn, reader.get(entry["down"]), reader.get(entry["tag"]),
                   entry["work"], entry["sends"])  # fmt: skip
-        job.started, job.time = entry["started"], entry["time"]
+        job.started, job.time, job.computed = entry["started"], entry["time"], entry["computed"]
         if entry["payload"] is not None:
             job._payload = Dense(reader.get(entry["payload"]))
         jobs.put_back(job, entry["state"])

@@ -73,5 +73,5 @@ class Attack:
         others = np.setdiff1d(np.arange(fed.n), known)
         if len(others) == 0:
             return replies.stack()[:0]
-        payload = fed._executor.run(fed, fn, others, down, event).payloads[part]
+        payload = fed.executor.run(fed, fn, others, down, event).payloads[part]
         return replies.stack()[:0] if payload is None else payload.dense()

@@ -16,11 +16,13 @@ import numpy as np
 import torch
 
 from octolab.federation.cohort import Cohort
-from octolab.federation.memory import Rows
+from octolab.federation.memory import Memory, Rows
 from octolab.federation.payloads import Dense, Payload, Scalars
+from octolab.federation.randomness import JOB
 
 if TYPE_CHECKING:
     from octolab.federation.federation import Federation
+    from octolab.federation.jobs import Job
 
 MANY = 50  # clients from which a second thread pays
 
@@ -53,7 +55,14 @@ class Result:
     staged: list[tuple[dict[str, torch.Tensor], Rows, slice]]
     bits: Any = None
     paper_bits: Any = None
-    unsent: np.ndarray | None = field(default=None)
+    absent: np.ndarray | None = field(default=None)  # (m,) who really did not answer; their rows mean nothing
+    unsent: np.ndarray | None = field(default=None)  # (m,) whose reply was never sent, and is not charged
+    seconds: np.ndarray | None = field(default=None)  # (m,) virtual seconds of the upload
+
+    def settle(self, memory: Memory, replied: np.ndarray | None) -> None:
+        """The transaction's end: what clients staged counts for those who replied, (m,) bool (None: everybody)."""
+        for staged, rows, part in self.staged:
+            memory.commit(staged, rows, None if replied is None else replied[part])
 
 
 def _rows(ids: np.ndarray) -> Rows:
@@ -70,7 +79,9 @@ def _worker() -> None:
 
 
 class Executor:
-    """mode: "auto" (chunks as the problem advises), "stacked" (one pass), "loop" (one by one), or a chunk size."""
+    """Evaluates client functions here, in stacked passes. Anything with `run` and `job` may take its place.
+
+    mode: "auto" (chunks as the problem advises), "stacked" (one pass), "loop" (one by one), or a chunk size."""
 
     def __init__(self, mode: str | int = "auto", threads: int | None = None):
         valid = mode in ("auto", "stacked", "loop") or (
@@ -115,6 +126,15 @@ class Executor:
                 self._pool = ThreadPoolExecutor(self.threads, "octolab", initializer=_worker)
             return self._join(list(self._pool.map(one, parts)), m)
         return self._join([one(p) for p in parts], m)
+
+    def job(self, fed: Federation, job: Job) -> tuple[Payload, float, float]:
+        """One client's job: its payload, and the gradients and samples it took."""
+        client = job.client
+        row = slice(client, client + 1)
+        cohort = Cohort(fed.problem, fed.memory, fed.randomness, np.array([client]), row, job.number, JOB)
+        payload = stacked(job.fn(cohort, *job.down), 1)
+        fed.memory.commit(cohort.memory._staged, row, None)
+        return payload, float(np.sum(cohort.gradients)), float(np.sum(cohort.samples))
 
     @staticmethod
     def _received(down: tuple, part: slice) -> Any:

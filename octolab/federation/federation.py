@@ -28,6 +28,7 @@ from octolab.federation.payloads import Dense, Payload
 from octolab.federation.randomness import Randomness
 from octolab.federation.replies import Replies
 from octolab.federation.sampling import Sampler, as_sampler
+from octolab.federation.timeline import DONE, DROPPED, LATE, Timeline
 
 if TYPE_CHECKING:
     from octolab.problems import Problem
@@ -38,7 +39,8 @@ class Federation:
 
     problem: what is minimised. fleet: speeds, links, drop-outs. randomness: a seed, a `Randomness` or `Scripted`.
     deadline: seconds after which a call stops waiting. attack: who lies, and how. executor: "auto", "stacked" (the
-    whole cohort in one pass), "loop" (one client at a time), or the number of clients per pass.
+    whole cohort in one pass), "loop" (one client at a time), the number of clients per pass, or an object that runs
+    client functions elsewhere (see `Executor`: `run` and `job`).
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class Federation:
         x0: torch.Tensor | None = None,
         deadline: float | None = None,
         attack: Attack | None = None,
-        executor: str | int = "auto",
+        executor: Any = "auto",
         threads: int | None = None,
     ):
         self.problem, self.n, self.d = problem, problem.n, problem.d
@@ -66,7 +68,8 @@ class Federation:
         self.memory, self.ledger, self.now = Memory(self.n), Ledger(self.n), 0.0
         self.counters = {"calls": 0, "coins": 0, "cohorts": 0}
         self.started = False  # devices drop out only once the federation has started: after init
-        self._executor = Executor(executor, threads)
+        self.executor = executor if hasattr(executor, "run") else Executor(executor, threads)
+        self.timeline = Timeline()
         self.everybody, self.all_rows = np.arange(self.n), slice(0, self.n)
         self.weights = problem.weights.to(problem.dtype)
         """(n,) weights of the objective, in the simulation's dtype."""
@@ -90,12 +93,11 @@ class Federation:
         ids = self.everybody if to is None else np.asarray(to, dtype=np.int64)
         event = self.counters["calls"]
         self.counters["calls"] = event + 1
-        result = self._executor.run(self, fn, ids, down, event)
+        result = self.executor.run(self, fn, ids, down, event)
         sent = self.size_of(down)
         replied = self._clock(ids, result, sent, event)
         self._charge(ids if to is not None else None, result, sent, replied)
-        for staged, rows, part in result.staged:
-            self.memory.commit(staged, rows, None if replied is None else replied[part])
+        result.settle(self.memory, replied)
         return self._replies(ids, result, replied, fn, down, event)
 
     @property
@@ -109,27 +111,32 @@ class Federation:
     def _clock(self, ids: np.ndarray, result: Result, sent: float, event: int) -> np.ndarray | None:
         """Advance the clock; returns who replied (m,), or None if everybody did."""
         work = result.gradients if self.fleet.unit == "gradient" else result.samples
-        if self._instant and self.deadline is None:
+        if self._instant and self.deadline is None and result.absent is None:
             most = work if isinstance(work, (int, float)) else float(np.max(work, initial=0.0))
             self.now += most * self.fleet.seconds
             return None
         if len(ids) == 0:
             return None
         fleet = self.fleet
-        seconds = fleet.compute(work, ids, event, self.randomness)
-        if sent:
-            seconds = seconds + sent / fleet.of("down", ids) + fleet.of("latency", ids)
+        received = (sent / fleet.of("down", ids) + fleet.of("latency", ids)) if sent else 0.0
+        computed = received + fleet.compute(work, ids, event, self.randomness)
+        seconds = computed
         if result.bits is not None:
-            seconds = seconds + result.bits / fleet.of("up", ids) + fleet.of("latency", ids)
+            result.seconds = np.broadcast_to(result.bits / fleet.of("up", ids) + fleet.of("latency", ids), ids.shape)
+            seconds = seconds + result.seconds
+        missing = np.isinf(seconds)
         lost = fleet.lost(ids, event, self.randomness) if self.started else None
-        late = None if self.deadline is None or not self.started else seconds > self.deadline
-        hung = np.isinf(seconds)
-        missing = hung if lost is None else hung | lost
-        gone = missing if late is None else missing | late
+        for absent in (lost, result.absent):
+            missing = missing if absent is None else missing | absent
+        late = seconds > (np.inf if self.deadline is None or not self.started else self.deadline)
+        gone, start = missing | late, self.now
         if not gone.any():
+            self.timeline.call(ids, start, start + received, start + computed, start + seconds, None)
             self.now += float(seconds.max())
             return None
         result.unsent = missing  # a late reply was sent, and is charged; a lost one was not
+        states = np.where(missing, DROPPED, np.where(late, LATE, DONE))
+        self.timeline.call(ids, start, start + received, start + computed, start + seconds, states)
         answered = seconds[~gone]
         wait = float(answered.max()) if len(answered) else 0.0
         self.now += float(self.deadline) if self.deadline is not None else wait
@@ -148,6 +155,7 @@ class Federation:
             ledger.add("paper_up", paper, ids, distinct)
         ledger.add("gradients", result.gradients, ids, distinct)
         ledger.add("samples", result.samples, ids, distinct)
+        ledger.add("rounds", 1 if replied is None else replied.astype(float), ids, distinct)
 
     def _replies(
         self, ids: np.ndarray, result: Result, replied: np.ndarray | None, fn: Any, down: Any, event: int
@@ -160,6 +168,8 @@ class Federation:
             if payload is not None and keep is not None:
                 payload = payload.select(keep)
             replies = Replies(payload, clients, weights, self.same_weight, self.d, f"Call {event} ({fn.__name__})")
+            if result.seconds is not None:
+                replies.seconds = result.seconds if replied is None else result.seconds[replied]
             if self.attack is not None and payload is not None and len(clients):
                 replies.attacked = self.attack.apply(self, replies, fn, down, event, len(out))
             out.append(replies)

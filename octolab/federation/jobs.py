@@ -15,15 +15,14 @@ import numpy as np
 import torch
 
 from octolab.errors import NothingUnderWay
-from octolab.federation.cohort import Cohort
-from octolab.federation.executor import stacked
 from octolab.federation.payloads import Payload
 from octolab.federation.randomness import JOB
+from octolab.federation.timeline import CANCELLED, DONE, IGNORED
 
 if TYPE_CHECKING:
     from octolab.federation.federation import Federation
 
-RUNNING, UPLOADING, ARRIVED, CANCELLED, LOST = "running", "uploading", "arrived", "cancelled", "lost"
+RUNNING, UPLOADING, ARRIVED, LOST = "running", "uploading", "arrived", "lost"
 
 
 BLOCK = 16  # job times drawn at once
@@ -36,7 +35,9 @@ class Job:
         "_board",
         "_payload",
         "client",
+        "computed",
         "down",
+        "entry",
         "fn",
         "number",
         "sends",
@@ -53,8 +54,9 @@ class Job:
         self._board, self.client, self.number, self.fn, self.down = board, client, number, fn, down
         self.tag, self.work, self.sends = tag, work, sends
         self._payload: Any = None
+        self.entry: list[Any] | None = None  # in the timeline
         self.state = RUNNING
-        self.started = self.time = 0.0
+        self.started = self.time = self.computed = 0.0
 
     def __repr__(self) -> str:
         return f"Job(client={self.client}, number={self.number}, tag={self.tag!r}, {self.state}, time={self.time:g})"
@@ -154,6 +156,9 @@ class Jobs:
             ledger = fed.ledger
             ledger.add_one("up", bits, client)
             ledger.add_one("paper_up", bits, client)
+            ledger.add_one("rounds", 1, client)
+            state = IGNORED if job._payload is None else DONE
+            job.entry = fed.timeline.job(client, job.started, job.computed or time, time, state)
             return job
         raise NothingUnderWay(
             "No job is under way, so nothing can arrive: all were cancelled, or their devices dropped out or hang. "
@@ -163,7 +168,7 @@ class Jobs:
     def _upload(self, job: Job, time: float) -> None:
         """The second stage: computed, now on its way up."""
         fleet, client = self.fed.fleet, job.client
-        job.state = UPLOADING
+        job.state, job.computed = UPLOADING, time
         job.time = time + fleet.of("latency", client) + self._bits(job) / fleet.of("up", client)
         heapq.heappush(self.heap, (job.time, client, job.number, job))
 
@@ -179,18 +184,17 @@ class Jobs:
 
     def evaluate(self, job: Job) -> None:
         fed, client = self.fed, job.client
-        ids = np.array([client])
-        cohort = Cohort(fed.problem, fed.memory, fed.randomness, ids, slice(client, client + 1), job.number, JOB)
-        payload = stacked(job.fn(cohort, *job.down), 1)
+        payload, gradients, samples = fed.executor.job(fed, job)
         job._payload = payload
-        fed.ledger.add_one("gradients", float(np.sum(cohort.gradients)), client)
-        fed.ledger.add_one("samples", float(np.sum(cohort.samples)), client)
+        if job.entry is not None:
+            job.entry[-1] = DONE
+        fed.ledger.add_one("gradients", gradients, client)
+        fed.ledger.add_one("samples", samples, client)
         bits = int(payload.bits[0])
         if job.sends is not None and job.sends != bits and job.state is ARRIVED:
             fed.ledger.add_one("up", bits - job.sends, client)  # a data-dependent code: charge what was really sent
         job.sends = bits
         self.typical.setdefault(job.fn.__name__, bits)
-        fed.memory.commit(cohort.memory._staged, slice(client, client + 1), None)
         if fed.attack is not None:
             job._payload = fed.attack_job(payload, client)
 
@@ -201,6 +205,8 @@ class Jobs:
             duration = max(1e-300, self._bits(job) / self.fed.fleet.of("up", job.client))
             self.fed.ledger.add_one("up", int(self._bits(job) * max(0.0, 1 - whole / duration)), job.client)
         if job.state in (RUNNING, UPLOADING, LOST):
+            now = self.fed.now
+            self.fed.timeline.job(job.client, job.started, job.computed or now, now, CANCELLED)
             job.state = CANCELLED
             if self.current[job.client] is job:
                 self.current[job.client] = None

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-COLUMNS = ("up", "down", "broadcast", "paper_up", "gradients", "samples")
+COLUMNS = ("up", "down", "broadcast", "paper_up", "gradients", "samples", "rounds")
 
 
 class Ledger:
@@ -14,7 +14,7 @@ class Ledger:
 
     up, down, broadcast: bits sent by a client, received as a member of a cohort, received as one of all. A broadcast
     is counted once per client that hears it. paper_up: the uplink in the papers' convention (indices free).
-    gradients: gradient evaluations (a minibatch is one); samples: sample-gradients.
+    gradients: gradient evaluations (a minibatch is one); samples: sample-gradients. rounds: calls and jobs answered.
     """
 
     def __init__(self, n: int):
@@ -52,7 +52,7 @@ class Ledger:
         self._total[column] += amount
 
     def per_client(self, column: str) -> np.ndarray:
-        """(n,) cumulative counts of one column: up, down, broadcast, paper_up, gradients or samples."""
+        """(n,) cumulative counts of one column: up, down, broadcast, paper_up, gradients, samples, rounds."""
         return self._each[column] + self._all[column]
 
     def mean(self, column: str) -> float:

@@ -31,6 +31,7 @@ class Replies:
         self.payload, self.clients, self.weights = payload, clients, weights
         self._same, self._d, self._where = same, d, where  # _same: the weight of every client if they are all equal
         self.attacked: torch.Tensor | None = None  # (r, d) what arrived, where attackers changed it
+        self.seconds: np.ndarray | None = None  # (r,) virtual seconds of the upload; None where links take no time
 
     def __len__(self) -> int:
         return len(self.clients)

@@ -25,6 +25,7 @@ PARTS = (
     "Up",
     "Down",
     "Step size",
+    "Theorem",
     "Unconfirmed",
 )
 
@@ -49,6 +50,7 @@ class Card:
     up: str
     down: str
     step_size: str
+    theorem: str
     unconfirmed: str
     needs: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
@@ -136,6 +138,7 @@ def read_card(doc: str, cls: Any) -> Card:
         up=get("Up"),
         down=get("Down"),
         step_size=get("Step size"),
+        theorem=get("Theorem"),
         unconfirmed=get("Unconfirmed"),
         needs=cls.needs,
         tags=cls.tags,

@@ -119,6 +119,17 @@ class Method:
         """The server model in a state, (d,)."""
         return s.x
 
+    def rate(self, problem: Any) -> float | None:
+        """The theorem's factor per step, in (0, 1), for what it shows to shrink linearly; None if it shows no such thing.
+
+        Asked of a resolved method: every `Theory()` is a number.
+        """
+        return None
+
+    def personal(self, fed: Federation, s: Any) -> torch.Tensor | None:
+        """The clients' personal models (n, d), where the method makes any; evaluated free of charge."""
+        return None
+
     # -- what every method can do ------------------------------------------------------------------------------------
     def resolve(self, problem: Any) -> Method:
         """This method made ready for a problem: every `Theory()` a number, compressors bound to the layers.

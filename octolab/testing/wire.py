@@ -17,7 +17,7 @@ class Wire:
     def __init__(self, fed: Any):
         self.messages, self.jobs = 0, list[Any]()
         self.up, self.down = np.zeros(fed.n), np.zeros(fed.n)
-        evaluate, following = fed._executor.run, fed.jobs.next
+        evaluate, following = fed.executor.run, fed.jobs.next
 
         def run(fed: Any, fn: Any, ids: np.ndarray, down: tuple, event: int) -> Any:
             result = evaluate(fed, fn, ids, down, event)
@@ -31,7 +31,7 @@ class Wire:
             self.jobs.append(following())
             return self.jobs[-1]
 
-        fed._executor.run, fed.jobs.next = run, arrival
+        fed.executor.run, fed.jobs.next = run, arrival
 
     def arrived(self) -> np.ndarray:
         """Bits up per client, jobs included; those that the server ignored are evaluated now."""

@@ -80,7 +80,7 @@ def test_a_wrong_shape_gets_a_sentence(problem):
 
 
 @pytest.mark.parametrize("executor", ["auto", "stacked", "loop", 1, 4])
-def test_every_executor_gives_the_same(problem, executor):
+def test_everyexecutor_gives_the_same(problem, executor):
     fed = Federation(problem, executor=executor)
     fed.call(add_one, fed.x0, to=np.array([0, 2, 3, 5]))
     assert torch.equal(fed.memory.count[:, 0], torch.tensor([1.0, 0, 1, 1, 0, 1], dtype=torch.float64))
@@ -92,7 +92,7 @@ def test_threads_never_change_a_bit():
     results = []
     for threads in (1, 2, 4):
         fed = Federation(problem, threads=threads)
-        fed._executor.chunk = lambda fed, m: 16
+        fed.executor.chunk = lambda fed, m: 16
         results.append(fed.call(lambda c, x: ol.compressors.RandK(2)(c.grad(x), c), fed.x0).mean())
     assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
 
@@ -363,7 +363,7 @@ def test_attackers_that_do_not_exist_get_a_sentence(problem):
         Federation(problem, attack=Spy(clients=(9,)))
 
 
-def test_bad_executors_and_deadlines_get_a_sentence(problem):
+def test_badexecutors_and_deadlines_get_a_sentence(problem):
     with pytest.raises(ValueError, match="choose 'auto', 'stacked', 'loop'"):
         Federation(problem, executor="fast")
     with pytest.raises(ValueError, match="give seconds > 0"):
