@@ -461,3 +461,17 @@ def test_random_job_times_are_addressed_by_client_and_job_number(problem):
     alone = durations([])
     assert durations([0, 1, 5]) == alone and len(set(alone)) == 40
     assert np.median(alone) == pytest.approx(2.0, rel=0.3)
+
+
+def test_dense_matrices_keep_their_shape_when_a_cohort_is_cut_into_passes():
+    from octolab.federation.payloads import Dense
+
+    fed = Federation(ol.problems.quadratics(n=5, d=3), executor=2)
+    whole = Federation(ol.problems.quadratics(n=5, d=3), executor="stacked")
+
+    def hessians(cohort, x):
+        return Dense(cohort.hessian(x), axes=2)
+
+    cut, one = fed.call(hessians, fed.x0), whole.call(hessians, fed.x0)
+    assert cut.payload.order == 2 and torch.equal(cut.stack(), one.stack())
+    assert fed.ledger.bits_up == whole.ledger.bits_up == 9 * 32
