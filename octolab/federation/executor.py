@@ -110,8 +110,8 @@ class Executor:
             rows = fed.all_rows if ids is fed.everybody else _rows(ids)
             cohort = Cohort(fed.problem, fed.memory, fed.randomness, ids, rows, event)
             return self._alone(cohort, fn(cohort, *self._received(down, slice(0, m))), m)
-        if self.mode == "auto" and m >= MANY:  # a multiple of 4 chunks, so that few threads share them evenly
-            size = -(-m // (4 * -(-m // (4 * size))))
+        if self.mode == "auto" and m >= MANY:  # near a multiple of 4 chunks, so that few threads share them evenly
+            size = -(-m // (4 * max(1, round(m / (4 * size)))))
         parts = [slice(a, min(a + size, m)) for a in range(0, m, size)]
         gathered = _Gathered(m)
 
