@@ -72,6 +72,17 @@ class Cohort(Draws):
         self._work(1, None)
         return self.problem.hvp(x, v, self.rows)
 
+    def prox(self, x: torch.Tensor, mu: float | torch.Tensor, tilt: torch.Tensor | None = None) -> torch.Tensor:
+        """Exact argmin_y f_i(y) - <tilt_i, y> + (mu/2)|y - x|^2, (m, d), by Newton steps; mu = 0: the own optimum.
+
+        Each Newton step is charged as a gradient and a Hessian (d gradients). See `octolab.problems.proximal`.
+        """
+        from octolab.problems.proximal import prox
+
+        y, taken = prox(self.problem, x, self.rows, mu, tilt)
+        self._work((self.d + 1) * taken.numpy(), None)
+        return y
+
     def batch(self, size: int | torch.Tensor | None) -> Batch | None:
         """A minibatch of `size` samples per client, without replacement (None: all data, the exact gradient).
 
@@ -94,6 +105,7 @@ class Cohort(Draws):
         steps: int | None = None,
         epochs: int | None = None,
         batch_size: int | None = None,
+        stop: torch.Tensor | None = None,
         momentum: float = 0.0,
         prox: float = 0.0,
         correction: torch.Tensor | None = None,
@@ -105,40 +117,65 @@ class Cohort(Draws):
         `steps`: the same number for all, batches from a shuffled stream that wraps. `epochs`: every client passes over
         its own data, reshuffled each time, the last short batch kept, so that clients with more data take more steps
         (`cohort.local_steps(...)` tells how many). batch_size None: full batches, an epoch is one step.
+        `stop`: (m,) whole numbers, after how many of these steps each client rests (partial work, own numbers of local
+        steps): the batches are those of the whole plan, so that they do not depend on who else is in the cohort.
         """
         count, batch = self._schedule(steps, epochs, batch_size)
-        if batch is None:
-            self._work(count, None)
-        else:
+        samples = batch is not None and not callable(batch)
+        if stop is not None:
+            stop = self._rests(stop)
+            if samples:
+                batch, stop = batch.until(stop), None
+                count = len(batch.index)
+        if samples:
             taken = count if batch.mask is None else batch.mask.any(2).sum(0).numpy()
             self.gradients = self.gradients + taken
             self.samples = self.samples + (
                 count * batch.index.shape[2] if batch.mask is None else batch.mask.sum((0, 2)).numpy()
             )
+        else:
+            self._work(count if stop is None else stop.clamp(max=count).numpy(), None)
         return self.problem.local_sgd(
             x,
             self.rows,
             lr=lr,
             steps=count,
             batch=batch,
+            stop=stop,
             momentum=momentum,
             prox=prox,
             correction=correction,
         )
 
-    def local_steps(self, steps: int | None, epochs: int | None, batch_size: int | None) -> torch.Tensor:
+    def local_steps(
+        self, steps: int | None, epochs: int | None, batch_size: int | None, stop: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """(m,) how many steps `local_sgd` with the same arguments takes at each client."""
         if steps is not None:
-            return torch.full((self.m,), steps)
-        per_epoch = 1 if batch_size is None else np.ceil(self.sizes / batch_size)
-        return torch.as_tensor(np.broadcast_to((epochs or 1) * per_epoch, (self.m,)).astype(np.int64))
+            plan = torch.full((self.m,), steps)
+        else:
+            per_epoch = 1 if batch_size is None else np.ceil(self.sizes / batch_size)
+            plan = torch.as_tensor(np.broadcast_to((epochs or 1) * per_epoch, (self.m,)).astype(np.int64))
+        return plan if stop is None else torch.minimum(plan, self._rests(stop))
+
+    def _rests(self, stop: Any) -> torch.Tensor:
+        """`stop` (m,) as whole numbers >= 0."""
+        given = torch.as_tensor(stop)
+        if given.shape != (self.m,) or given.is_floating_point() or bool((given < 0).any()):
+            raise ValueError(
+                f"stop={stop!r}: give {self.m} whole numbers >= 0, one for each client of the cohort: after how many "
+                f"local steps it rests."
+            )
+        return given
 
     def _schedule(self, steps: int | None, epochs: int | None, size: int | None) -> tuple[int, Any]:
-
+        """How many steps, and what they use: None (all data), batches (steps, m, b), or a function that draws one."""
         epochs = 1 if steps is None and epochs is None else epochs
         if size is None:
             return int(steps if steps is not None else epochs or 1), None
         count = steps if steps is not None else (epochs or 1) * math.ceil(int(self.sizes.max()) / size)
+        if self.problem.noise is not None:  # no samples to pass over: fresh noise in every step
+            return count, lambda t: self.batch(size)
         given = self._scripted_schedule(count)
         if given is not None:
             return count, given
@@ -184,7 +221,7 @@ class Cohort(Draws):
                 mask[t, row, : len(numbers)] = True
         return Batch(index=index, mask=None if bool(mask.all()) else mask, noise=None)
 
-    def _work(self, gradients: int, batch: Batch | None) -> None:
+    def _work(self, gradients: Any, batch: Batch | None) -> None:
         self.gradients = self.gradients + gradients
         if batch is None or batch.index is None:
             self.samples = self.samples + gradients * self._held

@@ -1,14 +1,16 @@
 """Who takes part in a round: samplers, and the probabilities with which they choose.
 
 A sampler turns the server's addressed draws into client numbers. `probabilities(n)` are the inclusion probabilities
-that unbiased estimators divide by. Clients come out in ascending order (repeated if drawn with replacement).
+p_i; `expected(n)` how often a client appears on average, which unbiased estimators divide by (p_i unless one is drawn
+with replacement). Clients come out in ascending order (repeated if drawn with replacement). A sampler keeps nothing
+between rounds: a cohort is a function of (seed, event), also where a whole timetable must add up.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,13 +29,23 @@ def _subset(source: Randomness, event: int, n: int, m: int, purpose: str = "coho
 
 
 class Sampler:
-    """The base of all samplers."""
+    """The base of all samplers. independent: every cohort is drawn afresh, whatever the ones before it."""
+
+    independent: ClassVar[bool] = True
 
     def draw(self, n: int, source: Randomness, event: int) -> np.ndarray:
         raise NotImplementedError
 
     def probabilities(self, n: int) -> np.ndarray:
         raise NotImplementedError
+
+    def expected(self, n: int) -> np.ndarray:
+        """(n,) how often each client appears in a cohort, on average."""
+        return self.probabilities(n)
+
+    def period(self, n: int) -> int | None:
+        """After how many rounds everybody has taken part exactly once; None if that is left to chance."""
+        return None
 
     def check(self, n: int) -> None:
         """Raise a ValueError, before the run starts, if this sampler cannot serve n clients."""
@@ -48,6 +60,9 @@ class Full(Sampler):
 
     def probabilities(self, n: int) -> np.ndarray:
         return np.ones(n)
+
+    def period(self, n: int) -> int | None:
+        return 1
 
 
 @dataclass(frozen=True)
@@ -75,6 +90,29 @@ class Nice(Sampler):
 
     def probabilities(self, n: int) -> np.ndarray:
         return np.full(n, self.size(n) / n)
+
+
+@dataclass(frozen=True)
+class Reshuffled(Nice):
+    """A permutation of the clients cut into cohorts of m, a new one when all have had their turn ("random reshuffling").
+
+    If m does not divide n, the last cohort of a turn is smaller. p_i = 1/ceil(n/m), on average over a turn.
+    """
+
+    independent: ClassVar[bool] = False
+
+    def period(self, n: int) -> int | None:
+        return -(-n // self.size(n))
+
+    def draw(self, n: int, source: Randomness, event: int) -> np.ndarray:
+        self.check(n)
+        m = self.size(n)
+        turn, place = divmod(event, -(-n // m))
+        order = source.server("cohort/turn", turn, n).argsort(kind="stable")
+        return np.sort(order[place * m : (place + 1) * m])
+
+    def probabilities(self, n: int) -> np.ndarray:
+        return np.full(n, 1 / -(-n // self.size(n)))
 
 
 @dataclass(frozen=True)
@@ -128,6 +166,9 @@ class Importance(Sampler):
     def probabilities(self, n: int) -> np.ndarray:
         return 1 - (1 - np.asarray(self.q, dtype=float)) ** self.m
 
+    def expected(self, n: int) -> np.ndarray:
+        return self.m * np.asarray(self.q, dtype=float)
+
 
 @dataclass(frozen=True)
 class Weighted(Importance):
@@ -155,35 +196,51 @@ class Weighted(Importance):
     def probabilities(self, n: int) -> np.ndarray:
         raise ValueError("Weighted sampling without replacement has no closed inclusion probabilities: use Importance.")
 
+    def expected(self, n: int) -> np.ndarray:
+        return self.probabilities(n)
 
-def _blocks(blocks: Any, n: int) -> list[np.ndarray]:
-    parts = [np.asarray(b, dtype=np.int64) for b in blocks]
-    if sorted(np.concatenate(parts).tolist()) != list(range(n)):
-        raise ValueError(f"blocks must hold each of the {n} clients exactly once.")
+
+def _listed(blocks: Any, n: int) -> Any:
+    return np.array_split(np.arange(n), int(blocks)) if isinstance(blocks, (int, np.integer)) else blocks
+
+
+def as_blocks(blocks: Any, n: int, name: str = "blocks") -> list[np.ndarray]:
+    """Disjoint blocks of clients, ascending. A whole number k: k blocks of neighbours, as equal as can be."""
+    if isinstance(blocks, (int, np.integer)) and not 1 <= blocks <= n:
+        raise ValueError(f"{name}={blocks}: {n} clients make 1 to {n} {name}.")
+    parts = [np.sort(np.asarray(b, dtype=np.int64).reshape(-1)) for b in _listed(blocks, n)]
+    if not parts or any(len(p) == 0 for p in parts) or sorted(np.concatenate(parts).tolist()) != list(range(n)):
+        raise ValueError(
+            f"{name} must hold each of the {n} clients exactly once, and none may be empty: give lists of client "
+            f"numbers 0 to {n - 1}, or how many {name} of neighbours."
+        )
     return parts
 
 
 @dataclass(frozen=True)
 class Block(Sampler):
-    """One of the given blocks, block j with probability q_j (default: equal)."""
+    """One of the given blocks (or of that many), block j with probability q_j (default: equal)."""
 
     blocks: Any
     q: Any = None
 
-    def _q(self) -> np.ndarray:
-        return np.full(len(self.blocks), 1 / len(self.blocks)) if self.q is None else np.asarray(self.q, dtype=float)
+    def _q(self, count: int) -> np.ndarray:
+        return np.full(count, 1 / count) if self.q is None else np.asarray(self.q, dtype=float)
 
     def check(self, n: int) -> None:
-        _blocks(self.blocks, n)
+        count = len(as_blocks(self.blocks, n))
+        q = self._q(count)
+        if q.shape != (count,) or not (q > 0).all() or not np.isclose(q.sum(), 1):
+            raise ValueError(f"q={self.q!r}: give {count} probabilities > 0, one per block, that sum to 1.")
 
     def draw(self, n: int, source: Randomness, event: int) -> np.ndarray:
-        u = float(source.cohort(event, 1)[0])
-        j = min(int(np.searchsorted(np.cumsum(self._q()), u, side="right")), len(self.blocks) - 1)
-        return np.sort(np.asarray(self.blocks[j], dtype=np.int64))
+        blocks, u = _listed(self.blocks, n), float(source.cohort(event, 1)[0])
+        j = min(int(np.searchsorted(np.cumsum(self._q(len(blocks))), u, side="right")), len(blocks) - 1)
+        return np.sort(np.asarray(blocks[j], dtype=np.int64))
 
     def probabilities(self, n: int) -> np.ndarray:
-        p = np.empty(n)
-        for block, q in zip(_blocks(self.blocks, n), self._q(), strict=True):
+        p, blocks = np.empty(n), as_blocks(self.blocks, n)
+        for block, q in zip(blocks, self._q(len(blocks)), strict=True):
             p[block] = q
         return p
 
@@ -194,44 +251,163 @@ class Stratified(Sampler):
 
     blocks: Any
 
+    @classmethod
+    def by_gradients(cls, problem: Any, blocks: int, x: Any = None, seed: int = 0) -> Stratified:
+        """Blocks of clients that are alike: k-means of their gradients at x (d,), by default at the start.
+
+        Good strata make the gradients within a block agree, and then few clients stand for all (SPPM-AS).
+        """
+        from sklearn.cluster import KMeans
+
+        if not 1 <= blocks <= problem.n:
+            raise ValueError(f"blocks={blocks!r}: {problem.n} clients make 1 to {problem.n} blocks.")
+        gradients = problem.grad(problem.x0 if x is None else problem.as_x(x)).double().numpy()
+        labels = KMeans(blocks, n_init=10, random_state=seed).fit(gradients).labels_
+        found = [np.flatnonzero(labels == j).tolist() for j in np.unique(labels)]
+        return cls(tuple(sorted(found)))
+
     def check(self, n: int) -> None:
-        _blocks(self.blocks, n)
+        as_blocks(self.blocks, n)
 
     def draw(self, n: int, source: Randomness, event: int) -> np.ndarray:
-        u = source.cohort(event, len(self.blocks))
-        return np.sort([int(b[int(v * len(b))]) for b, v in zip(self.blocks, u, strict=True)])
+        blocks = _listed(self.blocks, n)
+        u = source.cohort(event, len(blocks))
+        return np.sort([int(b[int(v * len(b))]) for b, v in zip(blocks, u, strict=True)])
 
     def probabilities(self, n: int) -> np.ndarray:
         p = np.empty(n)
-        for block in _blocks(self.blocks, n):
+        for block in as_blocks(self.blocks, n):
             p[block] = 1 / len(block)
         return p
 
 
 @dataclass(frozen=True)
 class Cyclic(Sampler):
-    """Fixed groups visited in order; in a group's turn, m of its clients uniformly (m=None: all of them)."""
+    """Fixed groups (or that many) visited in order; in a group's turn, m of its clients uniformly (None: all)."""
+
+    independent: ClassVar[bool] = False
 
     groups: Any
     m: int | None = None
 
     def check(self, n: int) -> None:
-        smallest = min(len(g) for g in _blocks(self.groups, n))
+        smallest = min(len(g) for g in as_blocks(self.groups, n, "groups"))
         if self.m is not None and not 1 <= self.m <= smallest:
             raise ValueError(f"m={self.m}: the smallest group has {smallest} clients. Choose m in 1..{smallest}.")
 
+    def period(self, n: int) -> int | None:
+        groups = as_blocks(self.groups, n, "groups")
+        return len(groups) if self.m is None or all(len(g) == self.m for g in groups) else None
+
     def draw(self, n: int, source: Randomness, event: int) -> np.ndarray:
-        group = np.asarray(self.groups[event % len(self.groups)], dtype=np.int64)
+        groups = _listed(self.groups, n)
+        group = np.sort(np.asarray(groups[event % len(groups)], dtype=np.int64))
         if self.m is None or self.m == len(group):
-            return np.sort(group)
-        return np.sort(group[_subset(source, event, len(group), self.m)])
+            return group
+        return group[_subset(source, event, len(group), self.m)]
 
     def probabilities(self, n: int) -> np.ndarray:
         """In its own turn; a client of another group has probability 0 then."""
         p = np.empty(n)
-        for group in _blocks(self.groups, n):
+        for group in as_blocks(self.groups, n, "groups"):
             p[group] = 1.0 if self.m is None else self.m / len(group)
         return p
+
+
+def must_come(counts: np.ndarray, left: int, m: int, at_least: int) -> np.ndarray:
+    """Who has to be in this cohort of m so that everybody can still reach `at_least`, ascending.
+
+    counts: (n,) participations so far. left: rounds left, this one included. Those who need every round that is left,
+    and the neediest (ties: the lower number) until the needs of the others fit into m (left - 1) places.
+    """
+    need = np.maximum(0, at_least - counts)
+    forced = min(m, max(int(((need > 0) & (need >= left)).sum()), int(need.sum()) - m * (left - 1), 0))
+    return np.sort((-need).argsort(kind="stable")[:forced])
+
+
+@dataclass(frozen=True)
+class Filled(Sampler):
+    """The given members, and others up to m, drawn one after the other with probability proportional to q_i (None: equal).
+
+    The smallest -log(1 - u_i)/q_i come first, which is successive sampling exactly (Efraimidis and Spirakis, 2006).
+    """
+
+    members: Any
+    m: int
+    q: Any = None
+
+    def draw(self, n: int, source: Randomness, event: int) -> np.ndarray:
+        keys = -np.log1p(-source.cohort(event, n)) / (1.0 if self.q is None else np.asarray(self.q, dtype=float))
+        keys[np.asarray(self.members, dtype=np.int64)] = -1.0
+        return np.sort(keys.argsort(kind="stable")[: self.m])
+
+    def probabilities(self, n: int) -> np.ndarray:
+        if self.q is not None:
+            raise ValueError("Filled with weights q has no closed inclusion probabilities: leave q out.")
+        given = len(self.members)
+        p = np.full(n, (self.m - given) / max(1, n - given))
+        p[np.asarray(self.members, dtype=np.int64)] = 1.0
+        return p
+
+
+@dataclass(frozen=True)
+class ParticipationFloor(Nice):
+    """Cohorts of exactly m in which everybody takes part at least `at_least` times in every `rounds` rounds.
+
+    Those who would fall short must come (`must_come`), the other places are drawn without replacement, client i with
+    probability proportional to q_i (None: equal). A run's timetable of `rounds` cohorts is a function of its seed: so
+    the counts need no place to live, and a resumed run goes on with the same timetable.
+    """
+
+    independent: ClassVar[bool] = False
+
+    at_least: int = 1
+    rounds: int = 100
+    q: Any = None
+    _tables: dict[tuple[int, int, int], np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def check(self, n: int) -> None:
+        check_floor(n, self.size(n), self.at_least, self.rounds, self.q)
+
+    def draw(self, n: int, source: Randomness, event: int) -> np.ndarray:
+        window, place = divmod(event, self.rounds)
+        key = (source.seed, n, window)
+        table = self._tables.get(key)
+        if table is None:
+            self.check(n)
+            table = self._timetable(n, source, window)
+            self._tables.clear()  # the newest is enough: any other can be made again
+            self._tables[key] = table
+        return table[place].astype(np.int64)
+
+    def _timetable(self, n: int, source: Randomness, window: int) -> np.ndarray:
+        counts, m = np.zeros(n, dtype=np.int64), self.size(n)
+        table = np.empty((self.rounds, m), dtype=np.int32)
+        for t in range(self.rounds):
+            members = must_come(counts, self.rounds - t, m, self.at_least)
+            table[t] = Filled(members, m, self.q).draw(n, source, window * self.rounds + t)
+            counts[table[t]] += 1
+        return table
+
+    def probabilities(self, n: int) -> np.ndarray:
+        raise ValueError(
+            "ParticipationFloor has no fixed inclusion probabilities: they depend on who came before. The method "
+            "FairFloor weighs with the conditional ones."
+        )
+
+
+def check_floor(n: int, m: int, at_least: int, rounds: int, q: Any = None) -> None:
+    """Raise a ValueError unless n clients can each take part `at_least` times in `rounds` cohorts of m."""
+    if q is not None and (np.shape(q) != (n,) or not (np.asarray(q) > 0).all()):
+        raise ValueError(f"q={q!r}: give {n} weights > 0, one per client, or None for equal ones.")
+    if not 1 <= m <= n:
+        raise ValueError(f"m={m}: a cohort has 1 to {n} of the {n} clients.")
+    if at_least < 0 or at_least > rounds or n * at_least > m * rounds:
+        most = min(rounds, m * rounds // n)
+        raise ValueError(
+            f"at_least={at_least}: {rounds} cohorts of {m} have {m * rounds} places, so that each of {n} clients can be "
+            f"promised 0 to {most}. Lower the floor, or take larger cohorts or more rounds."
+        )
 
 
 def as_sampler(cohort: Sampler | int | float | None) -> Sampler:

@@ -233,7 +233,8 @@ class Network(Problem):
         *,
         lr: float | torch.Tensor,
         steps: int,
-        batch: Batch | None = None,
+        batch: Any = None,
+        stop: torch.Tensor | None = None,
         momentum: float = 0.0,
         prox: float = 0.0,
         correction: torch.Tensor | None = None,
@@ -247,12 +248,15 @@ class Network(Problem):
         for rows, index, extra in self._groups(ids, batch, steps):
             kernel = self.kernel_for(len(rows), index.shape[-1])
             schedule = Schedule(index, extra, self.dtype) if index.dim() == 3 else None
-            if schedule is not None and schedule.order is not None:
-                rows = rows[schedule.order]
+            order = schedule.order if schedule is not None else None if stop is None else _longest_first(stop[rows])
+            if order is not None:
+                rows = rows[order]
+            if schedule is None and stop is not None:
+                index, extra = index[order], extra if isinstance(extra, float) else extra[order]
             out[rows] = descend(
                 kernel,
                 start[rows],
-                self._steps(kernel, schedule, index, extra),
+                self._steps(kernel, schedule, index, extra, None if stop is None else stop[rows]),
                 steps,
                 lr=rate if isinstance(rate, float) else rate[rows],
                 momentum=momentum,
@@ -272,13 +276,21 @@ class Network(Problem):
         cut = [slice(k, k + 1) for k in range(len(ids))]
         return [(rows[c], index[:, c], None if mask is None else mask[:, c]) for c in cut]
 
-    def _steps(self, kernel: Kernel, schedule: Schedule | None, index: torch.Tensor, share: Any) -> Any:
-        """now(t) for `descend`: drawn minibatches, or the same full batch at every step."""
+    def _steps(self, kernel: Kernel, schedule: Schedule | None, index: torch.Tensor, share: Any, stop: Any) -> Any:
+        """now(t) for `descend`: drawn minibatches, or the same full batch at every step until a client's stop."""
+        take = lambda i: (kernel.take(self.X, i), self._targets(i))  # noqa: E731
         if schedule is not None:
-            take = lambda i: (kernel.take(self.X, i), self._targets(i))  # noqa: E731
             return lambda t: schedule.at(t, take)
-        fixed = Now(len(index), kernel.take(self.X, index), self._targets(index), share, None)
-        return lambda t: fixed
+        kept = {len(index): Now(len(index), *take(index), share, None), 0: Now(0, index, index, share, None)}
+
+        def now(t: int) -> Now:  # the first k clients, those who still train
+            k = len(index) if stop is None else int((stop > t).sum())
+            if k not in kept:
+                kept.clear()
+                kept[k] = Now(k, *take(index[:k]), share if isinstance(share, float) else share[:k], None)
+            return kept[k]
+
+        return now
 
     # -- the whole objective ---------------------------------------------------------------------------------
     def _pooled(self, x: torch.Tensor, want_gradient: bool) -> tuple[float, torch.Tensor | None]:
@@ -375,3 +387,8 @@ class Network(Problem):
             "d": self.d,
             "dtype": dtype,
         }
+
+
+def _longest_first(steps: torch.Tensor) -> torch.Tensor:
+    """The order of clients by how many local steps they take, (m,)."""
+    return steps.argsort(descending=True, stable=True)

@@ -7,7 +7,7 @@ None (all), a slice (a view, no copy) or a LongTensor. Constants that are not kn
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -36,6 +36,20 @@ class Batch(NamedTuple):
     mask: torch.Tensor | None
     noise: torch.Tensor | None
 
+    def until(self, stop: torch.Tensor) -> Batch:
+        """Of a schedule of samples, index (steps, m, b): nothing more for client i after its first stop_i steps, (m,)."""
+        assert self.index is not None
+        steps = min(len(self.index), max(1, int(stop.max())))
+        index, mask = self.index[:steps], None if self.mask is None else self.mask[:steps]
+        if int(stop.min()) < steps:
+            there = (torch.arange(steps)[:, None] < stop)[:, :, None]
+            mask = there.expand(index.shape) if mask is None else mask & there
+        return Batch(index, mask, self.noise)
+
+
+Drawn = Batch | Callable[[int], Batch]
+"""Batches for all local steps: stacked (steps, m, b), or a function that draws the one for step t when it is needed."""
+
 
 class Problem:
     """The base of all problems. See the module's docstring for shapes."""
@@ -50,7 +64,9 @@ class Problem:
     layout: list[Layer]
     convex = False
     homogeneous = False
+    nonnegative = True  # losses of samples are
     has_hessian = False
+    noise: Any = None  # a `Noise`: what makes gradients stochastic where there are no samples to draw
     constants_note: str | None = None
     sigma_sq: float | None = None
     partition: Any = None  # the octolab.data.Partition it was made from, if any
@@ -121,7 +137,8 @@ class Problem:
         *,
         lr: float | torch.Tensor,
         steps: int,
-        batch: Batch | None = None,
+        batch: Drawn | None = None,
+        stop: torch.Tensor | None = None,
         momentum: float = 0.0,
         prox: float = 0.0,
         correction: torch.Tensor | None = None,
@@ -129,25 +146,26 @@ class Problem:
         """y = x, v = 0; `steps` times v = momentum v + (grad_i(y) + correction_i), y = y - lr (v + prox (y -
         x)).
 
-        batch: index and mask (steps, m, b); a client whose mask is all False at a step does not move. Returns
-        (m, d).
+        batch: index and mask (steps, m, b); a client whose mask is all False at a step does not move. stop: (m,), after
+        how many steps each client rests; with samples in `batch` its mask says it (`Batch.until`). Returns (m, d).
         """
         start = x.expand(self.count(clients), -1)
         y, v = start.clone(), None
         rate = lr[:, None].to(y.dtype) if isinstance(lr, torch.Tensor) and lr.dim() else lr
-        if batch is not None and batch.mask is not None:
-            live = batch.mask.any(2)
-            stuck = (~live).any(1).tolist()
-        else:
-            stuck = [False] * steps
+        live = _live(steps, batch, stop)
+        stuck = [False] * steps if live is None else (~live).any(1).tolist()
         for t in range(steps):
-            now = None if batch is None else Batch(*(None if part is None else part[t] for part in batch))
+            if callable(batch):
+                now: Batch | None = batch(t)
+            else:
+                now = None if batch is None else Batch(*(None if part is None else part[t] for part in batch))
             g = self.grad(y, clients, now)
             if correction is not None:
                 g = g + correction
             v_new = g if v is None or not momentum else momentum * v + g
             y_new = y - rate * (v_new + prox * (y - start) if prox else v_new)
             if stuck[t]:
+                assert live is not None
                 moves = live[t, :, None]
                 v_new = torch.where(moves, v_new, 0.0 if v is None else v)
                 y_new = torch.where(moves, y_new, y)
@@ -195,6 +213,15 @@ class Problem:
         """The gradient of f at x, (d,)."""
         x = self.as_x(x)
         return self.weights.to(self.dtype) @ self.grad(x)
+
+    def pooled_gradient(self, x: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """sum_i w_i g_i(x) (d,), g_i over client i's part of a batch that everybody drew; chunk by chunk."""
+        total, size = torch.zeros_like(x), max(1, self.chunk)
+        for a in range(0, self.n, size):
+            part = slice(a, min(a + size, self.n))
+            own = Batch(*(None if q is None else q[part] for q in batch))
+            total += self.weights[part].to(x.dtype) @ self.grad(x, part, own)
+        return total
 
     def evaluate(self, x: torch.Tensor) -> dict[str, float]:
         """loss, grad_norm_sq and, where there are test data, accuracy."""
@@ -260,6 +287,17 @@ class Problem:
         held = f", {self.sizes.sum():,} samples" if int(self.sizes.max()) > 1 else ""
         constants = ", ".join(known) or "constants unknown"
         return f"{self.name}: n={self.n:,} clients, d={self.d:,}{held}; {constants}"
+
+
+def _live(steps: int, batch: Drawn | None, stop: torch.Tensor | None) -> torch.Tensor | None:
+    """(steps, m): who moves at which local step; None: everybody at every step."""
+    live = None
+    if isinstance(batch, Batch) and batch.mask is not None:
+        live = batch.mask.any(2)
+    if stop is not None and int(stop.min()) < steps:
+        there = torch.arange(steps)[:, None] < stop
+        live = there if live is None else live & there
+    return live
 
 
 def make_weights(weights: Any, sizes: np.ndarray) -> torch.Tensor:

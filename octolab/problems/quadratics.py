@@ -23,6 +23,8 @@ class Quadratics(Problem):
     tensor([1.], dtype=torch.float64)
     """
 
+    nonnegative = False
+
     def __init__(
         self,
         A: Any,

@@ -26,6 +26,7 @@ class Tridiagonal(Problem):
 
     convex = True
     homogeneous = True
+    nonnegative = False
 
     def __init__(
         self,

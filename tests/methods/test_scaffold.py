@@ -7,6 +7,7 @@ import pytest
 
 import octolab as ol
 from tests.methods.by_hand import close, gap_to, gradients, iterates
+from tests.methods.local_by_hand import distance, never_again, weighted
 
 
 @pytest.mark.parametrize("option", [1, 2])
@@ -83,3 +84,69 @@ def test_the_theory_step_converges_linearly():
 def test_two_vectors_travel_each_way():
     run = ol.run(ol.methods.SCAFFOLD(lr=0.02), ol.problems.quadratics(n=3, d=7), rounds=2, live=False)
     assert run.history.bits_up.tolist() == run.history.bits_down.tolist() == [0, 448, 896]
+
+
+def test_with_control_variates_frozen_at_zero_it_is_fedavg():
+    """In the first round they are."""
+    p = ol.problems.quadratics(n=5, d=4)
+    scaffold = ol.methods.SCAFFOLD(lr=0.05, local_steps=4, server_lr=0.7)
+    close(iterates(scaffold, p, 1), iterates(ol.methods.FedAvg(lr=0.05, local_steps=4, server_lr=0.7), p, 1), 1e-14)
+
+
+def test_option_one_refreshes_with_the_gradient_at_the_model_received():
+    p = ol.problems.quadratics(n=4, d=5)
+    run = ol.run(ol.methods.SCAFFOLD(lr=0.02, option=1), p, rounds=3, live=False, keep="x")
+    close(run.federation.memory.c, p.grad(run.iterates[-2]), 1e-13)
+
+
+@pytest.mark.parametrize("cohort", [None, 2])
+def test_unequal_weights_lead_to_the_weighted_optimum(cohort):
+    p = weighted(ol.problems.quadratics(n=4, d=5, L=10, mu=1), w=[1, 2, 3, 4])
+    run = ol.run(ol.methods.SCAFFOLD(lr=0.03, cohort=cohort), p, rounds=1500, live=False)
+    close(run.state.c, p.weights @ run.federation.memory.c, 1e-11)
+    assert distance(p, run.x) < 1e-10
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_rate_holds_at_the_theory_step(seed: int):
+    p = ol.problems.quadratics(n=4, d=6, L=5, mu=1, seed=seed)
+    method = ol.methods.SCAFFOLD(local_steps=2).resolve(p)
+    rate, path = method.rate(p), iterates(method, p, 300)
+    assert rate == pytest.approx(1 - method.lr * min(p.mu_i))
+    assert gap_to(p, path[-1]) <= rate**300 * gap_to(p, path[0])
+    assert ol.methods.SCAFFOLD(lr=1.0).rate(p) is None and ol.methods.SCAFFOLD(batch_size=2).resolve(p).rate(p) is None
+
+
+def test_a_client_that_vanished_keeps_its_last_word():
+    """c = mean c_i stays true with its stale c_i, so the others end where their gradients cancel it."""
+    p = ol.problems.quadratics(n=4, d=5, L=10, mu=1)
+    run = ol.run(ol.methods.SCAFFOLD(lr=0.03), p, rounds=1500, fleet=never_again(1, 4), live=False)
+    memory, g = run.federation.memory.c, p.grad(run.x)
+    assert (memory[1] == 0).all()  # it never answered
+    close(memory[[0, 2, 3]], g[[0, 2, 3]], 1e-9)
+    assert float((g[[0, 2, 3]].sum(0) + memory[1]).abs().max()) < 1e-9
+
+
+def test_an_empty_cohort_leaves_everything_as_it_was():
+    p = ol.problems.quadratics(n=4, d=5)
+    method = ol.methods.SCAFFOLD(lr=0.05, cohort=ol.federation.Poisson(0.3))
+    path = iterates(method, p, 3, randomness=ol.Scripted(cohorts=[[1], [], [0, 1]]))
+    assert (path[1] == path[2]).all() and (path[2] != path[3]).any()
+
+
+def test_a_cohort_of_one_is_enough():
+    p = ol.problems.quadratics(n=4, d=5, L=10, mu=1)
+    assert distance(p, iterates(ol.methods.SCAFFOLD(lr=0.02, cohort=1), p, 3000)[-1]) < 1e-10
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"local_steps": 0}, "local_steps=0"),
+        ({"option": 3}, "choose one of 1, 2"),
+        ({"cohort": ol.federation.Importance([0.25] * 4, 2)}, "may draw a client twice"),
+    ],
+)
+def test_bad_input_gets_a_sentence(how: dict, words: str):
+    with pytest.raises(ValueError, match=words):
+        ol.run(ol.methods.SCAFFOLD(lr=0.1, **how), ol.problems.quadratics(n=4, d=2), rounds=1, live=False)

@@ -1,4 +1,4 @@
-"""FedAvg: local SGD and averaging, the first thing to run.
+r"""FedAvg: local SGD and averaging, the first thing to run.
 
 Paper: Communication-Efficient Learning of Deep Networks from Decentralized Data
 Authors: Brendan McMahan, Eider Moore, Daniel Ramage, Seth Hampson, Blaise Agüera y Arcas
@@ -12,21 +12,27 @@ Algorithm:
     for t = 0, 1, ...:
         server draws a cohort S, sends x
         client i: y <- x; several steps y <- y - lr * (stochastic) grad f_i(y); sends y - x
-        server: x <- x + server_lr * sum_S w_i (y_i - x) / sum_S w_i
+        server: x <- x + server_lr * sum_S a_i (y_i - x), where weighting says a_i:
+            ratio: w_i / sum_S w_j;   unbiased: w_i / P(i in S);   sampled: S drawn with probabilities w_i, a_i = 1/|S|
 Up: d numbers per member of the cohort
 Down: d numbers to the cohort
 Step size: 1/max L_i, safe for each client's own descent; it does not remove the bias, which is O(lr * (steps - 1))
+Theorem: one local step is gradient descent: $f(x_t) - f^* \le (1 - \gamma\mu)^t (f(x_0) - f^*)$ for
+    $\gamma = lr \cdot server\_lr \le 1/L$. With $\tau_i$ full-batch steps on quadratics the limit solves
+    $\sum_i w_i (I - (I - lr A_i)^{\tau_i})(x - x_i^*) = 0$, as lr tends to 0 the minimiser of $\sum_i w_i \tau_i f_i$
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 
-from octolab.federation import Cohort, Federation, Sampler
+from octolab.federation import Cohort, Federation, Importance, Nice, Sampler
+from octolab.federation.replies import Replies
+from octolab.federation.sampling import as_sampler
 from octolab.methods.method import Method, Theory, param
 
 
@@ -41,33 +47,89 @@ class FedAvg(Method):
 
     lr: float | Theory = param(Theory(), "local step size", above=0, main=True)
     local_epochs: int = param(5, "passes over a client's data per round", low=1, main=True)
-    local_steps: int | None = param(None, "local steps per round, the same for all; replaces local_epochs", low=1)
+    local_steps: int | Sequence[int] | None = param(
+        None, "local steps per round, for all or one number per client; replaces local_epochs", low=1
+    )
     batch_size: int | None = param(None, "samples per local step; None: all", low=1, main=True)
     cohort: Sampler | int | float | None = param(None, "who takes part in a round; None: everybody", main=True)
+    weighting: str = param("ratio", "weights in the average of a cohort", choices=("ratio", "unbiased", "sampled"))
     server_lr: float = param(1.0, "server step size", above=0)
     momentum: float = param(0.0, "momentum of the local steps, new in every round", low=0, below=1)
     aggregator: Callable | None = param(None, "how updates are combined; None: the weighted mean")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if hasattr(self.local_steps, "__len__"):
+            object.__setattr__(self, "local_steps", tuple(self.local_steps))
+
     def stepsize(self, problem: Any) -> float:
         return 1 / problem.L_max
 
-    def init(self, fed: Federation) -> State:
+    def rate(self, problem: Any) -> float | None:
+        steps, step = self.local_steps or self.local_epochs, self.lr * self.server_lr
+        exact = self.batch_size is None and self.cohort is None and not self.momentum and self.aggregator is None
+        if not exact or not problem.strongly_convex or step * problem.L > 1 + 1e-12:
+            return None  # a floor of noise, or nothing known
+        if steps == 1:
+            return 1 - step * problem.mu
+        if isinstance(steps, int) and problem.homogeneous and self.server_lr == 1:
+            return (1 - step * problem.mu) ** steps
+        return None  # it stops at another point than the optimum
+
+    def check(self, problem: Any) -> None:
+        super().check(problem)
+        name, own = type(self).__name__, self.local_steps
+        if isinstance(own, tuple) and (len(own) != problem.n or any(int(k) != k or k < 1 for k in own)):
+            raise ValueError(
+                f"{name}: local_steps={own}: give one whole number >= 1, or {problem.n} of them, one per client."
+            )
+        if self.weighting != "ratio" and self.aggregator is not None:
+            raise ValueError(
+                f"{name}: weighting={self.weighting!r} is a weighted sum: leave out aggregator, or use 'ratio'."
+            )
+        if self.weighting == "unbiased":
+            as_sampler(self.cohort).expected(problem.n)  # says so if they have no closed form
+        self.sampler(problem)
+
+    def sampler(self, problem: Any) -> Sampler | int | float | None:
+        """Who is drawn: with weighting "sampled", clients in proportion to their weights, with replacement."""
+        if self.weighting != "sampled":
+            return self.cohort
+        if self.cohort is None or isinstance(self.cohort, Sampler):
+            raise ValueError(
+                f"{type(self).__name__}: weighting='sampled' draws clients in proportion to their weights, and "
+                f"cohort={self.cohort!r}: give a number of clients, or a share in (0, 1)."
+            )
+        return Importance(problem.weights.numpy(), Nice(self.cohort).size(problem.n))
+
+    def init(self, fed: Federation) -> Any:
         return State(x=fed.x0)
 
-    def step(self, fed: Federation, s: State) -> State:
-        cohort = fed.sample(self.cohort)
-        updates = fed.call(self.client, s.x, to=cohort)
+    def step(self, fed: Federation, s: Any) -> Any:
+        updates = fed.call(self.client, s.x, to=fed.sample(self.sampler(fed.problem)))
         if len(updates) == 0:  # an empty cohort, or all dropped out
             return s
-        return State(x=s.x + self.server_lr * updates.aggregate(self.aggregator))
+        return self.move(s, self.average(fed, updates))
 
-    def client(self, cohort: Cohort, x: torch.Tensor) -> torch.Tensor:
-        y = cohort.local_sgd(
-            x,
-            lr=self.lr,
-            steps=self.local_steps,
-            epochs=self.local_epochs,
-            batch_size=self.batch_size,
-            momentum=self.momentum,
-        )
-        return y - x
+    def move(self, s: Any, change: torch.Tensor) -> Any:
+        """The server's step along the average update."""
+        return State(x=s.x + self.server_lr * change)
+
+    def average(self, fed: Federation, updates: Replies) -> torch.Tensor:
+        """sum_S a_i (y_i - x): it points downhill."""
+        if self.weighting == "ratio":
+            return updates.aggregate(self.aggregator)
+        if self.weighting == "sampled":
+            return updates.sum() / len(updates)
+        times = torch.from_numpy(as_sampler(self.cohort).expected(fed.n)[updates.clients])
+        return updates.sum(updates.weights / times.to(updates.weights.dtype))
+
+    def client(self, cohort: Cohort, x: torch.Tensor) -> Any:
+        return cohort.local_sgd(x, lr=self.lr, momentum=self.momentum, **self.plan(cohort)) - x
+
+    def plan(self, cohort: Cohort) -> dict[str, Any]:
+        """How much local training: for `cohort.local_sgd` and `cohort.local_steps`."""
+        steps, stop = self.local_steps, None
+        if isinstance(steps, tuple):
+            steps, stop = max(steps), cohort.own(steps)
+        return {"steps": steps, "epochs": self.local_epochs, "batch_size": self.batch_size, "stop": stop}
