@@ -77,18 +77,16 @@ def tune(
 
 def grid_for(methods: Iterable[Method], problem: Any, given: Sequence[float] | None, field: str = "lr") -> list[Any]:
     """The same grid for all: multiples of each theory step if every method has one here, else step sizes."""
-    if given is not None:
-        if not len(given):
-            raise ValueError("tune=[]: give multiples of the theory step, or tune=True for the usual ones.")
-        return [Theory(float(v)) for v in given]
+    if given is not None and not len(given):
+        raise ValueError("tune=[]: give multiples of the theory step, or tune=True for the usual ones.")
     for method in methods:
         try:
             with quiet():
                 if hasattr(method, field):
                     dataclasses.replace(method, **{field: Theory()}).resolve(problem)
         except UnknownConstant:
-            return list(STEPS)
-    return [Theory(m) for m in MULTIPLIERS]
+            return list(STEPS if given is None else map(float, given))
+    return [Theory(float(m)) for m in (MULTIPLIERS if given is None else given)]
 
 
 def search(method: Method, problem: Any, grid: Sequence[Any], field: str, **plan: Any) -> Tuned:

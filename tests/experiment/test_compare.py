@@ -237,3 +237,9 @@ def test_scripted_randomness_belongs_to_single_runs():
     problem = ol.problems.quadratics(n=3, d=2)
     with pytest.raises(ValueError, match="used up by one run"):
         ol.compare(["gd", "marina"], problem, rounds=2, randomness=ol.Scripted(coins=[1]))
+
+
+def test_a_given_grid_is_of_step_sizes_where_theory_has_none():
+    p = ol.problems.classification("digits", model="mlp", clients=4)
+    c = ol.compare(["fedavg", "scaffold"], p, rounds=1, tune=[0.05, 0.1], live=False)
+    assert all(set(table.lr) == {0.05, 0.1} for table in c.tried.values())
