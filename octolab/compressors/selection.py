@@ -64,9 +64,42 @@ def _settle_ties(magnitude: np.ndarray, k: int, keep: np.ndarray) -> None:
     tied = np.flatnonzero(keep.sum(axis=1) != k)
     rows = np.where(np.isnan(magnitude[tied]), np.inf, magnitude[tied])
     threshold = np.partition(rows, rows.shape[1] - k, axis=1)[:, rows.shape[1] - k, None]
+    keep[tied] = _first_of(rows, threshold, np.full((len(tied), 1), k))
+
+
+def _first_of(rows: np.ndarray, threshold: np.ndarray, k: np.ndarray) -> np.ndarray:
+    """Marks exactly k (r, 1) entries of each row: all above its threshold (r, 1), then the first that equal it."""
     above, equal = rows > threshold, rows == threshold
     room = k - above.sum(axis=1, keepdims=True)
-    keep[tied] = above | (equal & (np.cumsum(equal, axis=1) <= room))
+    return np.asarray(above | (equal & (np.cumsum(equal, axis=1) <= room)))
+
+
+def largest_each(x: Tensor, k: Tensor) -> Tensor:
+    """The k[r] largest magnitudes of row r, marked: x (m, d), k (m,) in 1..d -> bool (m, d). Ties and NaN: `largest`.
+
+    One sort of the magnitudes gives every row its own threshold.
+    """
+    d = x.shape[1]
+    magnitude = x.abs().cpu().nan_to_num_(nan=torch.inf, posinf=torch.inf).numpy()
+    wanted = k.cpu().numpy()[:, None]
+    threshold = np.take_along_axis(np.sort(magnitude, axis=1), d - wanted, axis=1)
+    keep = magnitude >= threshold
+    tied = np.flatnonzero(keep.sum(axis=1) != wanted[:, 0])
+    if len(tied):
+        keep[tied] = _first_of(magnitude[tied], threshold[tied], wanted[tied])
+    return torch.from_numpy(keep).to(x.device)
+
+
+def energies(x: Tensor) -> np.ndarray:
+    """Captured energy E_k, k = 1..d: the share of |x|^2 in the k largest entries. (m, d) -> (m, d) float64, rising to 1.
+
+    A zero row, and one that is not finite, has E_k = 1 throughout.
+    """
+    squares = np.sort(x.detach().cpu().numpy().astype(np.float64) ** 2, axis=1)[:, ::-1]
+    sums = np.cumsum(squares, axis=1)
+    total = sums[:, -1:]
+    whole = np.isfinite(total) & (total > 0)
+    return np.where(whole, sums / np.where(whole, total, 1.0), 1.0)
 
 
 def row_sums(x: Tensor) -> Tensor:

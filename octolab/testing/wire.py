@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from octolab.federation.payloads import Dense
+from octolab.federation import Each
+from octolab.federation.payloads import Dense, Payload
 
 
 class Wire:
@@ -46,8 +47,8 @@ class Wire:
             message = payload[i]
             data, each[i] = message.encode(), message.bits
             assert len(data) == math.ceil(each[i] / 8), f"{message!r} encodes to {len(data)} bytes."
-            back, here = type(message).decode(data, message.meta).dense(), message.dense()
-            close = torch.allclose(back.double(), here.double(), rtol=1e-6, atol=1e-30 + 1e-6 * float(here.abs().max()))
+            back, here = type(message).decode(data, message.meta).dense().double(), message.dense().double()
+            close = torch.allclose(back, here, rtol=1e-6, atol=1e-30 + 1e-6 * float(here.abs().max()))
             assert close, f"{message!r} does not decode to what the server used."
             self.messages += 1
         return each
@@ -59,8 +60,10 @@ def _size(item: Any) -> float:
         return 8.0 * len(Dense(item.reshape(-1)).encode())
     if isinstance(item, (bool, np.bool_)):
         return 1.0
-    if hasattr(item, "values") and isinstance(item.values, torch.Tensor):
+    if isinstance(item, Payload):
+        return float(item.bits)
+    if isinstance(item, Each):
         return 32.0 * item.values[0].numel()
     if isinstance(item, (list, tuple)):
         return sum(_size(i) for i in item)
-    return 0.0 if item is None else float(item.bits) if hasattr(item, "bits") else 32.0
+    return 0.0 if item is None else 32.0

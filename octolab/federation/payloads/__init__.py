@@ -16,6 +16,7 @@ from octolab.federation.payloads.composed import Blocks, Buckets, Bundle, Gated,
 from octolab.federation.payloads.matrices import LowRank, Symmetric, upper
 from octolab.federation.payloads.plain import Dense, Masked, Scalars
 from octolab.federation.payloads.quantized import Grid, Quantized
+from octolab.federation.payloads.ragged import Ragged
 from octolab.federation.payloads.sparse import Sparse
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Masked",
     "Payload",
     "Quantized",
+    "Ragged",
     "Rescaled",
     "Scalars",
     "Sparse",

@@ -73,6 +73,18 @@ def index_bits(index: str, d: int, k: int) -> int:
     return d if code == "bitmap" else enum_bits(d, k)
 
 
+def index_bits_each(index: str, d: int, counts: torch.Tensor) -> torch.Tensor:
+    """:func:`index_bits` of many counts k at once, int64 of the same shape."""
+    if resolve_index(index, d, 1) == "enum":
+        found, where = torch.unique(counts, return_inverse=True)
+        return torch.tensor([index_bits(index, d, k) for k in found.tolist()], dtype=torch.int64)[where]
+    if index == "none":
+        return torch.zeros_like(counts)
+    each, whole = counts * ceil_log2(d), torch.full_like(counts, d)
+    cost = {"list": each, "bitmap": whole, "auto": torch.minimum(each, whole)}[index]
+    return cost.masked_fill((counts == 0) | (counts == d), 0)
+
+
 def pack(values: np.ndarray, widths: np.ndarray | int) -> np.ndarray:
     """Write unsigned integers (n,) in fields of the given widths (0..64 bits), one after the other."""
     numbers = np.asarray(values).astype(np.uint64)

@@ -15,6 +15,7 @@ from octolab.federation.payloads.bitstream import (
     BitReader,
     ceil_log2,
     index_bits,
+    index_bits_each,
     pack,
     pack_floats,
     pack_subset,
@@ -116,10 +117,8 @@ class Sparse(Payload):
             return self.k * ceil_log2(self.blocks[0])
         if self.count is None:
             return index_bits(self.index, self.d, self.k)
-        counts = self.count.reshape(-1).tolist()
         header = 0 if self.index == "none" else ceil_log2(self.d + 1)
-        cost = torch.tensor([header + index_bits(self.index, self.d, k) for k in counts], dtype=torch.int64)
-        return cost.reshape(self.count.shape)
+        return header + index_bits_each(self.index, self.d, self.count.cpu())
 
     def _cost(self) -> int | Tensor:
         if isinstance(self.values, Payload):

@@ -1,4 +1,4 @@
-"""Muon: orthogonalised momentum for the hidden matrices of a network, Adam for the rest.
+r"""Muon: orthogonalised momentum for the hidden matrices of a network, Adam for the rest.
 
 Paper: Muon: An optimizer for hidden layers in neural networks
 Authors: Keller Jordan, Yuchen Jin, Vlado Boza, Jiacheng You, Franz Cesista, Laker Newhouse, Jeremy Bernstein
@@ -18,7 +18,10 @@ Algorithm:
     NS5(U): X = U/(|U|_F + 1e-7), wide orientation; 5 times A = X X', X <- 3.4445 X + (-4.7750 A + 2.0315 A^2) X
 Up: d numbers per member of the cohort
 Down: d numbers to the cohort
-Step size: 0.02 (the authors' default); no theorem here. NS5 brings singular values to about [0.68, 1.13], not to 1
+Step size: 0.02 (the authors' default). NS5 brings singular values to about [0.68, 1.13], not to 1
+Theorem: none for this step. Its idealisation (Gluon, arXiv 2505.13416: exact polar factors, no momentum, radii
+    $t_i = \frac{|\nabla_i|_*}{L^0_i + L^1_i|\nabla_i|_*}$ in nuclear norms) reaches $\min_k \sum_i |\nabla_i f(x_k)|_* \le \varepsilon$
+    after $2(f(x_0) - f^*)(\sum_i L^0_i/\varepsilon^2 + \max_i L^1_i/\varepsilon)$ steps
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""ASGD: asynchronous SGD, nobody waits for anybody.
+r"""ASGD: asynchronous SGD, nobody waits for anybody.
 
 Paper: Asynchronous SGD Beats Minibatch SGD Under Arbitrary Delays
 Authors: Konstantin Mishchenko, Francis Bach, Mathieu Even, Blake Woodworth
@@ -16,6 +16,9 @@ Algorithm:
 Up: d numbers per arrival
 Down: d numbers per start
 Step size: 1/(2 n L), and with a target eps also at most eps/(4 L sigma^2): Ringmaster's with R = n
+Theorem: $\frac1K\sum_{k<K} E|\nabla f(x_k)|^2 \le \varepsilon$ after $K = O(\frac{nL\Delta}{\varepsilon} + \frac{\sigma^2L\Delta}{\varepsilon^2})$
+    updates, $\Delta = f(x_0) - \inf f$, whatever the delays; in time
+    $O(\frac{1}{\frac1n\sum_i 1/\tau_i}(\frac{L\Delta}{\varepsilon} + \frac{\sigma^2L\Delta}{n\varepsilon^2}))$ where worker i needs $\tau_i$ seconds a gradient
 Unconfirmed: the constants (the order is the paper's); tune lr for real use
 """
 

@@ -1,4 +1,4 @@
-"""Ringmaster ASGD: asynchronous SGD that drops what is too stale, with the optimal time complexity.
+r"""Ringmaster ASGD: asynchronous SGD that drops what is too stale, with the optimal time complexity.
 
 Paper: Ringmaster ASGD: The First Asynchronous SGD with Optimal Time Complexity
 Authors: Artavazd Maranjyan, Alexander Tyurin, Peter Richtárik
@@ -17,8 +17,10 @@ Algorithm:
     variant "stop": after an update every running job whose delay has reached R is interrupted and starts at the present x
 Up: d numbers per arrival, discarded ones too
 Down: d numbers per start
-Step size: R = max(1, ceil(sigma^2/eps)), lr = min(1/(2 R L), eps/(4 L sigma^2)): mean E|grad f|^2 <= eps after
-    ceil(8 R L D/eps + 16 sigma^2 L D/eps^2) updates, D = f(x0) - inf f
+Step size: R = max(1, ceil(sigma^2/eps)), lr = min(1/(2 R L), eps/(4 L sigma^2))
+Theorem: $\frac1K\sum_{k<K} E|\nabla f(x_k)|^2 \le \varepsilon$ after
+    $K = \lceil \frac{8RL\Delta}{\varepsilon} + \frac{16\sigma^2L\Delta}{\varepsilon^2} \rceil$ updates, $\Delta = f(x_0) - \inf f$; any $R$ of
+    them take at most $2\min_m (\frac1m\sum_{i\le m}\frac{1}{\tau_i})^{-1}(1 + \frac Rm)$ seconds: the optimal time
 Unconfirmed: the constants 8 and 16 are recalled; our runs stay below eps
 """
 

@@ -1,4 +1,4 @@
-"""Shadowheart SGD: as many gradients and as many compressed messages from each device as fit into one common time.
+r"""Shadowheart SGD: as many gradients and as many compressed messages from each device as fit into one common time.
 
 Paper: Shadowheart SGD: Distributed Asynchronous SGD with Optimal Time Complexity Under Arbitrary Computation and
     Communication Heterogeneity
@@ -18,7 +18,9 @@ Algorithm:
         server: x <- x - lr [sum_i w_i sum_j C_j(g_i)] / [sum_i w_i m_i b_i]
 Up: m_i compressed vectors per client and round
 Down: d numbers to the active clients (and b_i, m_i once)
-Step size: 1/(2L); 16 L D/eps rounds of at most 2 t* seconds
+Step size: 1/(2L)
+Theorem: $\frac1K\sum_{k<K} E|\nabla f(x_k)|^2 \le \varepsilon$ after $K = \lceil \frac{16L\Delta}{\varepsilon} \rceil$ rounds of at most $2t^*$ seconds,
+    $\Delta = f(x_0) - \inf f$
 Unconfirmed: the constant 16 (our derivation gives 8). s is a knob in the authors' code: tune it with lr
 """
 

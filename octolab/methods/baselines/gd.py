@@ -1,4 +1,4 @@
-"""GD: distributed gradient descent, the yardstick.
+r"""GD: distributed gradient descent, the yardstick.
 
 Paper: Méthode générale pour la résolution des systèmes d'équations simultanées
 Authors: Augustin-Louis Cauchy
@@ -16,7 +16,10 @@ Algorithm:
         server: x <- x - lr * sum_i w_i grad f_i(x)
 Up: d numbers per client and round
 Down: d numbers
-Step size: 1/L; then f(x_T) - f* <= L |x0 - x*|^2 / (2T) if f is convex, and linear with factor 1 - mu/L if strongly so
+Step size: 1/L
+Theorem: for $\gamma \le 1/L$: $f(x_t) - f^* \le \frac{|x_0 - x^*|^2}{2\gamma t}$ if $f$ is convex,
+    $f(x_t) - f^* \le (1 - \gamma\mu)^t (f(x_0) - f^*)$ if it is $\mu$-strongly convex (or PL),
+    $\min_{s<t}|\nabla f(x_s)|^2 \le \frac{2(f(x_0) - f^*)}{\gamma t}$ in any case
 """
 
 from __future__ import annotations
@@ -43,6 +46,10 @@ class GD(Method):
 
     def stepsize(self, problem: Any) -> float:
         return 1 / problem.L
+
+    def rate(self, problem: Any) -> float | None:
+        linear = problem.strongly_convex and self.lr * problem.L <= 1 + 1e-12
+        return 1 - self.lr * problem.mu if linear else None
 
     def init(self, fed: Federation) -> State:
         return State(x=fed.x0)

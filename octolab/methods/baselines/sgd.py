@@ -1,4 +1,4 @@
-"""SGD: distributed minibatch SGD, everybody (or a cohort) sends a stochastic gradient.
+r"""SGD: distributed minibatch SGD, everybody (or a cohort) sends a stochastic gradient.
 
 Paper: Better Mini-Batch Algorithms via Accelerated Gradient Methods
 Authors: Andrew Cotter, Ohad Shamir, Nathan Srebro, Karthik Sridharan
@@ -16,6 +16,9 @@ Algorithm:
 Up: d numbers per member of the cohort
 Down: d numbers to the cohort
 Step size: 1/L where the noise is unknown or zero; with variance sigma^2 and a target eps, min(1/L, n eps/(2 L sigma^2))
+Theorem: everybody taking part: $\frac1T\sum_{t<T}E|\nabla f(x_t)|^2 \le \frac{2(f(x_0) - f^*)}{\gamma T} + \frac{\gamma L\sigma^2}{n}$
+    for $\gamma \le 1/L$; strongly convex: $E f(x_t) - f^* \le (1-\gamma\mu)^t (f(x_0) - f^*) + \frac{\gamma L\sigma^2}{2\mu n}$,
+    linear down to a floor, which is 0 with exact gradients
 """
 
 from __future__ import annotations
@@ -49,6 +52,11 @@ class SGD(Method):
         return min(
             1 / problem.L, problem.n * self.eps / (2 * problem.L * max(problem.variance(self.batch_size), 1e-300))
         )
+
+    def rate(self, problem: Any) -> float | None:
+        exact = self.batch_size is None and self.cohort is None
+        linear = exact and problem.strongly_convex and self.lr * problem.L <= 1 + 1e-12
+        return 1 - self.lr * problem.mu if linear else None
 
     def init(self, fed: Federation) -> State:
         return State(x=fed.x0)

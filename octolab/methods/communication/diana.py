@@ -1,4 +1,4 @@
-"""DIANA: unbiased compression of gradient differences, linear convergence to the exact optimum.
+r"""DIANA: unbiased compression of gradient differences, linear convergence to the exact optimum.
 
 Paper: Distributed Learning with Compressed Gradient Differences
 Authors: Konstantin Mishchenko, Eduard Gorbunov, Martin Takáč, Peter Richtárik
@@ -16,8 +16,9 @@ Algorithm:
         server: x <- x - lr (h + mean m_i), then h <- h + alpha mean m_i
 Up: one compressed vector per client and round
 Down: d numbers
-Step size: 1/(L_max (1 + 6 omega/n)) with alpha = 1/(1 + omega); then E V_t <= max(1 - lr mu, 1 - alpha/2)^t V_0,
-    V = |x - x*|^2 + (4 omega lr^2/(n alpha)) mean |h_i - grad f_i(x*)|^2
+Step size: 1/(L_max (1 + 6 omega/n)) with alpha = 1/(1 + omega)
+Theorem: $E V_t \le \max(1 - \gamma\mu, 1 - \frac{\alpha}{2})^t V_0$ for $\alpha \le \frac{1}{1+\omega}$,
+    $V = |x - x^*|^2 + \frac{4\omega\gamma^2}{n\alpha}\cdot\frac1n\sum_i |h_i - \nabla f_i(x^*)|^2$
 """
 
 from __future__ import annotations
@@ -52,6 +53,15 @@ class DIANA(Method):
 
     def stepsize(self, problem: Any) -> float:
         return 1 / (problem.L_max * (1 + 6 * self.compressor.omega(problem.d) / problem.n))
+
+    def rate(self, problem: Any) -> float | None:
+        if not problem.strongly_convex or problem.mu_i is None or min(problem.mu_i) < 0:
+            return None
+        omega = self.compressor.omega(problem.d)
+        longest = 1 / (problem.L_max * (1 + 6 * omega / problem.n))
+        if self.lr > longest * (1 + 1e-12) or not 0 < self.alpha <= (1 + 1e-12) / (1 + omega):
+            return None
+        return max(1 - self.lr * problem.mu, 1 - self.alpha / 2)
 
     def init(self, fed: Federation) -> State:
         fed.call(self.begin)

@@ -1,4 +1,4 @@
-"""EF14: classic error feedback, which adds what was not sent to the next message.
+r"""EF14: classic error feedback, which adds what was not sent to the next message.
 
 Paper: 1-Bit Stochastic Gradient Descent and its Application to Data-Parallel Distributed Training of Speech DNNs
 Authors: Frank Seide, Hao Fu, Jasha Droppo, Gang Li, Dong Yu
@@ -17,6 +17,9 @@ Algorithm:
 Up: one compressed vector per client and round
 Down: d numbers
 Step size: EF21's, 1/(L + M xi), M = mean L_i, so that both can be compared at the same step; not a theorem on EF14
+Theorem: for every compressor $z_t = x_t - \sum_i w_i e_i^t$ makes a gradient step: $z_{t+1} = z_t - \gamma\nabla f(x_t)$. At a
+    constant step $x_t$ stops $O(\gamma^2\zeta^2/\alpha^2)$ from the optimum in squared distance,
+    $\zeta^2 = \sum w_i |\nabla f_i(x^*)|^2$
 """
 
 from __future__ import annotations

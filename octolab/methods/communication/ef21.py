@@ -1,4 +1,4 @@
-"""EF21: error feedback that converges exactly on heterogeneous data.
+r"""EF21: error feedback that converges exactly on heterogeneous data.
 
 Paper: EF21: A New, Simpler, Theoretically Better, and Practically Faster Error Feedback
 Authors: Peter Richtárik, Igor Sokolov, Ilyas Fatkhullin
@@ -17,7 +17,12 @@ Algorithm:
 Up: one compressed vector per client and round, and d numbers once at the start
 Down: d numbers
 Step size: 1/(L + M xi), xi = (1 + sqrt(1 - alpha))/alpha - 1, with M = mean L_i (Error Feedback Reloaded, arXiv 2402.10774) or
-    M = sqrt(mean L_i^2) (the original paper); then mean |grad f(x_t)|^2 <= 2 (f(x0) - f*)/(lr T) + G0/(theta T)
+    M = sqrt(mean L_i^2) (the original paper)
+Theorem: $\frac1T\sum_{t<T}|\nabla f(x_t)|^2 \le \frac{2(f(x_0) - f^*)}{\gamma T} + \frac{G_0}{\theta T}$,
+    $\theta = 1 - \sqrt{1-\alpha}$, $G = \sum w_i |g_i - \nabla f_i|^2$ (for $M$ the mean:
+    $\sum w_i \frac{M}{L_i}|g_i - \nabla f_i|^2$). Under PL $f - f^* + \frac{\gamma}{2\theta q} G$ shrinks by
+    $\max(1 - \gamma\mu, 1 - \theta(1 - q))$, $q = \gamma^2 M^2\xi^2/(1 - \gamma L) < 1$: the paper's step is $q = 1/2$,
+    $\gamma \le \theta/(2\mu)$; other $q$ by its own proof
 """
 
 from __future__ import annotations
@@ -43,6 +48,14 @@ def xi(alpha: float) -> float:
     return (1 + math.sqrt(1 - alpha)) / alpha - 1
 
 
+def linear_rate(lr: float, L: float, M: float, alpha: float, mu: float) -> float | None:
+    """The factor per step under PL (see Theorem), or None if the step is larger than the proof allows."""
+    theta, left, change = 1 - math.sqrt(1 - alpha), 1 - lr * L, (lr * M * xi(alpha)) ** 2
+    if left < -1e-12 or (change > 0 and change >= left):
+        return None
+    return 1 - lr * mu if change == 0 else max(1 - lr * mu, 1 - theta * (1 - change / left))
+
+
 @dataclass(frozen=True, repr=False)
 class EF21(Method):
     slug = "ef21"
@@ -56,9 +69,19 @@ class EF21(Method):
         "mean", "M in the step size: mean L_i, or their quadratic mean", choices=("mean", "quadratic")
     )
 
+    def alpha(self, problem: Any) -> float:
+        return float(self.compressor.alpha(problem.d) or 0)
+
+    def M(self, problem: Any) -> float:
+        return float(problem.L_mean if self.smoothness == "mean" else problem.L_qm)
+
     def stepsize(self, problem: Any) -> float:
-        M = problem.L_mean if self.smoothness == "mean" else problem.L_qm
-        return 1 / (problem.L + M * xi(self.compressor.alpha(problem.d)))
+        return 1 / (problem.L + self.M(problem) * xi(self.alpha(problem)))
+
+    def rate(self, problem: Any) -> float | None:
+        if not problem.strongly_convex or problem.L_i is None:
+            return None
+        return linear_rate(float(self.lr), problem.L, self.M(problem), self.alpha(problem), problem.mu)
 
     def init(self, fed: Federation) -> State:
         return State(x=fed.x0, g=fed.call(self.begin, fed.x0).total())

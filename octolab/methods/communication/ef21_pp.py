@@ -1,4 +1,4 @@
-"""EF21-PP: EF21 when only some clients take part; the absent keep their g_i.
+r"""EF21-PP: EF21 when only some clients take part; the absent keep their g_i.
 
 Paper: EF21 with Bells & Whistles: Six Algorithmic Extensions of Modern Error Feedback
 Authors: Ilyas Fatkhullin, Igor Sokolov, Eduard Gorbunov, Zhize Li, Peter Richtárik
@@ -18,6 +18,8 @@ Up: one compressed vector per member of the cohort, and d numbers from everybody
 Down: d numbers to the cohort
 Step size: EF21's with alpha replaced by p alpha, p = the smallest participation probability (marginally C is then a
     compressor that sends with probability p; an exact argument)
+Theorem: EF21's with $\alpha \to p\alpha$, in expectation: $\frac1T\sum_{t<T} E|\nabla f(x_t)|^2 \le \frac{2(f(x_0) -
+    f^*)}{\gamma T} + \frac{G_0}{\theta T}$, $\theta = 1 - \sqrt{1 - p\alpha}$, and the same linear rate under PL
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ import torch
 
 from octolab.federation import Federation, Sampler
 from octolab.federation.sampling import as_sampler
-from octolab.methods.communication.ef21 import EF21, State, xi
+from octolab.methods.communication.ef21 import EF21, State
 from octolab.methods.method import param
 
 __all__ = ["EF21PP", "State"]
@@ -43,10 +45,8 @@ class EF21PP(EF21):
 
     cohort: Sampler | int | float | None = param(0.5, "who takes part in a round", main=True)
 
-    def stepsize(self, problem: Any) -> float:
-        p = float(as_sampler(self.cohort).probabilities(problem.n).min())
-        M = problem.L_mean if self.smoothness == "mean" else problem.L_qm
-        return 1 / (problem.L + M * xi(p * self.compressor.alpha(problem.d)))
+    def alpha(self, problem: Any) -> float:
+        return float(as_sampler(self.cohort).probabilities(problem.n).min()) * super().alpha(problem)
 
     def step(self, fed: Federation, s: State) -> State:
         x: torch.Tensor = s.x - self.lr * s.g

@@ -1,4 +1,4 @@
-"""MARINA: compressed gradient differences with now and then a full gradient, on a shared coin.
+r"""MARINA: compressed gradient differences with now and then a full gradient, on a shared coin.
 
 Paper: MARINA: Faster Non-Convex Distributed Learning with Compression
 Authors: Eduard Gorbunov, Konstantin Burlachenko, Zhize Li, Peter Richtárik
@@ -17,8 +17,11 @@ Algorithm:
     With batch_size the compressed rounds use one minibatch at both points (VR-MARINA).
 Up: a compressed vector per client, or d numbers with probability p; d numbers once at the start
 Down: d numbers and the coin's bit (x+ instead of g: the same size; the model clients form from g is the same)
-Step size: 1/(L + Lt sqrt((1 - p) omega/(p n))), Lt = sqrt(mean L_i^2), p = the compressor's share of dense bits or 1/(1 + omega);
-    then mean E|grad f(x_t)|^2 <= 2 (f(x0) - f*)/(lr T). With batch_size it is a heuristic, tune it.
+Step size: 1/(L + Lt sqrt((1 - p) omega/(p n))), Lt = sqrt(mean L_i^2), p = the compressor's share of dense bits or 1/(1 + omega).
+    With batch_size it is a heuristic, tune it
+Theorem: $\frac1T\sum_{t<T}E|\nabla f(x_t)|^2 \le \frac{2(f(x_0) - f^*)}{\gamma T}$ for $\gamma \le (L + \tilde L A)^{-1}$,
+    $A^2 = \frac{(1-p)\omega}{pn}$. Under PL $f - f^* + c|g - \nabla f|^2$ shrinks by $\max(1 - \gamma\mu, 1 - p(1 - q))$,
+    $q = \gamma^2\tilde L^2A^2/(1 - \gamma L) < 1$: the paper's $q = 1/2$, $\gamma \le \frac{p}{2\mu}$, other $q$ by its own proof
 """
 
 from __future__ import annotations
@@ -57,6 +60,17 @@ class MARINA(Method):
     def stepsize(self, problem: Any) -> float:
         omega = self.compressor.omega(problem.d)
         return 1 / (problem.L + problem.L_qm * math.sqrt((1 - self.p) * omega / (self.p * problem.n)))
+
+    def rate(self, problem: Any) -> float | None:
+        if not problem.strongly_convex or problem.L_i is None or self.batch_size is not None:
+            return None
+        left, A = 1 - self.lr * problem.L, (1 - self.p) * self.compressor.omega(problem.d) / (self.p * problem.n)
+        change = (self.lr * problem.L_qm) ** 2 * A
+        if left < -1e-12 or (change > 0 and change >= left):
+            return None
+        return (
+            1 - self.lr * problem.mu if change == 0 else max(1 - self.lr * problem.mu, 1 - self.p * (1 - change / left))
+        )
 
     def init(self, fed: Federation) -> State:
         return State(x=fed.x0, g=fed.call(self.full, fed.x0).mean())

@@ -1,0 +1,67 @@
+"""The point y that the clients and the server all hold in LoCoDL and BiCoLoR, and advance by themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from octolab.federation import Cohort
+from octolab.methods.local.scaffnew import weakest
+from octolab.methods.method import Method, _warn
+
+
+class Anchored(Method):
+    """Clients with x_i, u_i of their own and a common y, v, of which they keep what it was k steps ago.
+
+    Between communications y moves by y <- y - lr (ridge y - v), for which no data are needed: `coast` does k steps at
+    once, when y is asked for.
+    """
+
+    lr: Any
+    ridge: Any
+
+    def check(self, problem: Any) -> None:
+        super().check(problem)
+        if problem.strongly_convex and not weakest(problem):
+            _warn(
+                f"{type(self).__name__}'s theorem assumes strong convexity of every f_i, and {problem.name} has some "
+                f"without: take its step (1/L, p = 0.1) as a heuristic."
+            )
+
+    def ahead(self, cohort: Cohort) -> torch.Tensor:
+        """x_i after a local step, (m, d)."""
+        raise NotImplementedError
+
+    def coast(self, y: torch.Tensor, v: torch.Tensor, k: int) -> torch.Tensor:
+        """y (d,) or (m, d) after k steps."""
+        left = (1 - self.lr * self.ridge) ** k
+        return left * y + ((1 - left) / self.ridge if self.ridge else self.lr * k) * v
+
+    def model(self, s: Any) -> torch.Tensor:
+        return self.coast(s.y, s.v, s.k)
+
+    def begin(self, cohort: Cohort, x: torch.Tensor) -> None:
+        cohort.memory.x, cohort.memory.u = x.expand(cohort.m, -1), cohort.zeros()
+        self.restore(cohort, x, torch.zeros_like(x), 0)
+
+    def restore(self, cohort: Cohort, y: torch.Tensor, v: torch.Tensor, k: int) -> None:
+        """For a client that has lost y and v: it keeps its own x_i and u_i."""
+        cohort.memory.y_here, cohort.memory.v_here = y.expand(cohort.m, -1), v.expand(cohort.m, -1)
+        cohort.memory.k = torch.full((cohort.m,), k)
+
+    def local(self, cohort: Cohort) -> None:
+        cohort.memory.x = self.ahead(cohort)
+        cohort.memory.k += 1
+
+    def here(self, cohort: Cohort) -> torch.Tensor:
+        """y after one more step, (m, d); those who are asked for it have all counted the same k."""
+        return self.coast(cohort.memory.y_here, cohort.memory.v_here, int(cohort.memory.k[0]) + 1)
+
+
+def missed(behind: torch.Tensor, heard: np.ndarray) -> torch.Tensor:
+    """(n,) bool: who is behind, now that of all clients only those of `heard` took part."""
+    if len(heard) == len(behind):
+        return behind
+    return behind | torch.ones_like(behind).index_fill(0, torch.from_numpy(heard), False)

@@ -1,0 +1,146 @@
+r"""LoCoDL: local training and any unbiased compressor together, doubly accelerated.
+
+Paper: LoCoDL: Communication-Efficient Distributed Learning with Local Training and Compression
+Authors: Laurent Condat, Artavazd Maranjyan, Peter Richtárik
+Venue: ICLR 2025
+arXiv: 2403.04348
+Solves: uplink bits on ill-conditioned, strongly convex, heterogeneous problems: sqrt(kappa) from local steps, and compression
+Use: the uplink is the bottleneck, everybody takes part, an unbiased compressor (Natural first)
+Avoid: TopK (biased: use EF21); client sampling; a downlink as dear as the uplink (BiCoLoR); networks: a heuristic, give numbers
+Assumes: f_i is L_i-smooth and mu-strongly convex. g(y) = (ridge/2)|y|^2 is known to all and taken out of every f_i
+Algorithm:
+    x_i = y = x0, u_i = v = 0; everybody holds the same y and v
+    for t = 0, 1, ...: (a step, not a communication)
+        client i: xh_i = x_i - lr (grad f_i(x_i) - ridge x_i - u_i);   everybody: yh = y - lr (ridge y - v)
+        shared coin, P(1) = p.  0: x_i <- xh_i, y <- yh
+        1: client i sends d_i = C_i(xh_i - yh); server replies dbar = (1/(2n)) sum d_i;   c = p chi/(lr (1 + 2 omega))
+            x_i <- (1 - rho) xh_i + rho (yh + dbar), y <- yh + rho dbar;   u_i <- u_i + c (dbar - d_i), v <- v + c dbar
+    The model is y, which moves in every step: all know g and v, so nothing is sent for it.
+Up: one compressed vector per client, on coin 1
+Down: d numbers, on coin 1 (and x0 once). A device that missed a step is sent y and v anew
+Step size: with L, mu after the split (ridge = mu/2 of the f_i): 2/(L + mu), chi = rho = 1/(1 + omega_av), omega_av = omega/n, p
+    so that both terms balance. "practical": the same with omega = 0. Nothing strongly convex: ridge = 0, 1/L, p = 0.1
+Theorem: $E\Psi_t \le \tau^t\Psi_0$, $\tau = \max\{(1-\gamma\mu)^2, (1-\gamma L)^2, 1 - \frac{p^2\chi}{1+2\omega}\}$ for
+    $\gamma < 2/L$, $2\rho - \rho^2(1+\omega_{av}) \ge \chi > 0$; $\Psi = \frac1\gamma\sum_i(|x_i - x^*|^2 + |y - x^*|^2) +
+    \frac{\gamma(1+2\omega)}{p^2\chi}\sum_i(|u_i - \nabla f_i(x^*)|^2 + |v - \nabla g(x^*)|^2)$
+Unconfirmed: the paper's own experiments (compressors, data sets) are recalled; absent clients are our extension (exact, no rate)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+from octolab.compressors import Compressor, Natural
+from octolab.federation import Cohort, Federation
+from octolab.methods.communication.anchor import Anchored, missed
+from octolab.methods.communication.dcgd import mean_omega
+from octolab.methods.communication.ef21_bc import current, repair
+from octolab.methods.local.scaffnew import balanced, until_heard, weakest
+from octolab.methods.method import Theory, param
+
+
+class State(NamedTuple):
+    y: torch.Tensor  # y and v after the last communication
+    v: torch.Tensor
+    k: int  # steps since then
+    behind: torch.Tensor  # (n,) bool: who missed a step and no longer holds y, v and k
+
+
+@dataclass(frozen=True, repr=False)
+class LoCoDL(Anchored):
+    slug = "locodl"
+    needs = ("unbiased", "strongly convex", "full participation")
+    tags = ("heterogeneous", "convex", "local steps", "accelerated communication", "unbiased compression")
+
+    compressor: Compressor = param(Natural(), "unbiased compressor C", main=True)
+    steps: str = param("theory", "omega in the formulas: its own, or 0", choices=("theory", "practical"), main=True)
+    ridge: float | Theory = param(Theory(), "g = (ridge/2)|y|^2 is taken out of every f_i", low=0)
+    lr: float | Theory = param(Theory(), "step size", above=0, main=True)
+    rho: float | Theory = param(Theory(), "step towards agreement", above=0, below=2)
+    chi: float | Theory = param(Theory(), "step of u_i and v, before the factor p/(lr (1 + 2 omega))", above=0, upto=1)
+    p: float | Theory = param(Theory(), "probability to communicate after a step", above=0, upto=1, main=True)
+    batch_size: int | None = param(None, "samples per local step; None: all", low=1)
+
+    def omega(self, d: int) -> float:
+        return 0.0 if self.steps == "practical" else float(self.compressor.omega(d) or 0)
+
+    def omega_av(self, problem: Any) -> float:
+        return 0.0 if self.steps == "practical" else mean_omega(self.compressor, problem)
+
+    def split(self, problem: Any) -> tuple[float, float]:
+        """L and mu that all f_i and g have after the split; mu = 0: not all are strongly convex."""
+        ridge = float(self.ridge)
+        return max(problem.L_max - ridge, ridge), max(0.0, min(weakest(problem) - ridge, ridge))
+
+    def theory_ridge(self, problem: Any) -> float:
+        return weakest(problem) / 2
+
+    def stepsize(self, problem: Any) -> float:
+        L, mu = self.split(problem)
+        return 2 / (L + mu) if mu else 1 / L
+
+    def theory_rho(self, problem: Any) -> float:
+        return 1 / (1 + self.omega_av(problem))
+
+    def theory_chi(self, problem: Any) -> float:
+        return 2 * self.rho - self.rho**2 * (1 + self.omega_av(problem))
+
+    def theory_p(self, problem: Any) -> float:
+        mu = self.split(problem)[1] if problem.strongly_convex else 0.0
+        return balanced(self.lr, mu, (1 + 2 * self.omega(problem.d)) / self.chi)
+
+    def rate(self, problem: Any) -> float | None:
+        if not weakest(problem) or self.batch_size is not None:
+            return None
+        (L, mu), omega = self.split(problem), self.compressor.omega(problem.d) or 0.0
+        slope = self.chi / (1 + 2 * self.omega(problem.d))  # as it is used
+        room = 2 * self.rho - self.rho**2 * (1 + mean_omega(self.compressor, problem))
+        if not mu or self.lr * L >= 2 or slope * (1 + 2 * omega) > room + 1e-12:
+            return None
+        return max((1 - self.lr * mu) ** 2, (1 - self.lr * L) ** 2, 1 - self.p**2 * slope)
+
+    def init(self, fed: Federation) -> State:
+        fed.call(self.begin, fed.x0)
+        return State(y=fed.x0, v=torch.zeros_like(fed.x0), k=0, behind=torch.zeros(fed.n, dtype=torch.bool))
+
+    def step(self, fed: Federation, s: State) -> State:
+        if not fed.coin(self.p):
+            return s._replace(k=s.k + 1, behind=missed(s.behind, fed.call(self.local).clients))
+        behind = repair(fed, s.behind, self.restore, s.y, s.v, s.k)
+        sent = fed.call(self.send, to=current(behind))
+        behind = missed(behind, sent.clients)
+        if len(sent) == 0:
+            return s._replace(k=s.k + 1, behind=behind)
+        # who is absent is left out of the average and keeps u_i; v follows, so that mean u_i + v stays 0
+        share = 1.0 if len(sent) == fed.n else float(sent.weights.sum())
+        dbar, yh = sent.mean() / 2, self.coast(s.y, s.v, s.k + 1)
+        lost = until_heard(fed, sent.clients, self.receive, dbar, *([] if share == 1 else [share]))
+        behind = behind.index_fill(0, torch.from_numpy(lost), True)
+        return State(y=yh + self.rho * dbar, v=s.v + self.pull(fed.d) * share * dbar, k=0, behind=behind)
+
+    def pull(self, d: int) -> float:
+        """c, the step of u_i and v."""
+        return self.p * self.chi / (self.lr * (1 + 2 * self.omega(d)))
+
+    def ahead(self, cohort: Cohort) -> torch.Tensor:
+        x = cohort.memory.x
+        g = cohort.grad(x, cohort.batch(self.batch_size))
+        return x - self.lr * (g - self.ridge * x - cohort.memory.u)
+
+    def send(self, cohort: Cohort) -> Any:
+        x, y = self.ahead(cohort), self.here(cohort)
+        d = self.compressor(x - y, cohort)
+        cohort.memory.x, cohort.memory.y_here = x, y
+        cohort.memory.u -= self.pull(cohort.d) * d
+        return d
+
+    def receive(self, cohort: Cohort, dbar: torch.Tensor, share: float = 1.0) -> None:
+        x, y, c = cohort.memory.x, cohort.memory.y_here, self.pull(cohort.d)
+        cohort.memory.x = (1 - self.rho) * x + self.rho * (y + dbar)
+        cohort.memory.y_here = y + self.rho * dbar
+        cohort.memory.u += c * dbar
+        cohort.memory.v_here += c * share * dbar
+        cohort.memory.k = torch.zeros(cohort.m, dtype=torch.int64)
