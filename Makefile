@@ -20,11 +20,12 @@ HEAVY    := slow or browser or flower or deployment
 LESSONS  := $(wildcard notebooks tutorials)
 OUT      := build/quickstart
 
-.PHONY: help venv quickstart lab test test-heavy test-all check bench clean
+.PHONY: help venv quickstart lab app test test-heavy test-all check bench clean
 
 help:
 	@echo "make quickstart   install, run notebooks/quickstart.ipynb without a screen, print the table it computed"
 	@echo "make lab          open JupyterLab on the quickstart"
+	@echo "make app          serve the catalogue of all methods as a web page, on this machine only"
 	@echo "make test         install, run the fast tests and every notebook"
 	@echo "make test-all     make test, then the slow, browser, Flower and deployment tests"
 	@echo "make check        ruff check, ruff format --check, mypy"
@@ -88,6 +89,9 @@ quickstart: $(VENV)/.installed-lab
 
 lab: $(VENV)/.installed-lab
 	$(BIN)/python -m jupyterlab notebooks/quickstart.ipynb
+
+app: $(VENV)/.installed-lab
+	$(BIN)/python -m voila octolab/lab/app.ipynb --Voila.ip=127.0.0.1 --show_tracebacks=True
 
 # ---------------------------------------------------------------- tests
 

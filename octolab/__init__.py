@@ -21,6 +21,8 @@ _MODULES = {
     "errors": "octolab.errors",
     "experiment": "octolab.experiment",
     "federation": "octolab.federation",
+    "lab": "octolab.lab",
+    "flower": "octolab.flower",
     "methods": "octolab.methods",
     "problems": "octolab.problems",
     "testing": "octolab.testing",
@@ -36,6 +38,7 @@ _NAMES = {
     "load_run": "octolab.experiment",
     "resume": "octolab.experiment",
     "from_spec": "octolab.experiment",
+    "dashboard": "octolab.lab.dashboard",
     "Run": "octolab.experiment",
     "Until": "octolab.experiment",
     "Fleet": "octolab.federation",
@@ -47,11 +50,12 @@ _NAMES = {
 }
 
 if TYPE_CHECKING:
-    from octolab import compressors, data, errors, experiment, federation, methods, problems, testing  # noqa: F401
+    from octolab import compressors, data, errors, experiment, federation, flower, methods, problems, testing  # noqa: F401
     from octolab.experiment import Run, Until, from_spec, load_run, repeat, resume, start, tune  # noqa: F401
     from octolab.experiment.compare import compare  # noqa: F401
     from octolab.experiment.front import run  # noqa: F401
     from octolab.federation import Federation, Fleet, Randomness, Scripted  # noqa: F401
+    from octolab.lab.dashboard import dashboard  # noqa: F401
     from octolab.methods import Method, Theory  # noqa: F401
     from octolab.trust import aggregators, attacks  # noqa: F401
 

@@ -147,6 +147,22 @@ def build() -> argparse.ArgumentParser:
     p.add_argument("--rounds", type=int, help="a new total of rounds")
     _files(p)
 
+    p = _verb(
+        verbs,
+        "export",
+        export,
+        "write a run as an app of another system",
+        "octolab export flower my_app ef21 --problem digits --clients 3 --rounds 50",
+    )
+    p.add_argument("system", choices=("flower",), help="flower: an app that `flwr run` starts as it is")
+    p.add_argument("folder", help="a new folder, which names the app")
+    p.add_argument("method", nargs="?", help="a method's slug")
+    p.add_argument("--spec", metavar="FILE", help="a run's spec (JSON), or a file that --save wrote, instead")
+    p.add_argument("--replace", action="store_true", help="write into a folder that is not empty")
+    p.add_argument("--seed", type=int, default=0, help="everything random follows from it (default 0)")
+    _problem(p)
+    _settings(p)
+
     p = _verb(verbs, "methods", methods, "the methods, or one method's card", "octolab methods ef21")
     p.add_argument("slug", nargs="?", help="show this one's card")
 
@@ -225,20 +241,28 @@ def _files(p: argparse.ArgumentParser) -> None:
 
 
 def run(a: argparse.Namespace) -> None:
-    from octolab import experiment
     from octolab.experiment.progress import watch
 
-    if (a.spec is None) == (a.method is None):
-        raise ValueError("Give a method, such as `octolab run ef21`, or --spec FILE, and not both.")
-    if a.spec is not None:
-        prepared = experiment.from_spec(_text(a.spec))
-    else:
-        from octolab.experiment.front import prepare
-
-        method = make_method(a.method, a.set)
-        prepared = prepare(method, make_problem(a), seed=a.seed, **make_plan(a))
+    prepared = _prepared(a)
     _check_places(a.save, a.csv)
     _report(watch(prepared), a)
+
+
+def _prepared(a: argparse.Namespace) -> Any:
+    """The run that the words ask for, not started."""
+    from octolab import experiment
+    from octolab.experiment.front import prepare
+
+    if (a.spec is None) == (a.method is None):
+        raise ValueError(f"Give a method, such as `octolab {a.verb} ... ef21`, or --spec FILE, and not both.")
+    if a.spec is None:
+        return prepare(make_method(a.method, a.set), make_problem(a), seed=a.seed, **make_plan(a))
+    return experiment.load_run(a.spec) if a.spec.endswith(".octo") else experiment.from_spec(_text(a.spec))
+
+
+def export(a: argparse.Namespace) -> None:
+    folder = _prepared(a).export_flower_app(a.folder, replace=a.replace)
+    _print_json({"folder": folder}) if a.json else print(f"wrote {folder}: cd there, read README.md, `flwr run`")
 
 
 def resume(a: argparse.Namespace) -> None:

@@ -48,6 +48,7 @@ def run(
     evaluate_every: int | None = None,
     executor: str | int = "auto",
     threads: int | None = None,
+    on: Any = None,
     checkpoint: str | None = None,
     checkpoint_every: int | None = None,
     live: bool | None = None,
@@ -59,8 +60,9 @@ def run(
     links. seed: everything random follows from it. x0: (d,) start. dtype: "float32" or "float64". randomness:
     `ol.Scripted(...)` replays given draws. keep="x" keeps every iterate in `run.iterates`. deadline: seconds after
     which a round stops waiting. attack: who lies. evaluate_every: rounds between evaluations of the objective.
-    executor: "auto", "stacked", "loop". checkpoint, checkpoint_every: write a run file. live: draw while running (None:
-    in a notebook).
+    executor: "auto", "stacked", "loop". on: where clients run: None (here), "flower", "flower-simulation", or
+    ol.flower.SuperLink(...): see `octolab.flower`. checkpoint, checkpoint_every: write a run file. live: draw while
+    running (None: in a notebook).
 
     Blocks. A progress bar appears after two seconds, a live chart in a notebook. An interrupt (Ctrl-C, or the kernel's
     stop button) ends the run at the round's end and returns what there is.
@@ -87,6 +89,7 @@ def run(
         evaluate_every=evaluate_every,
         executor=executor,
         threads=threads,
+        on=on,
         checkpoint=checkpoint,
         checkpoint_every=checkpoint_every,
     )

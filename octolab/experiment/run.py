@@ -12,19 +12,23 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController
 
 from octolab.errors import AssumptionWarning, NonFinite, NoReplies, NothingUnderWay, OctolabError
+from octolab.experiment.observer import Observer
 from octolab.experiment.record import Recorder
 from octolab.federation import Attack, Federation, Fleet, Randomness
 from octolab.methods import Method, get
+
+if TYPE_CHECKING:
+    from octolab.experiment.alerts import Alert
 
 FOREVER = 1_000_000
 
@@ -70,6 +74,7 @@ class Settings:
     attack: Attack | None = None
     executor: str | int = "auto"
     threads: int | None = None
+    on: Any = None
     evaluate_every: int | None = None
     checkpoint: str | None = None
     checkpoint_every: int | None = None
@@ -130,11 +135,13 @@ class Run:
         self.error: Exception | None = None
         self.status = "new"  # new, running, paused, stopped, finished, diverged, stalled
         self.recorder = Recorder(keep=settings.keep == "x")
+        self.observer = Observer(self.problem)
         self._go, self._halt, self._done = threading.Event(), threading.Event(), threading.Event()
         self._go.set()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self.name = given.card.name or type(given).__name__
+        self.world = None if settings.on is None else _join(self)  # where client functions run, if not here
 
     # -- what there is to see ----------------------------------------------------------------------------------------
     @property
@@ -161,6 +168,13 @@ class Run:
         from octolab.experiment.spec import describe
 
         return describe(self)
+
+    @property
+    def alerts(self) -> list[Alert]:
+        """What a careful eye would notice now, each with a recommendation: see `octolab.experiment.alerts`."""
+        from octolab.experiment.alerts import alerts
+
+        return alerts(self)
 
     def metrics(self) -> dict[str, float]:
         """The objective at the current model: loss, grad_norm_sq and, where there are test data, accuracy."""
@@ -195,16 +209,16 @@ class Run:
             self._halt.clear()  # a run that was stopped goes on
         self.status = "running"
         self._halt.clear()
-        with _one_thread(), _interruptible(self):
+        with _one_thread(), _interruptible(self), closing(self.world) if self.world else nullcontext():
             while self._more():
                 if not self._advance():
                     break
                 if progress is not None:
                     progress(self)
-        if self.status == "running":
-            self.status = "stopped" if self._halt.is_set() and self._left() else "finished"
-        if self.settings.checkpoint is not None:
-            self.save(self.settings.checkpoint)
+            if self.status == "running":
+                self.status = "stopped" if self._halt.is_set() and self._left() else "finished"
+            if self.settings.checkpoint is not None and not (self.state is None and self.round >= 0):  # it came back
+                self.save(self.settings.checkpoint)
         self._done.set()
         return self
 
@@ -221,6 +235,8 @@ class Run:
 
     def _advance(self) -> bool:
         """One step (the first is init). False: the run cannot go on."""
+        if self.world is not None and self.world.remote:
+            return self.world.advance()
         fed, marker = self.federation, self.federation.memory.version
         try:
             if self.round < 0:
@@ -250,6 +266,8 @@ class Run:
             row = self.problem.evaluate(x)
         with self._lock:
             self.recorder.add(self.round, self.federation, row, x)
+        if row:
+            self.observer.see(self, x)
 
     def _end(self, status: str, error: Exception) -> bool:
         self.status, self.error = status, error
@@ -325,17 +343,29 @@ class Run:
 
         return save(self, path)
 
+    def export_flower_app(self, folder: str | os.PathLike, *, replace: bool = False) -> str:
+        """Write this run as a Flower app that `flwr run` starts as it is: see `octolab.flower.export`."""
+        from octolab.flower import export
+
+        return str(export(self, folder, replace=replace))
+
     def fork(self, **changes: Any) -> Run:
         """A copy at this point that goes its own way; `changes` are settings or hyperparameters, e.g. lr=0.1."""
         from octolab.experiment.checkpoint import fork
 
         return fork(self, changes)
 
-    def dashboard(self) -> Any:
-        """A plotly figure of this run: loss and gradient norm against rounds, bits and virtual time."""
-        from octolab.experiment.show import figure
+    def export(self, path: str | os.PathLike, **options: Any) -> str:
+        """Write this run as .csv, .parquet, .html (one page, offline), .svg, .png or .tex; see `octolab.experiment.export`."""
+        from octolab.experiment.export import export
 
-        return figure([self])
+        return export(self, path, **options)
+
+    def dashboard(self, **options: Any) -> Any:
+        """`octolab.dashboard(run)`: everything this run records, live and after; static outside a notebook."""
+        from octolab.lab.dashboard import dashboard
+
+        return dashboard(self, **options)
 
 
 _started: weakref.WeakSet[Run] = weakref.WeakSet()
@@ -349,6 +379,12 @@ def _stop_all() -> None:
     for run in list(_started):
         if run._thread is not None:
             run._thread.join(timeout=10)
+
+
+def _join(run: Run) -> Any:
+    from octolab.flower.worlds import place
+
+    return place(run.settings.on).join(run)
 
 
 def _writable(path: str | os.PathLike) -> None:

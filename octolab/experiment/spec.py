@@ -81,7 +81,7 @@ def decode(data: Any) -> Any:
 
 
 SETTINGS = [
-    f.name for f in dataclasses.fields(Settings) if f.name not in ("x0", "checkpoint", "checkpoint_every", "threads")
+    f.name for f in dataclasses.fields(Settings) if f.name not in ("x0", "checkpoint", "checkpoint_every", "threads", "on")
 ]
 
 

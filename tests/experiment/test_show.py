@@ -32,7 +32,8 @@ def test_text_before_the_start(problem):
     run = prepare("gd", problem, rounds=5)
     assert "new, round not started of 5" in repr(run)
     assert "<svg" not in run._repr_html_() and "not started" in run._repr_html_()
-    assert len(run.dashboard().data) == 6  # the panels are there, empty
+    assert len(show.figure([run]).data) == 6  # the panels are there, empty
+    assert not run.dashboard().figure().data
 
 
 def test_text_after_the_end_has_the_last_numbers_in_human_units(problem):
@@ -55,7 +56,7 @@ def test_after_divergence_the_reason_is_shown(problem):
     assert "diverged" in repr(run) and "Try lr=1e+05" in repr(run)
     assert "Try lr=1e+05" in run._repr_html_()
     ET.fromstring(svg_of(run))
-    run.dashboard()
+    assert "Try lr=" in run.dashboard()._repr_html_()
 
 
 def svg_of(run):
@@ -135,8 +136,8 @@ def test_rounds_without_an_evaluation_are_not_drawn(problem):
     assert list(show.line("gd", [run], "round", "loss").x) == [0, 6, 12, 18, 20]
 
 
-def test_the_dashboard_switches_its_axis_without_a_kernel(problem):
-    fig = ol.run("gd", problem, rounds=5).dashboard()
+def test_the_live_figure_switches_its_axis_without_a_kernel(problem):
+    fig = show.figure([ol.run("gd", problem, rounds=5)])
     buttons = fig.layout.updatemenus[0].buttons
     assert [b.method for b in buttons] == ["update"] * 3
     for button, x in zip(buttons, show.SWITCH, strict=True):

@@ -20,7 +20,7 @@ Up: d numbers per member of the cohort
 Down: d numbers to the cohort
 Step size: 0.02 (the authors' default). NS5 brings singular values to about [0.68, 1.13], not to 1
 Theorem: none for this step. Its idealisation (Gluon, arXiv 2505.13416: exact polar factors, no momentum, radii
-    $t_i = \frac{|\nabla_i|_*}{L^0_i + L^1_i|\nabla_i|_*}$ in nuclear norms) reaches $\min_k \sum_i |\nabla_i f(x_k)|_* \le \varepsilon$
+    $t_i = \frac{|\nabla_i|_*}{L^0_i + L^1_i|\nabla_i|_*}$, nuclear norms) reaches $\sum_i |\nabla_i f|_* \le \varepsilon$
     after $2(f(x_0) - f^*)(\sum_i L^0_i/\varepsilon^2 + \max_i L^1_i/\varepsilon)$ steps
 """
 

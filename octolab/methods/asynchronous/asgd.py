@@ -16,9 +16,9 @@ Algorithm:
 Up: d numbers per arrival
 Down: d numbers per start
 Step size: 1/(2 n L), and with a target eps also at most eps/(4 L sigma^2): Ringmaster's with R = n
-Theorem: $\frac1K\sum_{k<K} E|\nabla f(x_k)|^2 \le \varepsilon$ after $K = O(\frac{nL\Delta}{\varepsilon} + \frac{\sigma^2L\Delta}{\varepsilon^2})$
-    updates, $\Delta = f(x_0) - \inf f$, whatever the delays; in time
-    $O(\frac{1}{\frac1n\sum_i 1/\tau_i}(\frac{L\Delta}{\varepsilon} + \frac{\sigma^2L\Delta}{n\varepsilon^2}))$ where worker i needs $\tau_i$ seconds a gradient
+Theorem: $\frac1K\sum_{k<K} E|\nabla f(x_k)|^2 \le \varepsilon$ after
+    $K = O(nL\Delta/\varepsilon + \sigma^2L\Delta/\varepsilon^2)$ updates, $\Delta = f(x_0) - \inf f$: with $\tau_i$ seconds a gradient,
+    $O(H(L\Delta/\varepsilon + \sigma^2L\Delta/(n\varepsilon^2)))$ seconds, $H = (\frac1n\sum_i \tau_i^{-1})^{-1}$
 Unconfirmed: the constants (the order is the paper's); tune lr for real use
 """
 

@@ -19,8 +19,8 @@ Algorithm:
 Up: m_i compressed vectors per client and round
 Down: d numbers to the active clients (and b_i, m_i once)
 Step size: 1/(2L)
-Theorem: $\frac1K\sum_{k<K} E|\nabla f(x_k)|^2 \le \varepsilon$ after $K = \lceil \frac{16L\Delta}{\varepsilon} \rceil$ rounds of at most $2t^*$ seconds,
-    $\Delta = f(x_0) - \inf f$
+Theorem: $\frac1K\sum_{k<K} E|\nabla f(x_k)|^2 \le \varepsilon$ after $K = \lceil 16L\Delta/\varepsilon \rceil$ rounds,
+    $\Delta = f(x_0) - \inf f$, of at most $2t^*$ seconds each
 Unconfirmed: the constant 16 (our derivation gives 8). s is a knob in the authors' code: tune it with lr
 """
 

@@ -1,0 +1,214 @@
+"""A run, or several, as a file: `run.export("ef21.html")`. The ending says what it becomes.
+
+.csv, .parquet   the history, all rows and columns (several runs: with columns method and seed)
+.html            one page with all panels, the table, the alerts and the spec; nothing is fetched, no scripts.
+                 interactive=True puts plotly into the page (5 MB): zoom and hover, offline too
+.svg, .png       one panel as a picture (panel="overview"); PNG is drawn by Pillow
+.tex             a table in LaTeX (booktabs)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from octolab.experiment.run import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from octolab.lab.dashboard.board import Board
+
+
+def export(
+    runs: Any,
+    path: str | os.PathLike,
+    *,
+    panel: str | None = None,
+    x: str = "round",
+    target: float | None = None,
+    interactive: bool = False,
+    scale: float = 2.0,
+) -> str:
+    """Write runs to `path`; returns the absolute path.
+
+    runs: a Run, several, a Comparison, or name -> Run or Runs. panel: which one becomes a picture. x: the common axis.
+    target: the loss whose costs the table gives. interactive: an .html with plotly. scale: of a .png, in pixels per point.
+    Raises ValueError for an ending or a folder that does not exist, ImportError (in words) where a library is missing.
+    """
+    from octolab.lab.dashboard.board import Board
+
+    place = Path(path)
+    write = WRITERS.get(place.suffix.lower())
+    if write is None:
+        raise ValueError(f"path={str(path)!r}: the ending {place.suffix!r} is none of {', '.join(WRITERS)}.")
+    if not place.parent.exists():
+        raise ValueError(f"path={str(path)!r}: the folder {place.parent} does not exist. Make it first.")
+    if not scale > 0:
+        raise ValueError(f"scale={scale!r}: give pixels per point, > 0.")
+    board = runs if isinstance(runs, Board) else Board(runs, x=x, panel=panel)
+    before = board.target
+    board.target = before if target is None else target
+    try:
+        write(board, place, {"panel": panel, "interactive": interactive, "scale": scale})
+    finally:
+        board.target = before
+    return str(place.resolve())
+
+
+def history(board: Board) -> pd.DataFrame:
+    """All rows of all runs; with columns method and seed in front if there are several."""
+    import pandas as pd
+
+    runs = [(name, run) for name, group in board.runs.items() for run in group]
+    if len(runs) == 1:
+        return runs[0][1].history
+    tables = []
+    for name, run in runs:
+        table = run.history
+        table.insert(0, "method", name)
+        table.insert(1, "seed", run.settings.seed)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _csv(board: Board, path: Path, options: dict[str, Any]) -> None:
+    history(board).to_csv(path, index=False)
+
+
+def _parquet(board: Board, path: Path, options: dict[str, Any]) -> None:
+    table = history(board)
+    table.attrs = {"octolab": json.dumps(specs(board))}  # kept in the file's metadata
+    table.to_parquet(path, index=False)
+
+
+def _svg(board: Board, path: Path, options: dict[str, Any]) -> None:
+    path.write_text(board.svg(options["panel"], title=board.title), encoding="utf-8")
+
+
+def _png(board: Board, path: Path, options: dict[str, Any]) -> None:
+    from octolab.experiment.png import png
+
+    png(board.svg(options["panel"], title=board.title), str(path), options["scale"])
+
+
+# -- a page --------------------------------------------------------------
+STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:62em;margin:2em auto;padding:0 1em;color:#1d2430;background:#fff}
+h1{font-size:1.5em;margin:0}h2{font-size:1.15em;margin:2em 0 .3em;border-bottom:1px solid #d5dae1}svg{max-width:100%;height:auto}
+pre{background:#f4f6f9;padding:1em;white-space:pre-wrap;overflow-wrap:anywhere;font-size:12px}table{border-collapse:collapse;font-size:13px}
+.meta{color:#56606e;margin:.2em 0 1em}"""
+
+
+def _html(board: Board, path: Path, options: dict[str, Any]) -> None:
+    path.write_text(page(board, options["interactive"]), encoding="utf-8")
+
+
+def page(board: Board, interactive: bool = False) -> str:
+    """One self-contained page: every panel, the table, the alerts, the specs."""
+    import octolab
+    from octolab.lab.dashboard.board import alerts_html, table_html
+    from octolab.lab.dashboard.panels import PANELS
+
+    parts, first = [], True
+    for name in board.panels:
+        charts = [c for c in board.charts(name) if not c.empty]
+        if not charts:
+            continue
+        if interactive:
+            drawn = board.figure(name).to_html(full_html=False, include_plotlyjs="inline" if first else False)
+            first = False
+        else:
+            drawn = board.svg(name)
+        parts.append(f"<h2>{escape(PANELS[name].title)}</h2>{drawn}")
+    title = escape(f"{', '.join(board.runs)} on {board.title}")
+    lines = [json.dumps(spec) for group in specs(board).values() for spec in group]
+    return (
+        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{title}</title>"
+        f"<meta name='viewport' content='width=device-width'><style>{STYLE}</style></head><body><main><h1>{title}</h1>"
+        f"<p class='meta'>octolab {escape(octolab.__version__)}; bits are those of the messages sent, time is virtual</p>"
+        f"{table_html(board)}{alerts_html(board)}{''.join(parts)}"
+        f"<h2>To run it again</h2><p>Each line is for <code>octolab.from_spec(...)</code>.</p>"
+        f"<pre>{escape(chr(10).join(lines))}</pre>"
+        f"</main></body></html>"
+    )
+
+
+def specs(board: Board) -> dict[str, Any]:
+    """name -> the spec of each seed; where a run has none, the reason."""
+    return {name: [_spec(run) for run in group] for name, group in board.runs.items()}
+
+
+def _spec(run: Run) -> Any:
+    try:
+        return run.spec
+    except (ValueError, NotImplementedError) as error:
+        return str(error) or "no spec"
+
+
+# -- a table in LaTeX --------------------------------------------------------------
+HEADS = {
+    "round": "rounds",
+    "loss": "loss",
+    "accuracy": "accuracy",
+    "bits_up": "bits up",
+    "time": "time",
+    "round_to": "rounds to target",
+    "bits_up_to": "bits to target",
+    "time_to": "time to target",
+}
+
+
+def _tex(board: Board, path: Path, options: dict[str, Any]) -> None:
+    path.write_text(latex(board), encoding="utf-8")
+
+
+def latex(board: Board) -> str:
+    """A tabular with one row per run; the best loss, accuracy and costs to the target in bold. Needs booktabs."""
+    from octolab.lab.dashboard.panels.comparison import table, target_of, written
+
+    with board.lock:
+        board.view.read()
+        rows = table(board.view)
+        target = target_of(board.view) if len(rows) > 1 or board.target is not None else None
+    used = [c for c in HEADS if any(row.get(c) is not None for row in rows)]
+    lines = [f"% {_tex_text(board.title)}" + ("" if target is None else f"; target: loss {target:.6g}")]
+    lines += [r"% needs \usepackage{booktabs}", r"\begin{tabular}{l" + "r" * len(used) + "}", r"\toprule"]
+    lines += [" & ".join(["method", *(HEADS[c] for c in used)]) + r" \\", r"\midrule"]
+    for row in rows:
+        cells = [_tex_text(row["name"]), *(_tex_cell(c, row, rows, written) for c in used)]
+        lines.append(" & ".join(cells) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _tex_cell(column: str, row: dict[str, Any], rows: list[dict[str, Any]], written: Callable[[str, Any], str]) -> str:
+    value = row.get(column)
+    if value is None:
+        return "--"
+    text = _tex_text(written(column, value))
+    others = [r[column] for r in rows if r.get(column) is not None]
+    ranked = column in ("loss", "accuracy") or column.endswith("_to")
+    best = max(others) if column == "accuracy" else min(others)
+    return rf"\textbf{{{text}}}" if ranked and len(rows) > 1 and value == best else text
+
+
+def _tex_text(text: str) -> str:
+    text = text.replace("\\", r"\textbackslash ")
+    for letter in "&%$#_{}":
+        text = text.replace(letter, "\\" + letter)
+    return text.replace("~", r"\textasciitilde ").replace("^", r"\textasciicircum ").replace("–", "--")
+
+
+WRITERS: dict[str, Callable[[Any, Path, dict[str, Any]], None]] = {
+    ".csv": _csv,
+    ".parquet": _parquet,
+    ".html": _html,
+    ".svg": _svg,
+    ".png": _png,
+    ".tex": _tex,
+}
+
+__all__ = ["export"]

@@ -1,0 +1,243 @@
+"""The server's view of the nodes: which node is which client, who answers, and what travelled.
+
+A client that does not answer within `timeout` seconds is absent from that call, like a device that drops out. It is not
+asked again while its message is still on its way, so that a dead node costs one wait and not one per round; it takes
+part again once it answers, or once another node with its client number appears.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flwr.app import Error, Message
+from flwr.common.constant import ErrorCode
+
+import octolab
+from octolab.errors import OctolabError
+from octolab.flower.node import content, values
+from octolab.flower.traffic import Traffic
+
+BROKEN = (ErrorCode.LOAD_CLIENT_APP_EXCEPTION, ErrorCode.CLIENT_APP_RAISED_EXCEPTION, ErrorCode.CLIENT_APP_CRASHED)
+LARGEST = 2**31 - 2**20  # protobuf takes messages of up to 2 GiB
+
+
+class NodeError(OctolabError, ValueError):
+    """A node could not do what it was asked; the message names the client and what it said."""
+
+
+@dataclass
+class Late:
+    """A message that was not answered in time."""
+
+    message_id: str
+    expires: float
+
+
+class Nodes:
+    """Clients 0..clients-1 on the nodes of a Flower `Grid`.
+
+    timeout: seconds to wait for answers. patience: seconds to wait for nodes to connect. least: how many must be there
+    for the run to start (None: all). print: the fingerprint that a node's own data must have (None: any).
+    """
+
+    def __init__(self, clients: int, *, timeout: float, patience: float, least: int | None, traffic: Traffic):
+        self.clients, self.timeout, self.patience, self.traffic = clients, timeout, patience, traffic
+        self.least = clients if least is None else least
+        self.print: dict[str, Any] | None = None
+        self.node: dict[int, int] = {}  # client -> node
+        self.samples: dict[int, int] = {}  # client -> samples, where its data are its own
+        self.out: set[int] = set()  # clients that may not take part any more
+        self.events: list[str] = []  # what happened, in sentences; `news` takes them
+        self._greeted: dict[int, str | None] = {}  # node -> the hello under way, or None once it is answered
+        self._late: dict[int, Late] = {}
+        self._grid: Any = None
+        self._pause, self._starting = 0.0, True
+        self.grace = 5.0  # seconds beyond the timeout until a message expires and its client is asked again
+
+    # -- who is there ----------------------------------------------------------------------------------------------
+    def connect(self, grid: Any, pause: float) -> None:
+        """Greet the nodes until enough are there. pause: seconds between two looks."""
+        self._grid, self._pause, self._starting = grid, pause, True
+        self.node.clear()
+        self._greeted.clear()
+        self._late.clear()
+        end = time.monotonic() + self.patience
+        while True:
+            self.look()
+            if len(self.node) >= self.least or time.monotonic() > end:
+                break
+            time.sleep(max(pause, 0.01))
+        if len(self.node) < self.least:
+            raise NodeError(self._too_few())
+        self._starting = False
+
+    def _too_few(self) -> str:
+        missing = [str(c) for c in range(self.clients) if c not in self.node]
+        shown = ", ".join(missing[:8]) + (", ..." if len(missing) > 8 else "")
+        refused = "" if not self.events else " " + " ".join(self.events)
+        return (
+            f"The problem has {self.clients} clients, {self.least} of them must be there to start, and after "
+            f"{self.patience:g} s {len(self.node)} nodes serve one. Start SuperNodes with partition-id={shown}, make a "
+            f"problem with fewer clients, or allow a start with fewer: least={max(1, len(self.node))}.{refused}"
+        )
+
+    def look(self) -> None:
+        """Greet nodes that are new, and admit those that have answered."""
+        online = set(self._grid.get_node_ids())
+        for client, node in list(self.node.items()):
+            if node not in online:
+                del self.node[client]
+                self._late.pop(client, None)
+                self.events.append(f"client {client}'s node has gone")
+        new = [node for node in online if node not in self._greeted]
+        if new:
+            hello = {"octolab": octolab.__version__, "clients": self.clients}
+            asked = [Message(content(hello), dst_node_id=node, message_type="query.hello") for node in new]
+            for node, message_id in zip(new, self._push(asked), strict=True):
+                self._greeted[node] = message_id
+        waiting = {mid: node for node, mid in self._greeted.items() if mid is not None}
+        for reply in self._grid.pull_messages(list(waiting)) if waiting else ():
+            node = waiting[reply.metadata.reply_to_message_id]
+            self._greeted[node] = None
+            self._admit(node, reply)
+
+    def _admit(self, node: int, reply: Message) -> None:
+        if reply.has_error():
+            said = values_of_error(reply.error)
+            self.events.append(f"a node could not be greeted: {said}")
+            if reply.error.code in BROKEN and self._starting:
+                raise NodeError(f"A node could not start octolab's client: {said}")
+            return
+        self.traffic.count("hello", None, reply)
+        told = values(reply)
+        client = int(told["client"])
+        refusal = self._refusal(client, told)
+        if refusal:
+            self.events.append(refusal)
+            if self._starting:
+                raise NodeError(refusal)
+            return
+        if client in self.node and client not in self._late:
+            self.events.append(f"a second node says that it is client {client}; the first one stays")
+            return
+        self._late.pop(client, None)
+        self.node[client] = node
+        if "samples" in told:
+            self.samples[client] = int(told["samples"])
+
+    def _refusal(self, client: int, told: Any) -> str:
+        """Why a node cannot take part, in words ("" if it can)."""
+        if told["octolab"] != octolab.__version__:
+            return (
+                f"Client {client}'s node has octolab {told['octolab']} and the server {octolab.__version__}: the same "
+                f"method may do something else there. Install the same version on both."
+            )
+        if not 0 <= client < self.clients:
+            return (
+                f"A node says that it is client {client}, and the problem's clients are 0 to {self.clients - 1}. "
+                f"Give each SuperNode its own partition-id in that range, or make a problem with more clients."
+            )
+        if "error" in told:
+            return f"Client {client}'s data hook failed: {told['error']}"
+        theirs = json.loads(told.get("print", "{}"))
+        different = [k for k, v in theirs.items() if self.print is not None and self.print.get(k, v) != v]
+        if different:
+            both = ", ".join(f"{k}: {theirs[k]} there and {self.print[k]} here" for k in different if self.print)
+            return f"Client {client}'s data hook makes another model ({both}). Use the same model on all nodes."
+        return ""
+
+    # -- messages --------------------------------------------------------------------------------------------------
+    def ask(self, kind: str, asked: Sequence[tuple[int, dict[str, Any]]], label: str) -> list[Any]:
+        """Send each (client, values) and wait; the answers' values in the same order, None where none came.
+
+        A client that is asked twice gets its second message once the first is answered.
+        """
+        answers: list[Any] = [None] * len(asked)
+        left = list(range(len(asked)))
+        while left:
+            wave: list[int] = []
+            rest: list[int] = []
+            seen: set[int] = set()
+            for k in left:
+                (rest if asked[k][0] in seen else wave).append(k)
+                seen.add(asked[k][0])
+            for k, answer in self._wave(kind, [(k, *asked[k]) for k in wave], label):
+                answers[k] = answer
+            left = rest
+        return answers
+
+    def _wave(self, kind: str, asked: list[tuple[int, int, dict[str, Any]]], label: str) -> list[tuple[int, Any]]:
+        if self._pause:
+            self.look()
+        sent: list[tuple[int, int, Message]] = []
+        for k, client, told in asked:
+            if self._reachable(client, kind):
+                message = Message(
+                    content(told), dst_node_id=self.node[client], message_type=kind, ttl=self.timeout + self.grace
+                )
+                self.traffic.count(label, message, None)
+                sent.append((k, client, message))
+        ids = self._push([message for _, _, message in sent])
+        waiting = {mid: (k, client) for mid, (k, client, _) in zip(ids, sent, strict=True)}
+        out, end = [], time.monotonic() + self.timeout
+        while waiting:
+            for reply in self._grid.pull_messages(list(waiting)):
+                k, client = waiting.pop(reply.metadata.reply_to_message_id)
+                out.append((k, self._heard(client, reply, label)))
+            if not waiting or time.monotonic() > end:
+                break
+            time.sleep(self._pause)
+        for message_id, (_, client) in waiting.items():
+            self._late[client] = Late(message_id, time.monotonic() + self.grace)
+            self.events.append(f"client {client} did not answer within {self.timeout:g} s")
+        return out
+
+    def _heard(self, client: int, reply: Message, label: str) -> Any:
+        if reply.has_error():
+            said = values_of_error(reply.error)
+            if reply.error.code in BROKEN and reply.error.code != ErrorCode.CLIENT_APP_CRASHED:
+                raise NodeError(f"Client {client}'s node could not run octolab's client: {said}")
+            self.events.append(f"client {client} could not be reached: {said}")
+            self.node.pop(client, None)
+            return None
+        self.traffic.count(label, None, reply)
+        return values(reply)
+
+    def _reachable(self, client: int, kind: str) -> bool:
+        """Whether a client can be asked now. What is still on its way is looked for first; queries do not wait for it."""
+        if client not in self.node or client in self.out:
+            return False
+        late = self._late.get(client)
+        if late is None or kind.startswith("query"):
+            return True
+        came = bool(list(self._grid.pull_messages([late.message_id])))
+        if came or time.monotonic() > late.expires:
+            del self._late[client]
+            return True
+        return False
+
+    def _push(self, messages: list[Message]) -> list[str]:
+        if not messages:
+            return []
+        for message in messages:
+            size = sum(len(b) for b in values(message).get("data", []))
+            if size > LARGEST:
+                raise ValueError(
+                    f"A message of {size / 2**30:.2f} GiB is too large for Flower (2 GiB). Use a smaller model, or a "
+                    f"compressor on the way down."
+                )
+        self._grid.push_messages(messages)
+        return [message.metadata.message_id for message in messages]
+
+    def news(self) -> str:
+        """What happened since the last call, in one line; "" if nothing did."""
+        said, self.events = "; ".join(self.events), []
+        return said
+
+
+def values_of_error(error: Error) -> str:
+    return f"{error.reason or 'no reason given'} (Flower error {error.code})"

@@ -1,0 +1,221 @@
+"""octolab's ServerApp: a run on the Grid that Flower hands over, with checkpoints, a history, and reports while it goes.
+
+In a deployment this is where the federation lives. Whoever started the run follows it through the ServerApp's log: with
+`report` each row of the history is a line there, and so, at the end, is the run file. No other connection is needed.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import os
+import sys
+import tempfile
+import warnings
+from bisect import bisect_left
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from octolab.errors import OctolabError
+from octolab.flower.nodes import NodeError
+from octolab.flower.worlds import Place, Session
+
+if TYPE_CHECKING:
+    from octolab.experiment.run import Run
+
+MARK = "octolab:"  # what a report's line starts with
+PIECE = 48_000  # characters of a run file per line
+CONFIG: dict[str, Any] = {
+    "rounds": 0,  # 0: as the experiment says
+    "seed": -1,  # -1: as the experiment says
+    "wire": "float32",
+    "timeout": 60.0,
+    "patience": 60.0,
+    "least": 0,  # 0: all
+    "checkpoint": "",
+    "checkpoint-every": 0,
+    "out": "",
+    "report": False,
+}
+"""What `flwr run -c "rounds=200 timeout=30"` may change, with its defaults; the exported README explains each."""
+
+
+@dataclass(frozen=True)
+class OnGrid(Place):
+    """A Grid that Flower has handed over."""
+
+    grid: Any = None
+
+    def join(self, run: Run) -> _GridSession:
+        self.check(run)
+        return _GridSession(self, run)
+
+
+class _GridSession(Session):
+    pause = 0.1
+
+    def start(self) -> Any:
+        return self.at.grid  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        """The nodes end with Flower's run."""
+
+
+def server_app(spec: dict[str, Any], problem: Any = None, method: Any = None) -> ServerApp:
+    """A Flower ServerApp that does one octolab run; see `serve`."""
+    app = ServerApp()
+
+    @app.main()
+    def main(grid: Grid, context: Context) -> None:
+        serve(grid, context, spec, problem=problem, method=method)
+
+    return app
+
+
+def serve(grid: Grid, context: Context, spec: dict[str, Any], *, problem: Any = None, method: Any = None) -> Run:
+    """Do one run on Flower's nodes.
+
+    spec: a run's spec (method, problem, settings). problem: None (from the spec) or the data hook, a function (client,
+    clients) -> Problem that is called with client=None on the server. method: None (from the spec), or one that is not
+    in octolab's catalogue. The run config's `checkpoint` names a file that is written every `checkpoint-every` rounds
+    and from which the run goes on if it is there already.
+    """
+    config = {**CONFIG, **{k: v for k, v in context.run_config.items() if k in CONFIG}}
+    report = _Report() if config["report"] else None
+    try:
+        run = prepare(grid, config, spec, problem, method)
+        run.finish(report or _told)
+    except Exception as error:
+        if report:
+            report.failed(error)
+        raise
+    _keep(run, config["out"])
+    if report:
+        report.end(run)
+    elif run.error is not None:
+        print(f"{run.status}: {run.error}", flush=True)
+    return run
+
+
+def prepare(grid: Grid, config: dict[str, Any], spec: dict[str, Any], problem: Any, method: Any) -> Run:
+    """The run that a spec and a run config ask for, gone on from its checkpoint if there is one."""
+    from octolab.experiment.checkpoint import read, restore
+    from octolab.experiment.spec import from_spec
+
+    place = OnGrid(
+        wire=config["wire"],
+        timeout=float(config["timeout"]),
+        patience=float(config["patience"]),
+        least=config["least"] or None,
+        grid=grid,
+    )
+    settings = dict(spec["settings"])
+    settings |= {"rounds": config["rounds"]} if config["rounds"] else {}
+    settings |= {"seed": config["seed"]} if config["seed"] >= 0 else {}
+    given = problem(None, spec["clients"]) if problem is not None else None
+    path = config["checkpoint"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        start = from_spec({**spec, "settings": settings}, problem=given, method=method)
+        every = config["checkpoint-every"] or None
+        changed = dataclasses.replace(start.settings, on=place, checkpoint=path or None, checkpoint_every=every)
+        run = type(start)(start.given, start.problem, changed)
+    if path and os.path.exists(path):
+        data, tensors = read(path)
+        restore(run, data["body"], tensors)
+    elif "start" in spec:
+        data, tensors = _unpacked(spec["start"])
+        restore(run, data["body"], tensors)
+    run.status = "new"
+    return run
+
+
+def _unpacked(text: str) -> Any:
+    """A run file out of its base64."""
+    from octolab.experiment.checkpoint import read
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "start.octo")
+        with open(path, "wb") as file:
+            file.write(base64.b64decode(text))
+        return read(path)
+
+
+def packed(run: Run) -> str:
+    """A run file as base64."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = run.save(os.path.join(folder, "run.octo"))
+        with open(path, "rb") as file:
+            return base64.b64encode(file.read()).decode()
+
+
+def _keep(run: Run, folder: str) -> None:
+    """history.csv, traffic.csv and the run file in a folder of the server's."""
+    if not folder:
+        return
+    os.makedirs(folder, exist_ok=True)
+    run.history.to_csv(os.path.join(folder, "history.csv"), index=False)
+    assert run.world is not None
+    run.world.traffic.table().to_csv(os.path.join(folder, "traffic.csv"), index=False)
+    try:
+        run.save(os.path.join(folder, "run.octo"))
+    except NodeError as error:
+        print(f"No run file was written: {error}", flush=True)
+
+
+def _told(run: Run) -> None:
+    """One line per round, for people."""
+    last = run.recorder.last
+    numbers = [f"{name} {last[name]:.6g}" for name in ("loss", "grad_norm_sq", "accuracy") if name in last]
+    where, what = run.recorder.sparse.get("nodes", ([], []))
+    if where and where[-1] == len(run.recorder.rows) - 1:
+        numbers.append(str(what[-1]))
+    print(f"round {run.round} of {run.settings.rounds}: {', '.join(numbers)}", flush=True)
+
+
+class _Report:
+    """Lines for the one who follows: each row once, then the end with the run file."""
+
+    def __init__(self) -> None:
+        self._done = 0
+
+    def __call__(self, run: Run) -> None:
+        rows, sparse = run.recorder.rows, run.recorder.sparse
+        for k in range(self._done, len(rows)):
+            extra = {}
+            for name, (where, what) in sparse.items():
+                at = bisect_left(where, k)
+                if at < len(where) and where[at] == k:
+                    extra[name] = what[at]
+            self.line({"at": k, "row": list(rows[k]), "also": extra})
+        self._done = len(rows)
+
+    def end(self, run: Run) -> None:
+        self(run)
+        assert run.world is not None
+        error = None if run.error is None else str(run.error)
+        told = {"end": run.status, "error": error, "traffic": run.world.traffic._rows}
+        try:
+            file = packed(run)
+        except OctolabError as problem:
+            self.line({**told, "note": str(problem), "pieces": 0})
+            return
+        pieces = [file[a : a + PIECE] for a in range(0, len(file), PIECE)]
+        for piece in pieces:
+            self.line({"piece": piece})
+        self.line({**told, "pieces": len(pieces)})
+
+    def failed(self, error: Exception) -> None:
+        self.line({"end": "failed", "error": str(error), "kind": type(error).__name__, "pieces": 0})
+
+    def line(self, what: dict[str, Any]) -> None:
+        sys.stdout.write(f"{MARK}{json.dumps(what, default=_plain)}\n")
+        sys.stdout.flush()
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else str(value)

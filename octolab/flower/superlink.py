@@ -1,0 +1,300 @@
+"""A SuperLink to run on: `ol.run(..., on=ol.flower.SuperLink("host:port"))`.
+
+The run is exported as a Flower app, handed to the SuperLink with `flwr run`, and followed through `flwr log`: the
+history grows here as it does there. Only Flower's command line and the one address are used.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import queue
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from octolab.errors import OctolabError
+from octolab.flower.requirement import check_flwr
+from octolab.flower.traffic import Traffic
+from octolab.flower.worlds import Place
+
+if TYPE_CHECKING:
+    from octolab.experiment.run import Run
+
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+NAME = "octolab"  # of the connection in the temporary config.toml
+
+
+class Unreachable(OctolabError, ConnectionError):
+    """No SuperLink answers at an address, or it refuses the run."""
+
+
+@dataclass(frozen=True)
+class SuperLink(Place):
+    """A running SuperLink with its SuperNodes.
+
+    address: "host:port". root_certificates: the authority's certificate (a file) with which the SuperLink's is checked.
+    insecure: no TLS at all; for loopback only. The SuperNodes have partition-id=0, 1, ..., and octolab of this version.
+    checkpoints of a run are written on the SuperLink's machine.
+    """
+
+    address: str = "127.0.0.1:8000"
+    root_certificates: str | None = None
+    insecure: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        host, _, port = self.address.rpartition(":")
+        if not host or not port.isdigit() or "/" in self.address:
+            raise ValueError(f"address={self.address!r}: write 'host:port', e.g. '127.0.0.1:8000', without http://.")
+        if self.root_certificates is not None and not os.path.isfile(self.root_certificates):
+            raise ValueError(f"root_certificates={self.root_certificates!r}: there is no such file.")
+        if self.insecure and self.root_certificates is not None:
+            raise ValueError("insecure=True and root_certificates were both given: choose TLS (drop insecure) or none.")
+
+    def join(self, run: Run) -> Following:
+        check_flwr()
+        self.check(run)
+        return Following(self, run)
+
+
+class Flwr:
+    """Flower's command line with one connection, in a FLWR_HOME of its own."""
+
+    def __init__(self, link: SuperLink):
+        self.link = link
+        self.home = tempfile.mkdtemp(prefix="octolab-flwr-")
+        lines = [f'[superlink]\ndefault = "{NAME}"\n[superlink.{NAME}]\naddress = "{link.address}"']
+        lines.append("insecure = true" if link.insecure else "")
+        if link.root_certificates:
+            lines.append(f"root-certificates = {json.dumps(os.path.abspath(link.root_certificates))}")
+        with open(os.path.join(self.home, "config.toml"), "w", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+
+    def start(self, *words: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            [program("flwr"), *words], env=environment(self.home), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, errors="replace", start_new_session=True,
+        )  # fmt: skip
+
+    def ask(self, *words: str, seconds: float = 60) -> dict[str, Any]:
+        """The JSON that a command prints; `Unreachable` with Flower's own words if it fails."""
+        process = self.start(*words, "--format", "json")
+        try:
+            text, _ = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise Unreachable(
+                f"The SuperLink at {self.link.address} did not answer `flwr {words[0]}` within {seconds:g} s. Is it "
+                f"running, and is this its address?"
+            ) from None
+        text = COLOURS.sub("", text)
+        found = _json_in(text)
+        if not found.get("success", False):
+            said = found.get("error-message") or text.strip()[-400:]
+            raise Unreachable(
+                f"The SuperLink at {self.link.address} did not take `flwr {words[0]}`. Is it running, is this its address, "
+                f"do TLS and keys fit? Flower says: {said}"
+            )
+        return found
+
+    def close(self) -> None:
+        shutil.rmtree(self.home, ignore_errors=True)
+
+
+class Following:
+    """A run whose steps happen in a ServerApp on a SuperLink. Here its history grows, and at the end its state comes."""
+
+    remote = True
+
+    def __init__(self, link: SuperLink, run: Run):
+        if run.federation.randomness.scripts():
+            raise ValueError("Scripted randomness stays in this process: run with on='flower', or give a seed.")
+        if "given" in run.problem.spec:
+            raise ValueError(
+                f"{run.problem.name} was made from arrays given in this process, which the nodes do not have. Make it from "
+                f"a named data set, or export the app (run.export_flower_app), edit its data.py, and `flwr run` it."
+            )
+        self.link, self.run = link, run
+        self.traffic = Traffic()
+        self.run_id: int | None = None
+        self.log: list[str] = []  # what the ServerApp printed beside its reports
+        self._flwr: Flwr | None = None
+        self._follower: subprocess.Popen | None = None
+        self._lines: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._pieces: list[str] = []
+        self._ended = False
+
+    # -- start -----------------------------------------------------------------------------------------------------
+    def launch(self) -> None:
+        """Export the run, hand it over, and follow its log."""
+        from octolab.flower.bundle import export
+
+        self._flwr = Flwr(self.link)
+        self._ended = False
+        with tempfile.TemporaryDirectory(prefix="octolab-app-") as folder:
+            app = export(self.run, os.path.join(folder, "octolab_run"))
+            if self.run.round >= 0:
+                self._add_start(app)
+            started = self._flwr.ask("run", str(app), NAME, "-c", self._config())
+        self.run_id = int(started["run-id"])
+        self._follower = self._flwr.start("log", str(self.run_id), NAME, "--stream")
+        threading.Thread(target=self._read, args=(self._follower,), daemon=True, name="octolab-follow").start()
+
+    def _config(self) -> str:
+        link, settings = self.link, self.run.settings
+        config: dict[str, Any] = {
+            "wire": link.wire,
+            "timeout": float(link.timeout),
+            "patience": float(link.patience),
+            "least": link.least or 0,
+            "report": True,
+        }
+        if settings.checkpoint_every is not None:
+            config["checkpoint"] = os.path.abspath(str(settings.checkpoint))
+            config["checkpoint-every"] = settings.checkpoint_every
+        return " ".join(f"{name}={json.dumps(value)}" for name, value in config.items())
+
+    def _add_start(self, app: Any) -> None:
+        """A run that has rounds behind it goes on from there: its run file travels with the app."""
+        from octolab.flower.server import packed
+
+        path = app / app.name / "experiment.py"
+        path.write_text(path.read_text() + f'\nEXPERIMENT["start"] = "{packed(self.run)}"\n')
+
+    def _read(self, follower: subprocess.Popen) -> None:
+        from octolab.flower.server import MARK
+
+        assert follower.stdout is not None
+        for line in follower.stdout:
+            head, mark, rest = line.partition(MARK)
+            if mark and not head.strip():
+                try:
+                    self._lines.put(json.loads(rest))
+                    continue
+                except json.JSONDecodeError:
+                    pass
+            self.log.append(COLOURS.sub("", line).rstrip())
+        follower.wait()
+        self._lines.put(None)
+
+    # -- follow ----------------------------------------------------------------------------------------------------
+    def advance(self) -> bool:
+        """Wait for the next row of the history. False: the run has ended."""
+        if self._flwr is None:
+            self.launch()
+        while not self._ended:
+            if self.run._halt.is_set():
+                return False
+            try:
+                told = self._lines.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            if told is None:
+                self._broken()
+            elif "row" in told:
+                self._add(told)
+                if self.run._left():
+                    return True
+            elif "piece" in told:
+                self._pieces.append(told["piece"])
+            elif "end" in told:
+                self._end(told)
+        return False
+
+    def _add(self, told: dict[str, Any]) -> None:
+        recorder = self.run.recorder
+        if told["at"] < len(recorder.rows):
+            return  # known: the run went on from here
+        with self.run._lock:
+            recorder.rows.append(tuple(told["row"]))
+            for name, value in told["also"].items():
+                where, what = recorder.sparse.setdefault(name, ([], []))
+                where.append(told["at"])
+                what.append(value)
+        self.run.round = int(told["row"][0])
+
+    def _end(self, told: dict[str, Any]) -> None:
+        from octolab.experiment.checkpoint import read, restore
+
+        self._ended = True
+        run = self.run
+        self.traffic._rows = told.get("traffic", {})
+        if told["pieces"]:
+            with tempfile.TemporaryDirectory() as folder:
+                path = os.path.join(folder, "run.octo")
+                with open(path, "wb") as file:
+                    file.write(base64.b64decode("".join(self._pieces)))
+                data, tensors = read(path)
+            restore(run, data["body"], tensors)
+        run.status = told["end"]
+        if told.get("note"):
+            self.log.append(told["note"])
+        if told.get("error"):
+            run.error = OctolabError(f"On the SuperLink: {told['error']}")
+            if told["end"] == "failed":
+                raise run.error
+
+    def _broken(self) -> None:
+        """The log ended without the run's end: the ServerApp died."""
+        self._ended = True
+        tail = "\n".join(self.log[-12:])
+        where = self.run.settings.checkpoint if self.run.settings.checkpoint_every else None
+        advice = (
+            f"Go on from its checkpoint: ol.load_run({where!r}).fork(on=...).finish()."
+            if where
+            else "Give checkpoint= and checkpoint_every= to be able to go on next time."
+        )
+        self.run.status = "failed"
+        self.run.error = OctolabError(
+            f"The ServerApp ended after round {self.run.round} without a result. {advice} Its last lines:\n{tail}"
+        )
+        raise self.run.error
+
+    def close(self) -> None:
+        """Stop the run if it goes on, and leave nothing behind."""
+        if self._flwr is None:
+            return
+        if not self._ended and self.run_id is not None:
+            try:
+                self._flwr.ask("stop", str(self.run_id), NAME, seconds=20)
+            except Unreachable as error:
+                self.log.append(str(error))
+        if self._follower is not None:
+            self._follower.terminate()
+            self._follower.wait()
+        self._flwr.close()
+        self._flwr = self._follower = self.run_id = None
+
+
+def program(name: str) -> str:
+    """Flower's program beside this Python, else on the path."""
+    beside = os.path.join(sysconfig.get_path("scripts"), name)
+    found = beside if os.path.exists(beside) else shutil.which(name)
+    if found is None:
+        raise ImportError(f"The program {name!r} was not found beside {sys.executable}. pip install 'octolab[flower]'.")
+    return found
+
+
+def environment(home: str, **more: str) -> dict[str, str]:
+    """What Flower's programs run under: their own home, no reports of use, no look for updates, this Python first."""
+    path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
+    quiet = {"FLWR_HOME": home, "FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
+    return {**os.environ, **quiet, "PATH": path, "NO_COLOR": "1", "TERM": "dumb", "PYTHONUNBUFFERED": "1", **more}
+
+
+def _json_in(text: str) -> dict[str, Any]:
+    """The JSON object in a command's output, among its warnings."""
+    start, end = text.find("{"), text.rfind("}")
+    try:
+        return json.loads(text[start : end + 1]) if start >= 0 else {}
+    except json.JSONDecodeError:
+        return {}

@@ -1,0 +1,42 @@
+"""The plotly figure of a dashboard, which shows itself as it is now to every page that opens, not as it began."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
+from typing import Any
+
+import pandas  # noqa: F401  # plotly looks into a pandas that another thread may have imported by half: have it whole
+import plotly.graph_objects as go
+
+BUTTONS_LEFT_OUT = ["select2d", "lasso2d", "autoScale2d"]
+
+
+class Figure(go.FigureWidget):
+    """A FigureWidget inside other widgets. guard: held while its state is taken.
+
+    plotly gives a new page the figure that was displayed, and later changes as messages; inside a box it is never
+    displayed itself, so a page that opens late (Voila, a reload) would begin with nothing. Here whoever asks for the
+    whole state gets the present one.
+    """
+
+    def __init__(self, guard: AbstractContextManager | None = None):
+        super().__init__()
+        self._guard = guard or nullcontext()
+        self._config = {
+            **self._config,
+            "displaylogo": False,
+            "responsive": True,
+            "modeBarButtonsToRemove": BUTTONS_LEFT_OUT,
+        }
+        self.update_layout(template="none", paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", height=300)
+
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:
+        if key is None and hasattr(self, "_guard"):
+            with self._guard:
+                now = {"_widget_layout": deepcopy(self._layout_obj._props), "_widget_data": deepcopy(self._data)}
+                self._trait_values.update(
+                    now
+                )  # without a message: who knows the figure already has heard of each change
+                return super().get_state(key, drop_defaults)
+        return super().get_state(key, drop_defaults)

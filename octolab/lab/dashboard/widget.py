@@ -1,0 +1,428 @@
+"""The dashboard as a widget: controls, one plotly figure, the device timeline; repainted by one thread of its own.
+
+The painter reads the runs' records and touches nothing else. Whatever a browser says (a tab, an axis, a hidden run)
+arrives in the main thread, so a lock guards the picture.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets
+
+from octolab.experiment import show as drawing
+from octolab.experiment.progress import in_kernel
+from octolab.experiment.run import Run
+from octolab.lab.dashboard.board import Board
+from octolab.lab.dashboard.chart import Chart
+from octolab.lab.dashboard.controls import Controls
+from octolab.lab.dashboard.draw import Drawing
+from octolab.lab.dashboard.figure import Figure
+from octolab.lab.dashboard.grid import BOTTOM, GAP, ROW, TOP, place
+from octolab.lab.dashboard.painter import Painter
+from octolab.lab.dashboard.panels.comparison import COLUMNS, COSTS, table, target_of, written
+from octolab.lab.dashboard.panels.registry import PANELS
+from octolab.lab.dashboard.segments import at_work, segments
+from octolab.lab.gantt import Gantt
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+LIVE_POINTS = 1000
+"""Points of a trace while it is drawn again and again; a screen is not wider."""
+NARROW = 760
+"""Pixels of width below which charts stand in one column."""
+WORDS_EVERY, ALERTS_EVERY = 0.5, 2.0
+"""Seconds between two looks at the table, and at the alerts."""
+
+
+class Dashboard(ipywidgets.VBox):
+    """What runs record, live while they go on and after.
+
+    runs: a Run, several, a Comparison, or name -> Run or list of Runs over seeds; None: nothing yet, see `show`.
+    panels: names of the panels to offer (`Dashboard.known()`); None: all that the runs have something for. x: the common
+    axis, one of "round", "bits_up", "bits_total", "time", "gradients". panel: the one on show. height: of the figure in
+    pixels, as far as the charts stay readable; None: as high as they like.
+    """
+
+    def __init__(
+        self,
+        runs: Any = None,
+        *,
+        panels: Sequence[str] | None = None,
+        x: str = "round",
+        height: int | None = None,
+        panel: str | None = None,
+    ):
+        self.board = Board(None, panels=panels, x=x, panel=panel, most=LIVE_POINTS)
+        self.error: Exception | None = None
+        self._first = panel
+        self._height, self._closed, self._said, self._warned = height, False, 0.0, 0.0
+        self._twin: Any = None
+        self._name = f"octo-card-{uuid.uuid4().hex[:10]}"
+        self.controls = Controls(
+            axes=[[k, v] for k, v in drawing.X_LABELS.items()],
+            cost_names=[[k, v] for k, v in COSTS.items()],
+            card=self._name,
+        )
+        self._slot = ipywidgets.VBox([])
+        self._drawing: Drawing | None = None
+        self.gantt: Gantt | None = None
+        super().__init__([self.controls, self._slot])
+        self.add_class("octo-dashboard")
+        self.painter = Painter(self._paint_some, self._failed)
+        self.controls.observe(
+            self._chosen, ["panel", "x", "hidden", "lit", "focus", "target", "costs", "dark", "width"]
+        )
+        self.controls.on_msg(self._told)
+        if expects_a_browser():
+            self._make()
+        self._sync()
+        if runs is not None:
+            self.show(runs)
+
+    @staticmethod
+    def known() -> list[str]:
+        """The names of all panels there are."""
+        return Board.known()
+
+    # -- from Python -------------------------------------------------------------------------------------------------
+    def show(self, runs: Any) -> Dashboard:
+        """Show other runs in the same figure: name -> Run or list of Runs over seeds. Colours of known names stay."""
+        if self._closed:
+            raise ValueError("This dashboard was closed: make a new one with ol.dashboard(runs).")
+        with self.board.lock:
+            self.board.show(runs)
+            self.error = None
+            self.controls.put(hidden=[n for n in self.controls.hidden if n in self.board.runs], lit="", note="")
+            self._said = self._warned = 0.0
+        self.painter.start()
+        return self
+
+    @property
+    def runs(self) -> dict[str, list[Run]]:
+        return self.board.runs
+
+    @property
+    def x(self) -> str:
+        return self.board.x
+
+    @x.setter
+    def x(self, value: str) -> None:
+        self.controls.x = drawing.choice("x", value, drawing.X_LABELS)
+
+    @property
+    def panel(self) -> str:
+        """The name of the panel on show."""
+        return self.board.panel
+
+    @panel.setter
+    def panel(self, name: str) -> None:
+        if name not in PANELS:
+            raise ValueError(f"panel={name!r}: choose one of {', '.join(map(repr, self.board.panels))}.")
+        self.controls.panel = name
+
+    @property
+    def alerts(self) -> list[Any]:
+        return self.board.alerts
+
+    @property
+    def python(self) -> str:
+        """The call that makes this dashboard."""
+        return self.board.python
+
+    def _static(self) -> Board:
+        """A board of the same runs whose device timeline is a chart like the others."""
+        board = Board(None, panels=self.board.chosen, x=self.board.x, panel=self._first)
+        board.style = self.board.style
+        return board.show(self.board.runs)
+
+    def table(self, target: float | None = None) -> Any:
+        """One row per run, a pandas table: see `Board.table`."""
+        return self.board.table(target)
+
+    def figure(self, panel: str | None = None) -> go.Figure:
+        """A panel as a plotly figure of its own."""
+        return self._static().figure(panel)
+
+    def export(self, path: str | os.PathLike, **options: Any) -> str:
+        """Write what is shown as .csv, .parquet, .html, .svg, .png or .tex: see `octolab.experiment.export`."""
+        return self._static().export(path, **options)
+
+    def paint(self) -> int:
+        """One repaint, in the caller's thread. Returns how many points were set."""
+        return self._paint()
+
+    def close(self) -> None:
+        """End the painter thread and take the widget away."""
+        self._closed = True
+        self.painter.stop()
+        for child in (self.controls, self.gantt, None if self._drawing is None else self._drawing.figure, self._slot):
+            if child is not None:
+                child.close()
+        super().close()
+
+    # -- the picture -------------------------------------------------------------------------------------------------
+    def _make(self) -> None:
+        """The figure: its program is 5 MB, so it is made once, and only where somebody looks."""
+        with self.board.lock:
+            if self._drawing is not None or self._closed:
+                return
+            figure = Figure(self.board.lock)
+            self._drawing = Drawing(figure, self.board.style)
+            self._drawing.hovered = self._hovered
+            self.gantt = Gantt()
+            self.gantt.layout.display = "none"
+            self.gantt.ready = self.painter.start  # type: ignore[method-assign]
+            self.board.view.canvas = True
+            self._slot.children = [figure, self.gantt]
+            self.controls.live = True
+
+    def _paint_some(self) -> tuple[int, bool]:
+        """What the painter calls: curves where there is news, the words less often."""
+        with self.board.lock:
+            view = self.board.view
+            over = view.over  # before reading: what comes later is not lost
+            news = view.read()
+            points = self._draw() if news or over or not self._drawn else 0
+            if over or time.monotonic() - self._said > WORDS_EVERY:
+                self._speak()
+        if over:
+            self._keep()
+        return points, over
+
+    def _paint(self, words: bool = True) -> int:
+        """What a choice calls: everything, now."""
+        with self.board.lock:
+            self.board.view.read()
+            points = self._draw()
+            if words:
+                self._speak()
+        return points
+
+    @property
+    def _drawn(self) -> bool:
+        return self._drawing is None or self._drawing.drawn
+
+    def _draw(self) -> int:
+        if self._drawing is None:
+            return 0
+        view, panel = self.board.view, self.board.panel
+        charts = PANELS[panel].charts(view) if view.groups else []
+        points = self._follow(panel, charts)
+        shown = [c for c in charts if c.key != "gantt"]
+        self._drawing.columns = 1 if 0 < self.controls.width < NARROW else 2
+        self._drawing.row = self._row(shown)
+        self._drawing.hidden, self._drawing.lit = set(self.controls.hidden), self.controls.lit or None
+        return points + self._drawing.draw(shown)
+
+    def _row(self, charts: Sequence[Chart]) -> int:
+        if self._height is None:
+            return ROW
+        _, rows, _ = place(charts, self._drawing.columns if self._drawing else 2, ROW)
+        return max(150, (self._height - TOP - BOTTOM - (rows - 1) * GAP) // rows)
+
+    def _follow(self, panel: str, charts: Sequence[Chart]) -> int:
+        """The canvas with the devices' timeline, under the charts that have one."""
+        feed = self.board.view.focused
+        on = feed is not None and any(c.key == "gantt" for c in charts)
+        if self.gantt is None:
+            return 0
+        display = None if on else "none"
+        if self.gantt.layout.display != display:
+            self.gantt.layout.display = display
+        if not on or feed is None:
+            return 0
+        title = self.board.view.focus if len(self.board.view.groups) > 1 else ""
+        fed = feed.run.federation
+        return self.gantt.follow(segments(feed), fed.n, title, fed.now, None if feed.over else at_work(fed))
+
+    # -- the words ---------------------------------------------------------------------------------------------------
+    def _speak(self) -> None:
+        """Tabs, table and alerts."""
+        self._said = time.monotonic()
+        board, view = self.board, self.board.view
+        rows = table(view)
+        used = [c for c in COLUMNS if any(row.get(c) is not None for row in rows)]
+        self.controls.put(
+            rows=[_row(row, used, rows, board) for row in rows],
+            columns=[[c, COLUMNS[c]] for c in used],
+        )
+        if view.over or time.monotonic() - self._warned > ALERTS_EVERY:
+            self._warn()
+            self._warned = time.monotonic()
+        self._sync()
+
+    def _warn(self) -> None:
+        board, view = self.board, self.board.view
+        self.controls.put(
+            alerts=[
+                {
+                    "run": name if len(view.groups) > 1 and not a.message.startswith(name) else "",
+                    "level": a.level,
+                    "message": a.message,
+                    "advice": a.advice,
+                }
+                for name, found in board.alerts_by_run().items()
+                for a in found
+            ]
+        )
+
+    def _sync(self) -> None:
+        """The controls say what the board is."""
+        board = self.board
+        panel, there = board.panel, board.panels
+        target = target_of(board.view) if panel == "comparison" else None
+        focusing = panel in ("time", "model") and len(board.view.groups) > 1
+        error = self.error
+        note = "" if error is None else f"The picture stopped ({type(error).__name__}: {error}); the runs go on."
+        self.controls.put(
+            panels=[[name, PANELS[name].title] for name in there] or [["overview", "Overview"]],
+            panel=panel,
+            x=board.x,
+            linked=panel not in ("comparison", "clients"),
+            focus=board.view.focus,
+            focusing=focusing,
+            comparing=panel == "comparison",
+            target=board.target,
+            costs=list(board.costs),
+            goal=""
+            if target is None
+            else f"in use: {target:.5g}{'' if board.target else ', the least that all runs reach'}",
+            python=board.python if board.view.groups else "",
+            note=note,
+        )
+
+    # -- from the browser --------------------------------------------------------------------------------------------
+    def _chosen(self, change: Any) -> None:
+        """A trait of the controls has a new value, from a browser or from Python."""
+        name, value = change["name"], change["new"]
+        if self._closed:
+            return
+        with self.board.lock:
+            if name == "lit":
+                self._glance()
+            elif self._take(name, value) and self.board.view.groups:
+                self._paint(words=name not in ("hidden", "dark", "width"))
+
+    def _take(self, name: str, value: Any) -> bool:
+        """Hand a choice to the board. True if it changes anything."""
+        board, view = self.board, self.board.view
+        if name == "target":
+            value = float(value) if isinstance(value, (int, float)) else None
+        elif name == "costs":
+            value = tuple(value)
+        allowed: dict[str, Any] = {"panel": PANELS, "x": drawing.X_LABELS, "focus": view.groups}
+        owner = {"panel": board, "x": board, "focus": view, "target": board, "costs": board, "dark": board.style}.get(
+            name
+        )
+        if owner is None:
+            return True  # hidden and width are read where they are drawn
+        if value == getattr(owner, name) or value not in allowed.get(name, (value,)):
+            return False
+        setattr(owner, name, value)
+        return True
+
+    def _glance(self) -> None:
+        """Only who stands out has changed."""
+        if self._drawing is not None:
+            self._drawing.look(set(self.controls.hidden), self.controls.lit or None)
+
+    def _hovered(self, name: str) -> None:
+        self.controls.lit = name
+
+    def _told(self, _: Any, content: Any, __: Any) -> None:
+        """A browser is there."""
+        if isinstance(content, dict) and content.get("kind") == "ready" and self._drawing is None:
+            self._make()
+            self.painter.start()
+
+    def _failed(self, error: Exception) -> None:
+        self.error = error
+        self._sync()
+
+    # -- in a notebook -----------------------------------------------------------------------------------------------
+    def _ipython_display_(self, **_: Any) -> None:
+        from IPython.display import HTML, display
+
+        _replace(self)
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
+        display({"text/plain": repr(self), "application/vnd.jupyter.widget-view+json": view}, raw=True)
+        self._twin = display(HTML(self._card()), display_id=True)
+        if self.board.view.over:
+            self._keep()
+
+    def _card(self) -> str:
+        name = self._name
+        lonely = f".jp-OutputArea-child:has(+ .jp-OutputArea-child .{name}) > .jp-OutputArea-output:not(:has(*))"
+        style = f"<style>{lonely} {{ display: none; }}</style>"  # a lab that finds no widget says so in bare text
+        return f"<div class='{name}'>{style}{self._static().card()}</div>"
+
+    def _keep(self) -> None:
+        """What stays in a saved notebook is a static card; while the widget is there, it is hidden."""
+        from IPython.display import HTML
+
+        if self._twin is not None:
+            self._twin.update(HTML(self._card()))
+
+    def _repr_html_(self) -> str:
+        return self._static().card()
+
+    def __repr__(self) -> str:
+        return repr(self.board) if self.board.view.groups else "Dashboard, empty"
+
+
+def _row(row: dict[str, Any], used: Sequence[str], rows: Sequence[dict[str, Any]], board: Board) -> dict[str, Any]:
+    """A row as the table shows it: per column its text, a number to sort by, and whether it is the best of all."""
+    cells = {}
+    for column in used:
+        value = row.get(column)
+        number = float(value) if isinstance(value, (int, float)) else None
+        others = [r[column] for r in rows if isinstance(r.get(column), (int, float))]
+        ranked = column.endswith("_to") or column in ("loss", "accuracy")
+        best = len(others) > 1 and ranked and number == (max(others) if column == "accuracy" else min(others))
+        cells[column] = [written(column, value), number if number is None or number == number else None, best]
+    name = row["name"]
+    return {"name": name, "colour": board.style.colour(name), "dash": board.style.dash(name), "cells": cells}
+
+
+def expects_a_browser() -> bool:
+    """Whether to make the figure at once. In a kernel, not where nobody will look (papermill, nbclient): such a client
+    names no cell. The figure is made all the same as soon as a browser says that it is there.
+    """
+    if not in_kernel():
+        return True
+    if os.environ.get("OCTOLAB_LIVE", "1") == "0" or os.environ.get("OCTOLAB_FAST", "0") == "1":
+        return False
+    return _cell() is not None or "VOILA_BASE_URL" in os.environ or "VOILA_REQUEST_URL" in os.environ
+
+
+def _cell() -> tuple[str, int] | None:
+    """The cell that runs now and the number of its execution, where the front end names it."""
+    from IPython import get_ipython
+
+    shell: Any = get_ipython()
+    name = ((getattr(shell, "parent_header", None) or {}).get("metadata") or {}).get("cellId")
+    return None if name is None else (str(name), int(shell.execution_count))
+
+
+_cells: weakref.WeakKeyDictionary[Dashboard, tuple[str, int]] = weakref.WeakKeyDictionary()
+_guard = threading.Lock()
+
+
+def _replace(new: Dashboard) -> None:
+    """A cell that runs again closes the dashboards it showed before."""
+    here = _cell()
+    if here is None:
+        return
+    with _guard:
+        old = [d for d, (cell, number) in _cells.items() if cell == here[0] and number != here[1] and d is not new]
+        _cells[new] = here
+    for dashboard in old:
+        dashboard.close()

@@ -1,0 +1,474 @@
+"""`ol.lab("ef21")`: one method, from a glance to its source, in levels that open in place.
+
+A view of a `Bench` (the state) and a `Session` (the runs). Controls appear at once; data, chart and baseline come from
+a thread that ends when they are there. Buttons only set events. While nothing runs, an explorer holds no thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets
+
+from octolab.experiment import show
+from octolab.experiment.run import Run
+from octolab.lab import presets, theme
+from octolab.lab.controls import View, row
+from octolab.lab.explorer import baseline, clients, levels, page
+from octolab.lab.explorer.bench import Bench
+from octolab.lab.explorer.session import Session, Worker
+from octolab.lab.explorer.tuning import Tuning
+from octolab.methods import Method
+
+HERTZ = 10
+PREVIEW = 20_000
+"""Rounds up to which the baseline is drawn before anything is pressed."""
+
+
+class Explorer(ipywidgets.VBox):
+    """One method. `method`, `problem`, `spec` and `run` can be read and set; `python` is the call that does the same."""
+
+    def __init__(self, *args: Any, **more: Any):
+        super().__init__()
+        self.add_class("octo-explorer")
+        self.bench = args[0] if args and isinstance(args[0], Bench) else Bench(*args, **more)
+        self._session: Session | None = None
+        self._tuning: Tuning | None = None
+        self._preview: tuple[Any, Worker] | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+        self._dashboard: Any = None
+        self._problem_said = ""
+        self._threads: list[threading.Thread] = []
+        self._card = View("html", {"html": page.glance(self.bench.method.card)})
+        self._where = View("form", {"groups": [{"title": "", "rows": self._where_rows(None)}]}, self._heard)
+        self._front = View("form", {"groups": [{"title": "", "rows": self._front_rows(None)}]}, self._heard)
+        self._clients = View("html", {"html": "", "class": "octo-clients"})
+        self._transport = View("transport", self._transport_state(), lambda c: self.press(c["press"]))
+        self._waiting = View("html", {"html": "the chart is on its way", "class": "octo-placeholder"})
+        self._stage = ipywidgets.Box([self._waiting])
+        side = ipywidgets.VBox([self._where, self._clients, self._front, self._transport])
+        side.add_class("octo-side")
+        self._stage.add_class("octo-stage")
+        glance = ipywidgets.Box([side, self._stage])
+        glance.add_class("octo-glance")
+        self.levels = levels.make(self)
+        self.children = [self._card, glance, *(w for level in self.levels for w in (level.header, level.body))]
+        self.bench.watch(self._changed)
+
+    # -- state that Python can read and set --------------------------------------------------------------------------
+    @property
+    def method(self) -> Method:
+        return self.bench.method
+
+    @method.setter
+    def method(self, method: Method | str) -> None:
+        self.bench.method = method  # type: ignore[assignment]
+
+    @property
+    def problem(self) -> Any:
+        return self.bench.problem
+
+    @problem.setter
+    def problem(self, problem: Any) -> None:
+        self.bench.problem = problem
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """JSON that reproduces what is set now: `ol.lab(spec)`, `ol.from_spec(spec)`."""
+        return self.bench.spec
+
+    @spec.setter
+    def spec(self, spec: dict[str, Any] | str) -> None:
+        self.bench.spec = spec  # type: ignore[assignment]
+
+    @property
+    def python(self) -> str:
+        return self.bench.python
+
+    @property
+    def run(self) -> Run | None:
+        """The run on the chart, if there is one. Set it to show another: knobs follow."""
+        return None if self._session is None else self._session.main
+
+    @run.setter
+    def run(self, run: Run) -> None:
+        self.stop()
+        self.bench.open(run)
+        session = Session(self.bench)
+        session.main = run
+        self._session = session
+        self._preview = None
+        self._shown(session)
+        self._tick()
+
+    @property
+    def runs(self) -> dict[str, list[Run]]:
+        """What the chart shows: name -> run."""
+        if self._session is not None and self._session.main is not None:
+            return self._session.runs
+        return {} if self._preview is None else {baseline.label(self._preview[1].run): [self._preview[1].run]}
+
+    # -- buttons: they only set events -------------------------------------------------------------------------------
+    def press(self, what: str) -> None:
+        """What a click does: run, pause, step, stop, or tune. A second click on Run starts nothing."""
+        with self._lock:
+            session, phase = self._session, self._phase()
+            if phase == "tuning":
+                if what == "stop":
+                    self._tuning.stop()  # type: ignore[union-attr]
+            elif what == "tune" and phase not in ("running", "preparing", "paused"):
+                self._tune()
+            elif what == "run" and phase == "paused":
+                session.resume()  # type: ignore[union-attr]
+            elif what == "run" and phase not in ("running", "preparing"):
+                self._launch(None)
+            elif what == "step" and phase == "paused":
+                session.step()  # type: ignore[union-attr]
+            elif what == "step" and phase not in ("running", "preparing"):
+                self._launch(2)  # the first of the two is round 0, the start
+            elif what == "pause" and session is not None:
+                session.pause()
+            elif what == "stop" and session is not None:
+                session.stop()
+        self._draw_transport()
+
+    def start(self) -> None:
+        """As Run."""
+        self.press("run")
+
+    def stop(self) -> None:
+        """As Stop, and wait until nothing moves any more."""
+        for thing in (self._tuning, self._session, self._preview[1] if self._preview else None):
+            if thing is not None:
+                thing.stop()
+                thing.join()
+
+    def _tune(self) -> None:
+        if not self._fit():
+            return
+        self._tuning = Tuning(self.bench, self._tuned).start()
+        self._in_background(self._follow)
+
+    def _tuned(self, best: dict[str, Any]) -> None:
+        """Take the best steps over, and run both at them."""
+        for path, value in best.items():
+            self.bench.set(path, value)
+        self._tuning = None
+        if not self._closed:
+            self.press("run")
+
+    def _fit(self) -> bool:
+        """Whether every knob holds something that can be run; if not, the status says what to mend."""
+        bad = [sentence for _, sentence in self.bench.errors.values()]
+        self._problem_said = f"First mend this: {bad[0]}" if bad else ""
+        return not bad
+
+    def _phase(self) -> str:
+        if self._tuning is not None and self._tuning.active:
+            return "tuning"
+        return "idle" if self._session is None else self._session.phase
+
+    def _launch(self, rounds: int | None) -> None:
+        if not self._fit():
+            return
+        if self._session is not None:
+            self._session.stop()
+        ready = self._preview[1] if self._preview and self._preview[0] == self._beside_key() else None
+        if ready is None and self._preview is not None:
+            self._preview[1].stop()
+        if ready is not None and rounds is not None and not ready.run.done:
+            ready.stop()  # steps are taken together, from the start
+            ready = None
+        self._preview = None
+        self._session = Session(self.bench, self._started, ready).start(rounds)
+        self._in_background(self._follow)
+
+    def _beside_key(self) -> Any:
+        """What a baseline depends on: if it is the same, the same run is good for several presses."""
+        b = self.bench
+        return (b.preset, b.plan, repr(b.devices), b.n, repr(baseline.choose(b)))
+
+    def _started(self, session: Session) -> None:
+        if session is self._session and session.main is not None:
+            try:
+                self._shown(session)
+            except Exception as error:  # a chart must never end a run
+                self._problem_said = f"The chart stopped ({type(error).__name__}: {error}); the run goes on."
+
+    def _shown(self, session: Session) -> None:
+        self._draw_runs(session.runs)
+
+    def _draw_runs(self, runs: dict[str, list[Run]]) -> None:
+        """Show runs on the chart; it takes its place on the screen when there is something on it."""
+        if self._dashboard is None:
+            self._make_chart()
+        if self._closed or self._dashboard is None:
+            return
+        self._dashboard.show(runs)
+        if self._waiting.layout.display != "none" and isinstance(self._dashboard, ipywidgets.Widget):
+            first, pause = next(iter(runs.values()))[0], threading.Event()
+            for _ in range(50):
+                if first.recorder.rows or first.done or pause.wait(0.02):
+                    break
+            self._dashboard.paint()
+            self._dashboard.remove_class("octo-unseen")
+            self._waiting.layout.display = "none"
+
+    # -- threads: each ends when its work does -----------------------------------------------------------------------
+    def _in_background(self, work: Callable[[], Any]) -> None:
+        self._threads = [t for t in self._threads if t.is_alive()]
+        thread = threading.Thread(target=work, daemon=True, name="octolab-lab")
+        self._threads.append(thread)
+        thread.start()
+
+    def warm(self) -> Explorer:
+        """Fetch what the first view lacks: the clients' labels, theory values, the chart, the baseline."""
+        self._in_background(self._warm)
+        return self
+
+    def _warm(self) -> None:
+        for work in (self._draw_clients, self._draw_forms, self._make_chart, self._start_preview, self._draw_forms):
+            if self._closed:
+                return
+            try:
+                work()
+            except Exception as error:  # a first view that lacks something must not end the explorer
+                self._problem_said = str(error)
+        self._draw_transport()
+
+    def _start_preview(self) -> None:
+        with self._lock:
+            if self._closed or self._session is not None or self.bench.errors:
+                return
+            long = self.bench.plan.rounds > PREVIEW
+            run = None if long else self.bench.beside()
+            if run is None:
+                self._waiting.update(html="Press Run, and the curve is drawn here.")
+                return
+            self._preview = (self._beside_key(), Worker(run))
+            self._preview[1].allow(None)
+        self._draw_runs(self.runs)
+
+    def _make_chart(self) -> None:
+        if self._dashboard is not None or self._closed:
+            return
+        from octolab.lab.dashboard import Dashboard
+
+        made = Dashboard(None, x=baseline.axis(self.bench.method), height=430)
+        with self._lock:
+            if self._dashboard is None and not self._closed:
+                made.board.style.know([self.method.card.name])  # the method has the first colour, whoever is drawn first
+                made.add_class("octo-unseen")  # on the page at once: its program takes a second to load there
+                self._dashboard = made
+                self._stage.children = [self._waiting, made]
+
+    def _follow(self) -> None:
+        """Repaint the status while the session goes on; a last time when it has ended."""
+        session, tuning, pause = self._session, self._tuning, threading.Event()
+
+        def goes_on() -> bool:
+            mine = session is not None and session is self._session and session.active
+            return mine or (tuning is not None and tuning is self._tuning and tuning.active)
+
+        while goes_on() and not self._closed:
+            self._tick()
+            pause.wait(1 / HERTZ)
+        if not self._closed:
+            self._tick()
+
+    def _tick(self) -> None:
+        self._draw_transport()
+        for level in self.levels:
+            level.tick()
+
+    # -- drawing -----------------------------------------------------------------------------------------------------
+    def _heard(self, content: dict[str, Any]) -> None:
+        """A knob was turned in the browser. `final` is False while a slider still moves."""
+        path, value = content["path"], content["value"]
+        self._dragging = not content.get("final", True)
+        try:
+            self.bench.enter(path, value)
+        finally:
+            self._dragging = False
+
+    _dragging = False
+
+    def _changed(self, paths: set[str]) -> None:
+        if paths & {"method"}:
+            self._card.update(html=page.glance(self.bench.method.card))
+        self._problem_said = ""
+        self._draw_forms(quick=self._dragging)
+        if any(p.startswith("problem") for p in paths):
+            self._draw_clients()
+        if not self._dragging:
+            self._draw_transport()
+            for level in self.levels:
+                level.refresh()
+
+    def rows(self, paths: list[str], review: dict[str, Any] | None) -> list[dict[str, Any]]:
+        """Knobs as rows of a form, with errors, locks, notes and what a theory value stands for."""
+        b, out = self.bench, []
+        known = {k.path: k for k in b.knobs()}
+        for path in paths:
+            if path == "problem":
+                out.append(self._problem_row())
+                continue
+            if path not in known or not b.visible(path):
+                continue
+            knob = known[path]
+            entered, error = b.errors.get(path, (None, ""))
+            more: dict[str, Any] = {"error": error, "locked": b.locked.get(path, ""), "note": b.note(path)}
+            if entered is not None:
+                more["entered"] = str(entered)
+            if review is not None and path in review["values"]:
+                more |= {"note": f"= {review['values'][path]:.4g}", "resolved": f"{review['values'][path]:.6g}"}
+            if review is not None and review["refused"] == path and not error:
+                more["error"] = review["refusal"]
+            skew = b.preset.skew
+            if skew is not None and path == f"problem.{skew[0]}":
+                more |= {
+                    "label": "heterogeneity",
+                    "inner": False,
+                    "slider": {"low": skew[1], "high": skew[2], "log": True, "whole": False},
+                }
+                more["doc"] = (
+                    "alpha: small is very different clients"
+                    if "alpha" in path
+                    else "spread: large is very different clients"
+                )
+            out.append(row(knob, **more))
+        return out
+
+    def _problem_row(self) -> dict[str, Any]:
+        b = self.bench
+        name = presets.name_of(b.preset)
+        listed = [{"value": n, "label": label, "hint": ""} for n, (label, _) in presets.PRESETS.items()]
+        if name is None:
+            listed.insert(0, {"value": "", "label": f"{b.problem.name} (yours)", "hint": ""})
+        entered, error = b.errors.get("problem", (None, ""))
+        return {
+            "path": "problem", "label": "problem", "doc": "", "kind": "choice", "value": name or "", "theory": False, "optional": False,
+            "none": "", "inner": False, "choices": listed, "slider": None, "multiplier": None, "error": error, "entered": entered,
+            "note": "", "locked": b.locked.get("problem", ""), "resolved": None,
+        }  # fmt: skip
+
+    def _where_paths(self) -> list[str]:
+        """The problem and its heterogeneity; what a teacher shows of them."""
+        b = self.bench
+        skew = [] if b.preset.skew is None else [f"problem.{b.preset.skew[0]}"]
+        return [p for p in ("problem", *skew) if b.visible(p)]
+
+    def _where_rows(self, review: dict[str, Any] | None) -> list[dict[str, Any]]:
+        return self.rows(self._where_paths(), review)
+
+    def _front_rows(self, review: dict[str, Any] | None) -> list[dict[str, Any]]:
+        above = self._where_paths()
+        return self.rows([p for p in self.bench.front() if p not in above], review)
+
+    def _draw_forms(self, quick: bool = False) -> None:
+        """Draw every open form again. quick: without asking the theorems, which may build the problem."""
+        review = None if quick or not self._cheap() else self.bench.review()
+        if review is None:
+            review = self._reviewed if quick else None
+        else:
+            self._reviewed = review
+        self._where.update(groups=[{"title": "", "rows": self._where_rows(review)}])
+        self._front.update(groups=[{"title": "", "rows": self._front_rows(review)}])
+        for level in self.levels:
+            level.draw_forms(review)
+
+    _reviewed: dict[str, Any] | None = None
+
+    def _cheap(self) -> bool:
+        """Whether theory values come at once: constants of many samples take seconds, and are left to the run."""
+        return (
+            getattr(self.bench.preset, "dataset", "") != "fashion-mnist-7k"
+            or getattr(self.bench.preset, "model", "") != "logistic"
+        )
+
+    def _draw_clients(self) -> None:
+        try:
+            html = clients.picture(self.bench.preset)
+        except ValueError:
+            return  # the sentence stands beside the knob; the last picture stays
+        self._clients.update(html=html)
+
+    def _transport_state(self) -> dict[str, Any]:
+        phase, run = self._phase(), self.run
+        can = {
+            "running": ["pause", "stop"],
+            "paused": ["run", "step", "stop"],
+            "preparing": ["stop"],
+            "tuning": ["stop"],
+        }.get(phase, ["run", "step", "tune"])
+        said, bad = self._problem_said, bool(self._problem_said)
+        if phase == "tuning":
+            said = self._tuning.said  # type: ignore[union-attr]
+        elif not said and self._tuning is not None and self._tuning.error:
+            said, bad = self._tuning.error, True
+        if not said and phase == "failed":
+            session = self._session
+            said, bad = str((session and session.error) or (run and run.error)), True
+        if not said and run is not None:
+            said, bad = status(run), run.status in ("diverged", "stalled")
+        if not said:
+            said = "preparing ..." if phase == "preparing" else "ready"
+        rounds = self.bench.plan.rounds if run is None else run.settings.rounds
+        return {
+            "can": can, "go": "Go on" if phase == "paused" else "Run", "status": said, "bad": bad, "rounds": min(rounds, 10**9),
+            "round": 0 if run is None else max(run.round, 0), "hint": self._hint(run), "phase": phase,
+            "tunable": hasattr(self.method, "lr") and "method.lr" not in self.bench.locked and self.bench.shown is None,
+        }  # fmt: skip
+
+    def _hint(self, run: Run | None) -> str:
+        if (
+            run is not None
+            and self._session is not None
+            and self._session.phase in ("paused", "running")
+            and run.given != self.method
+        ):
+            return "The knobs have changed since: press Stop and Run to see it."
+        return baseline.told(self.bench) if self.bench.built else ""
+
+    def _draw_transport(self) -> None:
+        self._transport.state = self._transport_state()
+
+    # -- where it lives ----------------------------------------------------------------------------------------------
+    def close(self) -> None:
+        """End every thread and the widget."""
+        self._closed = True
+        self.stop()
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(timeout=10)
+        if self._dashboard is not None:
+            self._dashboard.close()
+        super().close()
+
+    def _repr_html_(self) -> str:
+        return theme.static(page.still(self.bench, self.runs), "octo-explorer")
+
+    def __repr__(self) -> str:
+        run = self.run
+        return repr(self.bench) if run is None else f"{self.bench!r}\n{run!r}"
+
+    def _ipython_display_(self, **_: Any) -> None:
+        from octolab.lab import display
+
+        display.show(self)
+        self.warm()
+
+
+def status(run: Run) -> str:
+    """A run in one line."""
+    found = dict(show.facts(run))
+    words = [f"{found.get('status', '')}, round {found.get('round', '')}"]
+    words += [f"{word} {found[word]}" for word in ("loss", "accuracy") if word in found]
+    if run.error is not None:
+        words.append(str(run.error))
+    elif "up" in found:
+        words.append(f"{found['up']} sent up")
+    return " · ".join(words)

@@ -1,0 +1,71 @@
+"""What an explorer shows that does not move: the card at a glance, the page's source, the static picture that stays."""
+
+from __future__ import annotations
+
+import inspect
+from html import escape
+from typing import Any
+
+from octolab.experiment import show
+from octolab.experiment.run import Run
+from octolab.experiment.svg import svg_chart
+from octolab.lab.explorer.bench import Bench
+from octolab.lab.latex import pretty
+from octolab.methods.card import Card
+
+
+def glance(card: Card) -> str:
+    """The card in a few lines: name, what it is, whose it is, when to use it and when not."""
+    e = escape
+    tags = "".join(f"<span class='octo-tag'>{e(t)}</span> " for t in (card.family, *card.tags))
+    parts = [
+        ("Solves", card.solves, ""),
+        ("Use it for", card.use, "octo-use"),
+        ("Not for", card.avoid, "octo-avoid"),
+        ("Assumes", card.assumes, ""),
+    ]
+    facts = "".join(
+        f"<div class='octo-fact {style}'><b>{word}</b><span>{e(pretty(text))}</span></div>"
+        for word, text, style in parts
+        if text
+    )
+    return (
+        f"<div class='octo-title-line'><h2>{e(card.name)}</h2><span class='octo-summary'>{e(pretty(card.summary))}</span></div>"
+        f"<div class='octo-cite'>{cite(card)} {tags}</div><div class='octo-facts'>{facts}</div>"
+    )
+
+
+def cite(card: Card) -> str:
+    e = escape
+    title = f"<i>{e(card.title)}</i>"
+    if card.link:
+        title = f"<a href='{card.link}' target='_blank' rel='noopener'>{title}</a>"
+    where = f" {e(card.venue.rstrip('.'))}." if card.venue else ""
+    return f"{e(card.authors)}. {title}.{where}"
+
+
+def source_of(bench: Bench) -> str:
+    """The method's page as it stands in its file."""
+    try:
+        module = inspect.getmodule(type(bench.method))
+        return inspect.getsource(module or type(bench.method))
+    except (OSError, TypeError):
+        return f"# The source of {type(bench.method).__name__} is not in a file."
+
+
+def picture(runs: dict[str, list[Run]], y: str = "loss") -> str:
+    """The runs so far as one inline SVG; empty if nothing has been evaluated."""
+    lines = [
+        show.line(name, group, "round", y) for name, group in runs.items() if any(y in r.recorder.sparse for r in group)
+    ]
+    lines = [q for q in lines if len(q.x)]
+    if not lines:
+        return ""
+    run: Any = next(iter(runs.values()))[0]
+    return svg_chart(lines, show.X_LABELS["round"], show.Y_LABELS[y], show.is_log(y, lines), run.problem.name)
+
+
+def still(bench: Bench, runs: dict[str, list[Run]]) -> str:
+    """What stays where no widget can live: card, curves and the call that does the same."""
+    code = f"<pre class='octo-code'>{escape(bench.python)}</pre>"
+    return f"{glance(bench.method.card)}{picture(runs)}{code}"

@@ -1,0 +1,84 @@
+"""Tune both, or neither: the same grid of steps for the method and its baseline, on the same budget."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from octolab.errors import OctolabError
+from octolab.experiment.front import prepare
+from octolab.experiment.run import Run
+from octolab.experiment.tuning import _rank, grid_for, quiet
+from octolab.lab.explorer import baseline
+from octolab.lab.explorer.bench import Bench
+from octolab.methods import Method
+
+
+class Tuning:
+    """Tries every step of the grid on both, in a thread. `then(best)` is called with path -> value if it was not stopped.
+
+    The grid: multiples of each theory step where the constants are known, else step sizes. The best has the least final
+    loss; diverged runs never win.
+    """
+
+    def __init__(self, bench: Bench, then: Callable[[dict[str, Any]], Any]):
+        self.bench, self._then = bench, then
+        self.done, self.total, self.error = 0, 0, ""
+        self._halt = threading.Event()
+        self._now: Run | None = None
+        self._thread = threading.Thread(target=self._work, daemon=True, name="octolab-lab")
+
+    def start(self) -> Tuning:
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        self._halt.set()
+
+    def join(self, timeout: float = 10) -> None:
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+
+    @property
+    def active(self) -> bool:
+        return self._thread.is_alive()
+
+    @property
+    def said(self) -> str:
+        return f"tuning both over the same grid: {self.done} of {self.total} tried"
+
+    def _work(self) -> None:
+        try:
+            best = self._best()
+        except (OctolabError, ValueError) as error:
+            self.error = str(error)
+            return
+        if not self._halt.is_set():
+            self._then(best)
+
+    def _best(self) -> dict[str, Any]:
+        bench, beside = self.bench, baseline.choose(self.bench)
+        both = {"method.lr": bench.method} | ({} if beside is None else {"run.baseline_lr": beside})
+        grid = grid_for(list(both.values()), bench.problem, None)
+        self.total = len(grid) * len(both)
+        return {path: self._search(method, grid, path == "run.baseline_lr") for path, method in both.items()}
+
+    def _search(self, method: Method, grid: list[Any], beside: bool) -> Any:
+        settings = self.bench.arguments() | ({"rounds": baseline.rounds(self.bench, method)} if beside else {})
+        tried = []
+        for value in grid:
+            if self._halt.is_set():
+                break
+            with quiet():
+                run = prepare(dataclasses.replace(method, lr=value), self.bench.problem, **settings)  # type: ignore[call-arg]
+                run._thread = self._thread
+                run.finish(progress=self._look)
+            tried.append((_rank(run), value))
+            self.done += 1
+        return min(tried, key=lambda pair: pair[0])[1] if tried else grid[0]
+
+    def _look(self, run: Run) -> None:
+        if self._halt.is_set():
+            run.stop()

@@ -1,0 +1,43 @@
+"""The catalogue as a web page (`make app`): search, narrow, open a method in place, run it, come back."""
+
+from __future__ import annotations
+
+import pytest
+
+import octolab as ol
+from tests.browser.browsing import ROOT, SHOTS, browser, fresh_page, needs_chromium, voila  # noqa: F401
+
+pytestmark = [pytest.mark.browser, needs_chromium]
+
+
+def test_the_app_is_searched_narrowed_and_opened(tmp_path, browser):
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    with voila(tmp_path, ROOT / "octolab/lab/app.ipynb") as address, fresh_page(browser) as page:
+        page.goto(address)
+        page.locator(".octo-method").first.wait_for()
+        every = len(ol.methods.slugs())
+        assert page.locator(".octo-method").count() == every
+        page.screenshot(path=str(SHOTS / "catalogue.png"))
+
+        page.get_by_label("Search the methods").fill("error feedback")
+        page.wait_for_function(f"document.querySelectorAll('.octo-method').length < {every}")
+        assert page.locator("[data-slug=ef21]").count() == 1
+        page.locator(".octo-clear").click()
+        page.wait_for_function(f"document.querySelectorAll('.octo-method').length === {every}")
+
+        page.locator("[data-name=bandwidth]").click()
+        page.locator(".octo-why").first.wait_for()
+        assert "uplink" in page.locator("[data-slug=ef21]").inner_text()
+        assert page.locator("[data-name=bandwidth]").get_attribute("aria-pressed") == "true"
+        page.screenshot(path=str(SHOTS / "catalogue-narrowed.png"))
+
+        page.locator("[data-slug=ef21]").focus()
+        page.keyboard.press("Enter")
+        page.locator(".octo-explorer .octo-run").wait_for()
+        assert page.locator(".octo-explorer h2").inner_text() == "EF21"
+        page.locator(".octo-run").click()
+        page.wait_for_function("document.querySelector('.octo-status').innerText.includes('finished')")
+        page.screenshot(path=str(SHOTS / "catalogue-opened.png"))
+        page.locator(".octo-back").click()
+        page.locator(".octo-method").first.wait_for()
+        assert page.locator("[data-name=bandwidth]").get_attribute("aria-pressed") == "true"  # what was chosen stays

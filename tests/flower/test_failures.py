@@ -1,0 +1,286 @@
+"""What goes wrong on a network: lost replies, nodes that die, come late, come back, or are not what they should be.
+
+All of it in this process, on a grid that fails on command; `test_deployment.py` kills real processes.
+"""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import Context, Message, RecordDict
+
+import octolab as ol
+from octolab.experiment.front import prepare
+from octolab.flower import nodes as nodes_module
+from octolab.flower.client import client_app
+from octolab.flower.grid import FIRST_NODE, InProcessGrid
+from octolab.flower.node import Node, content
+from octolab.flower.server import OnGrid
+
+pytestmark = pytest.mark.flower
+
+
+class Grid(InProcessGrid):
+    """Loses the replies to the n-th training messages (counted from 0) of given nodes, after they have worked."""
+
+    def __init__(self, app, nodes, lose=()):
+        super().__init__(app, nodes)
+        self.lose, self.count, self.gone = set(lose), {}, set()
+
+    def push_messages(self, messages):
+        ids = super().push_messages(messages)
+        for name, message in zip(ids, messages, strict=True):
+            client = message.metadata.dst_node_id - FIRST_NODE
+            if message.metadata.message_type == "train":
+                k = self.count[client] = self.count.get(client, -1) + 1
+                if (client, k) in self.lose:
+                    del self._replies[name]
+        return ids
+
+    def get_node_ids(self):
+        return [node for node in self.contexts if node not in self.gone]
+
+
+def on(grid, **how):
+    """A place on this grid that looks often and waits little."""
+    place = OnGrid(**{"grid": grid, "wire": "exact", "timeout": 0.02, "patience": 0.05, **how})
+    return place
+
+
+def started(method, problem, grid, rounds=8, grace=0.0, **how):
+    run = prepare(method, problem, rounds=rounds, on=on(grid, **how), keep="x")
+    run.world.pause, run.world.nodes.grace = 0.001, grace
+    return run
+
+
+def quadratics(n=3):
+    return ol.problems.quadratics(n=n, d=6, L=10, mu=1, seed=2)
+
+
+EF21 = ol.methods.EF21(compressor=ol.compressors.TopK(2))
+
+
+def agrees(run):
+    """Whether the server's g is the mean of what the clients remember."""
+    g = run.federation.memory.g
+    return torch.allclose(run.state.g, g.mean(0), atol=1e-12)
+
+
+def test_an_update_whose_reply_was_lost_is_undone_at_the_next_contact():
+    problem = quadratics()
+    grid = Grid(client_app(problem), 3, lose={(1, 3), (2, 4), (2, 5)})
+    run = started(EF21, problem, grid).finish()
+    assert run.status == "finished"
+    assert agrees(run)
+    assert run.history.dropped.dropna().sum() >= 3
+    assert "client 1 did not answer within 0.02 s" in "; ".join(run.history.nodes.dropna())
+
+
+def test_without_the_rule_server_and_client_would_disagree():
+    """The same lost reply, and a client that keeps its update: the classic error-feedback bug."""
+    problem = quadratics()
+    grid = Grid(client_app(problem), 3, lose={(1, 3)})
+    run = started(EF21, problem, grid, rounds=3).finish()
+    journal = grid.contexts[FIRST_NODE + 1].state["octolab.memory"]
+    kept = copy.deepcopy(dict(journal))
+    assert len(kept) == 2  # before and after the call whose reply was lost
+    assert agrees(run)
+    from octolab.flower.codec import unpack_rows
+
+    newest = unpack_rows(kept[max(kept, key=lambda k: int(k.split("/")[1]))])["g"]
+    wrong = run.federation.memory.g.clone()
+    wrong[1] = newest
+    assert not torch.allclose(run.state.g, wrong.mean(0), atol=1e-6)
+
+
+def test_a_late_reply_is_proof_of_life_and_nothing_else():
+    problem = quadratics()
+    grid = Grid(client_app(problem), 3)
+    run = started(EF21, problem, grid, rounds=10)
+    run.advance(3)
+    held = {}
+    push = InProcessGrid.push_messages
+
+    def slow(messages):  # client 0 answers, but the answer comes after the server stopped waiting
+        ids = push(grid, messages)
+        for name, message in zip(ids, messages, strict=True):
+            if message.metadata.dst_node_id == FIRST_NODE:
+                held[name] = grid._replies.pop(name)
+        return ids
+
+    grid.push_messages = slow
+    run.advance(1)
+    assert len(held) == 1
+    del grid.push_messages
+    grid._replies.update(held)
+    run.advance(3)
+    assert agrees(run)
+    assert run.history.dropped.dropna().tolist() == [1]
+
+
+def test_nothing_is_sent_to_a_client_whose_message_is_still_under_way():
+    problem = quadratics()
+    grid = Grid(client_app(problem), 3)
+    run = started(EF21, problem, grid, rounds=6, grace=30.0)
+    run.advance(2)
+    grid.down.add(FIRST_NODE + 2)
+    run.advance(1)
+    sent = grid._number
+    run.advance(2)
+    assert grid._number - sent == 2 * 2  # only the other two are asked
+    assert run.history.dropped.dropna().tolist() == [1, 1, 1]
+    assert "; ".join(run.history.nodes.dropna()).count("did not answer") == 1
+
+
+def test_a_node_that_is_replaced_takes_part_again_if_it_had_nothing_to_remember():
+    problem = quadratics()
+    grid = Grid(client_app(problem), 3)
+    run = started(ol.methods.FedAvg(lr=0.05, local_epochs=1), problem, grid, rounds=6)
+    run.advance(2)
+    grid.gone.add(FIRST_NODE + 1)
+    run.advance(2)
+    new = FIRST_NODE + 77
+    grid.contexts[new] = Context(1, new, {"partition-id": 1, "num-partitions": 3}, RecordDict(), {})
+    run.finish()
+    answered = run.federation.ledger.per_client("rounds")
+    assert answered.tolist() == [6, 4, 6]
+    assert "client 1's node has gone" in "; ".join(run.history.nodes.dropna())
+
+
+def test_a_node_that_lost_its_memory_stays_out_so_that_server_and_clients_agree():
+    problem = quadratics()
+    grid = Grid(client_app(problem), 3)
+    run = started(EF21, problem, grid, rounds=8)
+    run.advance(3)
+    before = run.federation.memory.g[1].clone()
+    old = FIRST_NODE + 1
+    grid.contexts[old].state = RecordDict()  # the SuperNode was started anew
+    run.finish()
+    said = "; ".join(run.history.nodes.dropna())
+    assert "came back without what the server counts on; it stays out" in said
+    assert run.federation.ledger.per_client("rounds").tolist() == [9, 3, 9]
+    g = [run.world.nodes.ask("query.memory", [(c, {"client": c, "task": run.world.executor._name,
+         "base": run.world.executor.base[c]})], "memory")[0]["rows"] for c in (0, 2)]  # fmt: skip
+    from octolab.flower.codec import unpack_rows
+
+    rest = sum(unpack_rows(rows)["g"][0] for rows in g)
+    assert torch.allclose(run.state.g, (rest + before) / 3, atol=1e-12)
+
+
+def test_the_memory_of_a_lost_node_cannot_be_saved_and_says_so(tmp_path):
+    problem = quadratics()
+    grid = Grid(client_app(problem), 3)
+    run = started(EF21, problem, grid, rounds=8)
+    run.advance(3)
+    grid.contexts[FIRST_NODE + 1].state = RecordDict()
+    run.finish()
+    with pytest.raises(ol.errors.OctolabError, match="Client 1's memory is lost with its node"):
+        run.save(tmp_path / "run.octo")
+
+
+def test_a_client_that_joins_late_begins_with_nothing_and_the_sum_is_right():
+    problem = quadratics()
+    grid = Grid(client_app(problem), 3)
+    grid.gone.add(FIRST_NODE + 2)
+    run = started(EF21, problem, grid, rounds=40, least=2)
+    run.advance(4)
+    grid.gone.clear()
+    run.finish()
+    assert run.federation.ledger.per_client("rounds")[2] > 30
+    assert agrees(run)
+
+
+def test_a_deadline_of_real_seconds_ends_a_round_in_which_nobody_answers():
+    problem = quadratics()
+    grid = Grid(client_app(problem), 3)
+    run = started(ol.methods.FedAvg(lr=0.05, local_epochs=1), problem, grid, rounds=5)
+    run.advance(2)
+    x = run.x.clone()
+    grid.down.update(FIRST_NODE + i for i in range(3))
+    run.finish()
+    assert run.status == "finished" and torch.equal(run.x, x)
+    assert run.history.dropped.dropna().tolist() == [3] * 4
+
+
+def test_if_no_node_ever_answered_the_first_call_there_is_nothing_to_go_on_with():
+    problem = quadratics()
+    grid = Grid(client_app(problem), 3, lose={(i, k) for i in range(3) for k in range(20)})
+    run = started(EF21, problem, grid, rounds=2)
+    with pytest.raises(ol.errors.NoReplies, match="no node answered, and none ever has"):
+        run.world.executor.run(run.federation, run.method.begin, np.arange(3), (run.federation.x0,), 0)
+
+
+def test_an_asynchronous_run_whose_node_died_stops_with_a_sentence():
+    problem = ol.problems.Tridiagonal(d=5, n=3, noise=0.01)
+    grid = Grid(client_app(problem), 3)
+    run = started(ol.methods.ASGD(lr=0.05), problem, grid, rounds=30)
+    run.advance(4)
+    grid.gone.add(FIRST_NODE + 1)
+    with pytest.warns(RuntimeWarning, match="job cannot be evaluated"):
+        run.finish()
+    assert run.status == "stalled"
+
+
+# -- who may not take part -------------------------------------------------------------------------------------------
+def test_too_few_nodes_are_counted_in_words():
+    problem = quadratics(n=5)
+    run = started(EF21, problem, Grid(client_app(problem), 3))
+    with pytest.raises(ValueError, match=r"5 clients, 5 of them must be there .* 3 nodes serve one.*partition-id=3, 4"):
+        run.finish()
+
+
+def test_more_nodes_than_clients_say_whose_number_is_wrong():
+    run = started(EF21, quadratics(), Grid(client_app(quadratics()), 4))
+    with pytest.raises(ValueError, match="says that it is client 3, and the problem's clients are 0 to 2"):
+        run.finish()
+
+
+def test_a_node_without_a_number_says_how_to_give_it_one():
+    grid = Grid(client_app(quadratics()), 3)
+    grid.contexts[FIRST_NODE].node_config = {}
+    with pytest.raises(ol.errors.OctolabError, match=r"no client number.*--node-config 'partition-id=0"):
+        started(EF21, quadratics(), grid).finish()
+
+
+class Older(Node):
+    def hello(self, message, context):
+        told = {"client": context.node_config["partition-id"], "octolab": "0.0.9"}
+        return Message(content(told), reply_to=message)
+
+
+def test_a_node_with_another_octolab_is_refused_in_words():
+    app = client_app(quadratics())
+    app._registered_funcs["query.hello"] = Older().hello
+    with pytest.raises(ValueError, match=r"node has octolab 0\.0\.9 and the server .*Install the same version"):
+        started(EF21, quadratics(), Grid(app, 3)).finish()
+
+
+def test_a_data_hook_with_another_model_is_refused_in_words():
+    def hook(client, clients):
+        width = 5 if client == 1 else 4
+        module = ol.problems.MLP(width, 3, 2)
+        if client is None:
+            return ol.flower.OwnData(module, clients)
+        return ol.flower.OwnData(module, clients, client, np.ones((6, width)), np.arange(6) % 2)
+
+    run = started(ol.methods.FedAvg(lr=0.1), hook(None, 3), Grid(client_app(hook), 3))
+    with pytest.raises(
+        ValueError, match=r"Client 1's data hook makes another model \(parameters: 26 there and 23 here"
+    ):
+        run.finish()
+
+
+def test_a_data_hook_that_fails_says_what_it_said():
+    def hook(client, clients):
+        raise FileNotFoundError("no /data/client.csv here")
+
+    run = started(ol.methods.FedAvg(lr=0.1), quadratics(), Grid(client_app(hook), 3))
+    with pytest.raises(ol.errors.OctolabError, match=r"data hook failed: FileNotFoundError: no /data/client\.csv"):
+        run.finish()
+
+
+def test_a_message_that_is_too_large_is_refused_before_it_is_sent(monkeypatch):
+    monkeypatch.setattr(nodes_module, "LARGEST", 40)
+    with pytest.raises(ValueError, match=r"too large for Flower \(2 GiB\)"):
+        started(EF21, quadratics(), Grid(client_app(quadratics()), 3)).finish()

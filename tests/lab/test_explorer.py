@@ -1,0 +1,302 @@
+"""The explorer's widgets without a browser: built, turned, pressed and closed for every method of the catalogue."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+
+import pytest
+
+pytest.importorskip("anywidget", reason="the widgets need octolab[lab]")
+
+import octolab as ol
+from octolab.lab.explorer import baseline, theory
+from octolab.lab.explorer.bench import Bench
+from octolab.lab.explorer.explorer import Explorer
+
+SLUGS = ol.methods.slugs()
+
+
+class Chart:
+    """In place of the dashboard, whose program alone takes a second: remembers what it was shown."""
+
+    def __init__(self):
+        self.shown = []
+
+    def show(self, runs):
+        self.shown.append(list(runs))
+
+    def close(self):
+        self.shown = None
+
+
+@pytest.fixture
+def lab(monkeypatch):
+    """`lab(...)`: an explorer with a stand-in for the chart; closed, and looked after for threads, at the end."""
+    made = []
+
+    def make(*args, **more):
+        explorer = Explorer(*args, **more)
+        explorer._dashboard = Chart()
+        made.append(explorer)
+        return explorer
+
+    yield make
+    for explorer in made:
+        explorer.close()
+    names = ("octolab-run", "octolab-lab")
+    assert [t for t in threading.enumerate() if t.name in names] == []
+
+
+def wait(condition, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "this took too long"
+        time.sleep(0.005)
+
+
+def paths(view):
+    return [r["path"] for g in view.state["groups"] for r in g["rows"]]
+
+
+def shown(view, path):
+    return next(r for g in view.state["groups"] for r in g["rows"] if r["path"] == path)
+
+
+# -- every method ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("slug", SLUGS)
+def test_every_method_has_an_explorer_with_all_levels_that_steps(lab, slug):
+    explorer = lab(slug, rounds=6)
+    card = ol.methods.get(slug).describe()
+    assert card.name in explorer._card.state["html"].replace("&#x27;", "'").replace("&amp;", "&")
+    more, about, code = explorer.levels
+    for level in explorer.levels:
+        assert level.body.children == ()  # built when first opened
+        level.toggle()
+    assert sorted(paths(more.form)) == sorted(k.path for k in explorer.bench.knobs())
+    assert "octo-algorithm" in about.algorithm.value and about.numbers.value and about.rate.value
+    assert code.call.state["text"] == explorer.python
+    assert '"method"' in code.spec.state["text"]
+    explorer.press("step")
+    wait(lambda: explorer.run is not None and explorer.run.round == 1 and explorer.run.paused)
+    explorer.press("step")
+    wait(lambda: explorer.run.round == 2)
+    explorer.press("stop")
+    wait(lambda: explorer._phase() == "done")
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_every_method_tells_its_assumptions_and_constants_on_its_problem(slug):
+    bench = Bench(slug)
+    facts = {f.symbol: f.value for f in theory.constants(bench)}
+    assert facts["n"] == f"{bench.n:,}"
+    checks = theory.checks(bench)
+    assert len(checks) >= len(bench.method.needs)
+    assert not any(c.holds is False for c in checks[: len(bench.method.needs)]), "it starts outside its own assumptions"
+    assert {f.meaning for f in theory.steps(bench)} == {
+        f"{k.doc}: by theory" for k in bench.knobs("method") if isinstance(k.value, ol.Theory)
+    }
+    found = theory.rate(bench)
+    assert found is None or 0 < found < 1
+
+
+# -- one state -------------------------------------------------------------------------------------------------------
+def test_a_click_and_python_turn_the_same_knob(lab):
+    explorer = lab("ef21")
+    explorer._heard({"path": "method.lr", "value": "0.2"})
+    assert explorer.method == ol.methods.EF21(lr=0.2)
+    explorer.method = ol.methods.EF21(lr=0.3)
+    assert shown(explorer._front, "method.lr")["value"] == "0.3"
+    explorer.method = "diana"
+    assert "DIANA" in explorer._card.state["html"]
+    assert "method.alpha" not in paths(explorer._front) and "method.compressor.k" in paths(explorer._front)
+
+
+def test_the_spec_can_be_read_and_set(lab):
+    explorer, other = lab("ef21", rounds=7, lr=0.2), lab("diana")
+    other.spec = explorer.spec
+    assert other.python == explorer.python
+    assert "EF21" in other._card.state["html"]
+
+
+def test_a_run_can_be_opened_and_set(lab):
+    run = ol.run(ol.methods.DIANA(lr=0.05), ol.problems.quadratics(n=4, d=6), rounds=5, live=False)
+    explorer = lab("ef21")
+    explorer.run = run
+    assert explorer.run is run and explorer.method == run.given
+    assert explorer._dashboard.shown[-1] == ["DIANA"]
+    assert explorer._transport.state["round"] == 5
+
+
+def test_theory_values_stand_beside_their_knobs(lab):
+    explorer = lab("ef21", "quadratics")
+    explorer._draw_forms()
+    row = shown(explorer._front, "method.lr")
+    value = explorer.method.resolve(explorer.problem).lr
+    assert row["note"] == f"= {value:.4g}" and row["multiplier"] == "1.0"
+
+
+def test_a_bad_value_shows_its_sentence_beside_the_knob_and_starts_nothing(lab):
+    explorer = lab("ef21", "quadratics", rounds=5)
+    explorer.press("run")
+    wait(lambda: explorer._phase() == "done")
+    run, drawn = explorer.run, len(explorer._dashboard.shown)
+    explorer._heard({"path": "method.compressor.k", "value": "-3"})
+    row = shown(explorer._front, "method.compressor.k")
+    assert "a count" in row["error"] and row["entered"] == "-3"
+    explorer.press("run")
+    assert explorer.run is run and len(explorer._dashboard.shown) == drawn  # the last chart stays
+    assert explorer._transport.state["status"].startswith("First mend this: TopK: k is -3")
+    explorer._heard({"path": "method.compressor.k", "value": "0.1"})
+    assert shown(explorer._front, "method.compressor.k")["error"] == ""
+    assert explorer._transport.state["status"].startswith("finished")
+
+
+def test_a_refusal_stands_beside_the_knob_it_concerns(lab):
+    explorer = lab("diana", "quadratics")
+    explorer._heard({"path": "method.compressor", "value": "TopK"})
+    assert "biased" in shown(explorer._front, "method.compressor")["error"]
+
+
+def test_a_double_click_on_run_starts_one_run(lab):
+    explorer = lab("ef21", "quadratics", rounds=100_000)
+    explorer.press("run")
+    explorer.press("run")
+    wait(lambda: explorer.run is not None)
+    run = explorer.run
+    explorer.press("run")
+    assert explorer.run is run
+    assert len([t for t in threading.enumerate() if t.name == "octolab-run"]) <= 2  # the method and its baseline
+
+
+def test_pause_and_go_on_is_the_same_run(lab):
+    explorer = lab("ef21", "quadratics", rounds=100_000)
+    explorer.press("run")
+    wait(lambda: explorer.run is not None and explorer.run.round > 3)
+    explorer.press("pause")
+    wait(lambda: explorer._transport.state["phase"] == "paused")
+    assert explorer._transport.state["go"] == "Go on" and set(explorer._transport.state["can"]) == {"run", "step", "stop"}
+    run = explorer.run
+    explorer.press("run")
+    assert explorer.run is run and explorer._phase() == "running"
+
+
+def test_two_explorers_do_not_disturb_each_other(lab):
+    one, two = lab("ef21", "quadratics", rounds=100_000), lab("ef21", "quadratics", rounds=100_000)
+    one.press("run")
+    two.press("run")
+    wait(lambda: one.run and two.run and one.run.round > 2 and two.run.round > 2)
+    one.press("stop")
+    wait(lambda: one._phase() == "done")
+    at = two.run.round
+    wait(lambda: two.run.round > at)
+
+
+def test_the_clients_are_drawn_again_at_every_move_of_the_slider(lab):
+    explorer = lab("ef21")
+    explorer._draw_clients()
+    before = explorer._clients.state["html"]
+    explorer._heard({"path": "problem.split.alpha", "value": "0.05", "final": False})
+    after = explorer._clients.state["html"]
+    assert before != after and after.count("<rect") > 20
+    assert not explorer.bench.built  # no problem is built while the slider moves
+
+
+def test_the_predicted_rate_starts_where_the_measured_curve_starts():
+    bench = Bench("gd", "quadratics", rounds=50)
+    run = bench.prepare().finish()
+    factor = theory.rate(bench)
+    if factor is None:
+        pytest.skip("GD's page gives no rate yet")
+    measured, promised, _ = theory.predicted(bench, run)
+    assert promised.y[0] == measured.y[0]
+    assert promised.y[10] == pytest.approx(measured.y[0] * factor**10)
+    assert (measured.y <= promised.y * (1 + 1e-9)).all()  # the theorem holds
+    assert theory.chart(bench, run).count("<polyline") == 2
+
+
+# -- teaching --------------------------------------------------------------------------------------------------------
+def test_a_lesson_shows_what_it_names_and_locks_the_rest_away(lab):
+    explorer = lab("ef21", "quadratics", show=["compressor.k"], lock={"lr": "we keep the step"})
+    assert explorer._where.state["groups"][0]["rows"] == []
+    assert paths(explorer._front) == ["method.compressor.k", "method.lr"]
+    assert shown(explorer._front, "method.lr")["locked"] == "we keep the step"
+    explorer.levels[0].toggle()
+    assert paths(explorer.levels[0].form) == ["method.compressor.k", "method.lr"]
+    explorer._heard({"path": "method.lr", "value": "1"})
+    assert explorer.method.lr == ol.Theory()
+
+
+# -- tuning ----------------------------------------------------------------------------------------------------------
+def test_both_are_tuned_over_the_same_grid_and_then_run(lab):
+    explorer = lab("ef21", "quadratics", rounds=20)
+    explorer.press("tune")
+    wait(lambda: explorer.run is not None and explorer._phase() == "done", 60)
+    mine, theirs = explorer.method.lr, explorer.bench.plan.baseline_lr
+    assert isinstance(mine, ol.Theory) and isinstance(theirs, ol.Theory)
+    best = ol.tune(ol.methods.EF21(), explorer.problem, rounds=20).best.lr
+    assert explorer.run.method.lr == pytest.approx(best)
+    ((beside,),) = [group for name, group in explorer.runs.items() if "baseline" in name]
+    gd = ol.tune(ol.methods.GD(), explorer.problem, rounds=beside.settings.rounds).best.lr
+    assert beside.method.lr == pytest.approx(gd)
+
+
+# -- what stays ------------------------------------------------------------------------------------------------------
+def test_a_saved_notebook_shows_card_curve_and_call(lab):
+    explorer = lab("ef21", "quadratics", rounds=10)
+    explorer.press("run")
+    wait(lambda: explorer._phase() == "done")
+    html = explorer._repr_html_()
+    assert "error feedback" in html and "<svg" in html and "ol.methods.EF21()" in html
+    assert "<script" not in html and "http://" not in html.replace("http://www.w3.org/2000/svg", "")
+    assert not re.search(r"(src|href)='(?!https://arxiv\.org)", html)
+    assert "display: none" in html  # where the live widget is beside it
+    text = repr(explorer)
+    assert "EF21" in text and "ol.run(method, problem" in text and "finished" in text
+
+
+def test_an_explorer_at_rest_holds_no_thread(lab):
+    before = set(threading.enumerate())
+    lab("ef21")
+    assert set(threading.enumerate()) == before
+
+
+def test_the_first_view_is_completed_by_a_thread_that_ends(lab, monkeypatch):
+    monkeypatch.setattr(Explorer, "_make_chart", lambda self: None)
+    explorer = lab("ef21", "quadratics", rounds=20)
+    explorer.warm()
+    wait(lambda: not any(t.is_alive() for t in explorer._threads))
+    assert explorer._dashboard.shown[-1] == ["GD (baseline)"]  # the baseline is there before anything is pressed
+    assert "<rect" in explorer._clients.state["html"]
+    assert shown(explorer._front, "method.lr")["note"]
+    preview = explorer._preview[1].run
+    wait(lambda: preview.done)
+    explorer.press("run")
+    wait(lambda: explorer._phase() == "done")
+    assert explorer._session.beside is preview  # and is not computed twice
+
+
+def test_the_axis_is_the_one_on_which_the_method_is_seen():
+    assert baseline.axis(ol.methods.EF21()) == "bits_up"
+    assert baseline.axis(ol.methods.Ringmaster()) == "time"
+    assert baseline.axis(ol.methods.GD()) == "round"
+
+
+# -- the name --------------------------------------------------------------------------------------------------------
+def test_lab_can_be_called_and_is_still_a_package():
+    import octolab.lab.live
+
+    assert ol.lab is octolab.lab and octolab.lab.live.Live
+    made = ol.lab("ef21", alpha=0.1, rounds=9)
+    assert isinstance(made, Explorer) and made.bench.plan.rounds == 9 and made.bench.preset.split.alpha == 0.1
+    made.close()
+
+
+def test_without_widgets_the_state_is_still_there(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    bench = ol.lab("ef21", rounds=3)
+    assert isinstance(bench, Bench) and bench.prepare().finish().round == 3
+    assert list(ol.lab().slug) == [c.slug for c in ol.methods.cards()]
