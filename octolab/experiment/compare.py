@@ -210,9 +210,10 @@ def compare(
     methods: methods or slugs, or name -> method. tune=False: each at the step size it was given, `Theory()`
     by default. tune=True: the step of each is chosen by the best final loss over the SAME powers of two
     times its own theory step (2^-2 to 2^7), or, if theory gives some method no step here (networks), over the
-    same step sizes; tune=[...] gives those multiples, or step sizes. Tuning replaces given step sizes and uses the first seed. The result says
-    which step each used and how. rounds, until and the other settings are those of `octolab.run`. Diverged
-    methods are shown as such, and the table names a tuned step that lies at the edge of its grid.
+    same step sizes; tune=[...] gives those multiples, or step sizes. Tuning replaces given step sizes and uses
+    the first seed. The result says which step each used and how. rounds, until and the other settings are those
+    of `octolab.run`. Diverged methods are shown as such, and the table names a tuned step that lies at the edge
+    of its grid.
 
     >>> import octolab as ol
     >>> result = compare(["gd", "fedavg"], ol.problems.quadratics(n=4, d=3), rounds=3)

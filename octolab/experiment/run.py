@@ -23,6 +23,7 @@ from threadpoolctl import ThreadpoolController
 
 from octolab.errors import AssumptionWarning, NonFinite, NoReplies, NothingUnderWay, OctolabError
 from octolab.experiment.observer import Observer
+from octolab.experiment.personal import personal_metrics
 from octolab.experiment.record import Recorder
 from octolab.federation import Attack, Federation, Fleet, Randomness
 from octolab.methods import Method, get
@@ -217,7 +218,7 @@ class Run:
                     progress(self)
             if self.status == "running":
                 self.status = "stopped" if self._halt.is_set() and self._left() else "finished"
-            if self.settings.checkpoint is not None and not (self.state is None and self.round >= 0):  # it came back
+            if self.settings.checkpoint is not None and (self.world is None or self.world.savable):
                 self.save(self.settings.checkpoint)
         self._done.set()
         return self
@@ -256,14 +257,18 @@ class Run:
         self.round += 1
         self._record(x)
         every = self.settings.checkpoint_every
-        if every is not None and self.round % every == 0 and self.settings.checkpoint is not None:
-            self.save(self.settings.checkpoint)
+        due = every is not None and self.round % every == 0 and self.settings.checkpoint is not None
+        if due and (self.world is None or self.world.savable):
+            self.save(str(self.settings.checkpoint))
         return True
 
     def _record(self, x: torch.Tensor) -> None:
         row: dict[str, float] = {}
         if self.round % self._every == 0 or self.round >= self.settings.rounds:
             row = self.problem.evaluate(x)
+            own = self.method.personal(self.federation, self.state)
+            if own is not None:
+                row.update(personal_metrics(self.problem, own, x))
         with self._lock:
             self.recorder.add(self.round, self.federation, row, x)
         if row:

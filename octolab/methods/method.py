@@ -146,8 +146,11 @@ class Method:
                     raise UnknownConstant(
                         f"{type(self).__name__}: {f.name}={value!r}: no theorem gives this value; give {_range(f.metadata)}."
                     )
-                number = rule(Constants(problem, method, f.name)) * value.multiplier
-                number = int(number) if "int" in str(f.type) and value.multiplier == 1 else float(number)
+                number: Any = rule(Constants(problem, method, f.name)) * value.multiplier
+                if getattr(number, "ndim", 0):  # one value per client
+                    number = tuple(map(float, number))
+                else:
+                    number = int(number) if "int" in str(f.type) and value.multiplier == 1 else float(number)
                 method = dataclasses.replace(method, **{f.name: number})
             elif hasattr(value, "for_layers"):
                 method = dataclasses.replace(

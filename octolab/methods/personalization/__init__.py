@@ -1,0 +1,1 @@
+"""Personalisation: a model of its own for every client."""

@@ -1,0 +1,96 @@
+r"""pFedMe: personal models by Moreau envelopes.
+
+Paper: Personalized Federated Learning with Moreau Envelopes
+Authors: Canh T. Dinh, Nguyen H. Tran, Tuan Dung Nguyen
+Venue: NeurIPS 2020
+arXiv: 2006.08848
+Solves: min over w of mean_i F_i(w), F_i(w) = min_theta f_i(theta) + (lam/2)|theta - w|^2; theta_i is client i's model
+Use: personal models tied to a common one that is trained for being a good centre
+Avoid: local work is dear (R K gradients a round); an exact optimum of the mean of f_i is wanted
+Assumes: f_i is L-smooth; lam > 2 L where f_i is not convex
+Algorithm:
+    for t = 0, 1, ...:
+        server sends w;   every client: w_i = w; R times:
+            theta_i <- argmin f_i(.; a batch) + (lam/2)|. - w_i|^2 by K steps of size lr, from the last theta_i
+            w_i <- w_i - eta lam (w_i - theta_i)
+        a cohort S sends w_i;  server: w <- (1 - beta) w + beta * mean over S of w_i
+Up: d numbers per member of the cohort
+Down: d numbers to everybody
+Step size: lr = 1/(max L_i + lam) for the inner problem; eta lam < 1
+Theorem: $F_i$ is $\lambda$-smooth with $\nabla F_i(w) = \lambda(w - \mathrm{prox}_{f_i/\lambda}(w))$: with exact inner solutions
+    and $R = 1$ a round is a gradient step on $\frac1n\sum_i F_i$ of size $\beta\eta$
+Unconfirmed: the authors' optimiser adds a weight decay of 0.001 inside, which is left out
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from octolab.federation import Cohort, Federation, Sampler
+from octolab.methods.local.fedavg import State
+from octolab.methods.local.fedprox import needs_hessians
+from octolab.methods.method import Method, Theory, param
+
+
+@dataclass(frozen=True, repr=False)
+class PFedMe(Method):
+    slug = "pfedme"
+    tags = ("personalisation", "heterogeneous", "nonconvex", "networks", "client sampling", "proximal")
+
+    lam: float = param(15.0, "lambda, strength of the tie to the common model", above=0, main=True)
+    outer_steps: int = param(20, "R, outer steps per round", low=1, main=True)
+    inner_steps: int = param(5, "K, gradient steps on each inner problem", low=1)
+    eta: float = param(0.005, "outer step size", above=0, main=True)
+    lr: float | Theory = param(Theory(), "inner step size", above=0, main=True)
+    beta: float = param(1.0, "server step size", above=0)
+    batch_size: int | None = param(None, "samples per inner problem; None: all", low=1)
+    cohort: Sampler | int | float | None = param(None, "who uploads; None: everybody")
+    solver: str = param("sgd", "inner solver: steps, or exact (needs Hessians)", choices=("sgd", "exact"))
+
+    def check(self, problem: Any) -> None:
+        super().check(problem)
+        if self.solver == "exact":
+            needs_hessians(self, problem)
+
+    def stepsize(self, problem: Any) -> float:
+        return 1 / (problem.L_max + self.lam)
+
+    def init(self, fed: Federation) -> State:
+        for name in ("theta", "w"):
+            fed.memory[name] = fed.x0.repeat(fed.n, 1)  # x0 comes with the program: no traffic
+        return State(x=fed.x0)
+
+    def step(self, fed: Federation, s: State) -> State:
+        trained = fed.call(self.train, s.x).clients
+        chosen = fed.sample(self.cohort)
+        senders = trained if chosen is None else np.intersect1d(trained, chosen)
+        if len(senders) == 0:
+            return s
+        models = fed.call(self.send, to=None if len(senders) == fed.n else senders)
+        return s if len(models) == 0 else State(x=s.x + self.beta * (models.mean() - s.x))
+
+    def personal(self, fed: Federation, s: State) -> torch.Tensor:
+        return fed.memory.theta
+
+    def train(self, cohort: Cohort, x: torch.Tensor) -> None:
+        w, theta = x.expand(cohort.m, -1), cohort.memory.theta
+        for _ in range(self.outer_steps):
+            theta = self.inner(cohort, theta, w)
+            w = w - self.eta * self.lam * (w - theta)
+        cohort.memory.theta, cohort.memory.w = theta, w
+
+    def inner(self, cohort: Cohort, theta: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        """(m, d) argmin f_i + (lam/2)|. - w_i|^2, exactly, or K steps from theta on one batch."""
+        if self.solver == "exact":
+            return cohort.prox(w, self.lam)
+        batch = cohort.batch(self.batch_size)
+        for _ in range(self.inner_steps):
+            theta = theta - self.lr * (cohort.grad(theta, batch) + self.lam * (theta - w))
+        return theta
+
+    def send(self, cohort: Cohort) -> torch.Tensor:
+        return cohort.memory.w
