@@ -10,7 +10,21 @@ from octolab.federation.ledger import Ledger
 from octolab.federation.memory import Memory
 from octolab.federation.randomness import Randomness, Scripted
 from octolab.federation.replies import Replies
-from octolab.federation.sampling import Block, Cyclic, Full, Importance, Nice, Poisson, Sampler, Stratified, Weighted
+from octolab.federation.sampling import (
+    Block,
+    Cyclic,
+    Filled,
+    Full,
+    Importance,
+    Nice,
+    ParticipationFloor,
+    Poisson,
+    Reshuffled,
+    Sampler,
+    Stratified,
+    Weighted,
+)
+from octolab.federation.timeline import Timeline
 
 __all__ = [
     "Attack",
@@ -21,6 +35,7 @@ __all__ = [
     "Each",
     "Exponential",
     "Federation",
+    "Filled",
     "Fleet",
     "Full",
     "HalfNormal",
@@ -31,11 +46,14 @@ __all__ = [
     "LogNormal",
     "Memory",
     "Nice",
+    "ParticipationFloor",
     "Poisson",
     "Randomness",
     "Replies",
+    "Reshuffled",
     "Sampler",
     "Scripted",
     "Stratified",
+    "Timeline",
     "Weighted",
 ]

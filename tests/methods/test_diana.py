@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 import octolab as ol
-from octolab.compressors import QSGD, Identity, Natural, RandK
+from octolab.compressors import QSGD, Identity, Natural, RandK, TopK
 from octolab.experiment.front import prepare
 from tests.methods.by_hand import close, gradients, iterates, mean, permutations, rand
 
@@ -77,3 +79,24 @@ def test_the_lyapunov_function_meets_its_bound_where_compression_without_memory_
 def test_positions_of_randk_come_from_a_shared_seed_and_cost_nothing():
     run = ol.run(ol.methods.DIANA(compressor=RandK(3)), ol.problems.quadratics(n=3, d=20), rounds=4, live=False)
     assert run.history.bits_up.tolist() == [96 * t for t in range(5)]
+
+
+class Unchecked(ol.methods.DIANA):
+    """DIANA that takes any compressor."""
+
+    slug, needs = "", ()
+
+
+def test_with_a_contractive_compressor_and_a_equal_to_one_it_is_ef21():
+    p = ol.problems.quadratics(n=4, d=6, L=8, seed=1)
+    diana = Unchecked(compressor=TopK(2), alpha=1.0, lr=0.03)
+    ef21 = ol.methods.EF21(compressor=TopK(2), lr=0.03, start="compressed")
+    close(iterates(diana, p, 30), iterates(ef21, p, 30), 1e-12)
+
+
+def test_its_rate_is_the_theorems_and_none_outside_it():
+    p = ol.problems.quadratics(n=10, d=20, L=50)
+    method = ol.methods.DIANA(compressor=RandK(4)).resolve(p)
+    assert method.rate(p) == pytest.approx(max(1 - method.lr, 1 - 1 / 10))
+    for change in ({"lr": 2 * method.lr}, {"alpha": 0.0}, {"alpha": 0.5}):
+        assert replace(method, **change).rate(p) is None

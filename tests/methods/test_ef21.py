@@ -132,3 +132,44 @@ def test_weights_are_those_of_the_objective():
         1e-12,
     )
     assert gap_to(p, iterates(ol.methods.EF21(compressor=TopK(1)), p, 3000)[-1]) < 1e-12
+
+
+@pytest.mark.parametrize("smoothness", ["mean", "quadratic"])
+@pytest.mark.parametrize("multiplier, k, L", [(1, 1, 40.0), (1, 3, 10.0), (0.5, 1, 10.0)])
+def test_its_rate_bounds_the_lyapunov_function(multiplier: float, k: int, L: float, smoothness: str):
+    """f - f* + (lr/(2 theta q)) G contracts by max(1 - lr mu, 1 - theta (1 - q)) in every round; both parts occur."""
+    p = ol.problems.quadratics(n=5, d=10, L=L, mu=1, L_spread=8, seed=2)
+    run = ol.run(
+        ol.methods.EF21(compressor=TopK(k), lr=ol.Theory(multiplier), smoothness=smoothness, start="zero"),
+        p,
+        rounds=0,
+        live=False,
+    )
+    method, alpha = run.method, k / 10
+    theta, M = 1 - np.sqrt(1 - alpha), p.L_mean if smoothness == "mean" else p.L_qm
+    q = (method.lr * M * xi(alpha)) ** 2 / (1 - method.lr * p.L)
+    weight = torch.from_numpy(M / p.L_i) if smoothness == "mean" else torch.ones(5)
+
+    def psi() -> float:
+        errors = ((run.federation.memory.g - p.grad(run.x)) ** 2).sum(1)
+        return gap_to(p, run.x) + method.lr / (2 * theta * q) * float((weight * errors).mean())
+
+    rate = method.rate(p)
+    assert rate == pytest.approx(max(1 - method.lr * p.mu, 1 - theta * (1 - q))) and 0 < rate < 1
+    before = psi()
+    for _ in range(300):
+        run.advance()
+        now = psi()
+        assert now <= rate * before * (1 + 1e-9) + 1e-18
+        before = now
+
+
+def test_its_rate_is_gradient_descents_without_compression_and_none_where_nothing_is_proved():
+    p = ol.problems.quadratics(n=4, d=6)
+    rate = lambda **kw: ol.methods.EF21(**kw).resolve(p).rate(p)  # noqa: E731
+    assert rate(compressor=Identity()) == pytest.approx(1 - p.mu / p.L)
+    assert rate(compressor=TopK(1), lr=ol.Theory(3)) is None and rate(compressor=Identity(), lr=2 / p.L) is None
+    nonconvex = ol.problems.Quadratics([np.diag([1.0, -1.0])], [[0.0, 0.0]])
+    assert ol.methods.EF21(compressor=TopK(1)).resolve(nonconvex).rate(nonconvex) is None
+    network = ol.problems.classification("digits", model="mlp", clients=4)
+    assert ol.methods.EF21(lr=0.1).resolve(network).rate(network) is None

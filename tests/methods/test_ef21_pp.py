@@ -8,7 +8,7 @@ import pytest
 import octolab as ol
 from octolab.compressors import TopK
 from octolab.federation import Nice, Poisson
-from octolab.methods.communication.ef21 import xi
+from octolab.methods.communication.ef21 import linear_rate, xi
 from tests.methods.by_hand import close, gap_to, gradients, iterates, mean, top
 
 
@@ -65,3 +65,9 @@ def test_the_absent_neither_send_nor_receive():
     start, each = 640, 2 * 32 + 2 * 5
     assert run.federation.ledger.per_client("up").tolist() == [start, start + 2 * each, start, start + each]
     assert run.federation.ledger.per_client("down").tolist() == [0, 1280, 0, 640]
+
+
+def test_its_linear_rate_is_ef21s_with_p_times_alpha():
+    p = ol.problems.quadratics(n=8, d=10)
+    method = ol.methods.EF21PP(compressor=TopK(2), cohort=2).resolve(p)
+    assert method.rate(p) == pytest.approx(linear_rate(method.lr, p.L, p.L_mean, 0.25 * 0.2, p.mu))

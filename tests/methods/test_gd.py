@@ -50,3 +50,18 @@ def test_every_round_costs_d_numbers_each_way():
     h = ol.run("gd", ol.problems.quadratics(n=3, d=7), rounds=4, live=False).history
     assert list(h.bits_up) == list(h.bits_down) == [32 * 7 * t for t in range(5)]
     assert list(h.bits_broadcast) == list(h.bits_down) and list(h.gradients) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("share", [0.3, 1.0, 1.7])
+def test_the_rate_is_met_up_to_one_over_L_and_not_promised_beyond(share: float):
+    p = ol.problems.quadratics(n=5, d=10, L=20, mu=1, seed=1)
+    method = ol.methods.GD(lr=share / p.L)
+    path = iterates(method, p, 60)
+    gaps = np.array([gap_to(p, x) for x in path])
+    if share > 1:
+        assert method.rate(p) is None
+    else:
+        assert method.rate(p) == pytest.approx(1 - share * p.mu / p.L)
+        assert (gaps[1:] <= method.rate(p) * gaps[:-1] * (1 + 1e-9)).all()
+    flat = ol.problems.Logistic([[[1.0, 2.0]]], [[1]])
+    assert ol.methods.GD(lr=0.1).rate(flat) is None

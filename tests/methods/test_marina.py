@@ -7,7 +7,7 @@ import pytest
 
 import octolab as ol
 from octolab.compressors import QSGD, Identity, Natural, PermK, RandK
-from tests.methods.by_hand import close, gradients, iterates, mean, permutations, rand
+from tests.methods.by_hand import close, gap_to, gradients, iterates, mean, permutations, rand
 from tests.methods.test_sgd import logistic, sample_gradient
 
 COINS = [0, 0, 1, 0, 1, 1, 0, 0, 0, 1, 0, 0]
@@ -109,3 +109,20 @@ def test_a_full_round_costs_d_numbers_a_compressed_one_k_and_the_coin_a_bit():
     assert (np.diff(h.bits_up) == [640 if c else 96 for c in COINS]).all() and h.bits_up[0] == 640
     assert (np.diff(h.bits_down) == 641).all()
     assert (np.diff(h.gradients) == [1 if c else 2 for c in COINS]).all()
+
+
+@pytest.mark.parametrize("multiplier", [1.0, 0.5])
+def test_the_lyapunov_function_of_its_linear_rate(multiplier: float):
+    """E[f - f* + c |g - grad f|^2] shrinks by max(1 - lr mu, 1 - p (1 - q)); a mean of 20 seeds; 1.3 for chance."""
+    p = ol.problems.quadratics(n=5, d=8, L=10, mu=1, seed=2)
+    m = ol.methods.MARINA(compressor=RandK(2), lr=ol.methods.Theory(multiplier)).resolve(p)
+    variance, T, ends = (1 - m.p) * 3 / 5 * p.L_qm**2, 150, []
+    c = (1 - m.lr * p.L) / (2 * m.lr * variance)
+    q = m.lr**2 * variance / (m.p * (1 - m.lr * p.L))
+    assert m.rate(p) == pytest.approx(max(1 - m.lr * p.mu, 1 - m.p * (1 - q))) and 0 < m.rate(p) < 1
+    for seed in range(20):
+        run = ol.run(m, p, rounds=T, seed=seed, evaluate_every=T, live=False)
+        ends.append(gap_to(p, run.x) + c * float(((run.state.g - p.gradient(run.x)) ** 2).sum()))
+    assert np.mean(ends) <= 1.3 * m.rate(p) ** T * gap_to(p, p.x0)
+    assert ol.methods.MARINA(compressor=RandK(2), lr=0.5).resolve(p).rate(p) is None
+    assert ol.methods.MARINA(compressor=Identity()).resolve(p).rate(p) == pytest.approx(1 - p.mu / p.L)

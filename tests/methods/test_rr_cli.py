@@ -127,6 +127,17 @@ def test_a_cohort_that_drops_out_misses_its_round_and_the_turn_goes_on():
     assert (run.federation.ledger.per_client("rounds") == [0, 0, 10, 10, 10, 10]).all()
 
 
+def test_where_the_clients_agree_it_contracts_at_the_theorem_s_rate():
+    """No floor: |x_T - x*|^2 <= (1 - gamma mu)^(NRT) |x_0 - x*|^2; none is claimed for other outer steps."""
+    p = ol.problems.quadratics(n=6, d=4, L=8, spread=0)
+    run = ol.run(RRCLI(cohort=2, local_epochs=3), p, rounds=30, keep="x", live=False)
+    gap = ((run.iterates - p.x_star) ** 2).sum(1).numpy()
+    factor = run.method.rate(p)
+    assert factor == pytest.approx((1 - 1 / 8) ** 3)
+    assert (gap <= factor ** np.arange(31) * gap[0] * (1 + 1e-9)).all()
+    assert RRCLI(cohort=2, theta=0.1).resolve(p).rate(p) is None
+
+
 @pytest.mark.parametrize(
     "make, words",
     [

@@ -87,3 +87,11 @@ def test_local_steps_are_free_and_a_communication_costs_d_numbers_each_way():
     assert (run.history.bits_up == 160 * np.cumsum([0, *COINS])).all()
     assert (run.history.bits_down == 160 * np.cumsum([1, *COINS])).all()  # and x0 once
     assert (run.history.gradients == np.arange(13)).all()
+
+
+def test_the_rate_is_the_theorems():
+    p = ol.problems.quadratics(n=3, d=4, L=30, mu=1, seed=5)
+    m = ol.methods.Scaffnew().resolve(p)
+    assert m.rate(p) == pytest.approx(1 - 1 / 30)
+    assert ol.methods.Scaffnew(lr=1 / 30, p=0.1).rate(p) == pytest.approx(1 - 0.01)
+    assert ol.methods.Scaffnew(lr=0.1, p=0.1).rate(p) is None  # too long a step

@@ -85,3 +85,9 @@ def test_an_empty_cohort_leaves_the_model_alone():
     problem, _, _ = logistic()
     x = iterates(ol.methods.SGD(lr=0.5, cohort=0.5), problem, 2, randomness=ol.Scripted(cohorts=[[], [0]]))
     assert (x[1] == x[0]).all() and (x[2] != x[1]).any()
+
+
+def test_it_has_a_linear_rate_with_exact_gradients_of_everybody_only():
+    p = ol.problems.quadratics(n=4, d=6, L=10)
+    assert ol.methods.SGD(lr=0.1, batch_size=None).rate(p) == ol.methods.GD(lr=0.1).rate(p)
+    assert ol.methods.SGD(lr=0.1).rate(p) is None and ol.methods.SGD(lr=0.1, batch_size=None, cohort=2).rate(p) is None

@@ -364,6 +364,7 @@ def test_a_client_drawn_twice_counts_twice_and_is_asked_once():
     assert run.federation.ledger.per_client("rounds")[3] == 6
 
 
+@pytest.mark.filterwarnings("ignore::octolab.errors.AssumptionWarning")
 def test_networks_train_with_adam_and_refuse_hessian_products():
     p = ol.problems.classification("digits", model="mlp", clients=6)
     with pytest.warns(ol.errors.AssumptionWarning, match="strong convexity"):

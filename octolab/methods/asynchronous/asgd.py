@@ -17,8 +17,8 @@ Up: d numbers per arrival
 Down: d numbers per start
 Step size: 1/(2 n L), and with a target eps also at most eps/(4 L sigma^2): Ringmaster's with R = n
 Theorem: $\frac1K\sum_{k<K} E|\nabla f(x_k)|^2 \le \varepsilon$ after
-    $K = O(nL\Delta/\varepsilon + \sigma^2L\Delta/\varepsilon^2)$ updates, $\Delta = f(x_0) - \inf f$: with $\tau_i$ seconds a gradient,
-    $O(H(L\Delta/\varepsilon + \sigma^2L\Delta/(n\varepsilon^2)))$ seconds, $H = (\frac1n\sum_i \tau_i^{-1})^{-1}$
+    $K = O(nL\Delta/\varepsilon + \sigma^2L\Delta/\varepsilon^2)$ updates, $\Delta = f(x_0) - \inf f$; with $\tau_i$ seconds per
+    gradient in $O(H(L\Delta/\varepsilon + \sigma^2L\Delta/(n\varepsilon^2)))$ seconds, $H = (\frac1n\sum_i \tau_i^{-1})^{-1}$
 Unconfirmed: the constants (the order is the paper's); tune lr for real use
 """
 

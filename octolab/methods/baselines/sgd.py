@@ -18,7 +18,8 @@ Down: d numbers to the cohort
 Step size: 1/L where the noise is unknown or zero; with variance sigma^2 and a target eps, min(1/L, n eps/(2 L sigma^2))
 Theorem: everybody taking part, $\gamma \le 1/L$:
     $\frac1T\sum_{t<T}E|\nabla f(x_t)|^2 \le \frac{2(f(x_0) - f^*)}{\gamma T} + \frac{\gamma L\sigma^2}{n}$; strongly convex:
-    $E f(x_t) - f^* \le (1-\gamma\mu)^t (f(x_0) - f^*) + \frac{\gamma L\sigma^2}{2\mu n}$, linear down to a floor (0 with exact gradients)
+    $E f(x_t) - f^* \le (1-\gamma\mu)^t (f(x_0) - f^*) + \frac{\gamma L\sigma^2}{2\mu n}$, linear down to a floor,
+    which is 0 with exact gradients
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ class EF21Adaptive(Method):
         return 1 / (problem.L + problem.L_mean * xi(low / problem.d))
 
     def init(self, fed: Federation) -> State:
-        links = rules.known_links(fed) if self.bandwidth == "known" else torch.zeros(4, fed.n, dtype=torch.float64)
+        links = rules.known_links(fed) if self.bandwidth == "known" else rules.unknown_links(fed.n)
         least = torch.full((fed.n,), fed.d, dtype=torch.int64)
         s = State(fed.x0, torch.zeros_like(fed.x0), 0, 0.0, torch.zeros(fed.n, dtype=torch.float64), least, links)
         s = self.plan(fed, s)
@@ -114,15 +114,19 @@ class EF21Adaptive(Method):
         speed, latency = s.links[0].numpy(), s.links[1].numpy()
         fixed = rules.fixed_seconds(fed, latency)
         if self.rule == "theory":
-            heard = (speed > 0).all()  # of everybody; else nothing can be planned yet
-            k = rules.by_deadline(fed.problem, speed, fixed, self.kmin) if heard else np.full(fed.n, self.kmin)
+            k = np.full(fed.n, self.kmin)
+            if (speed > 0).all():  # everybody has been heard; else nothing can be planned yet
+                k = rules.by_deadline(fed.problem, speed, fixed, self.kmin)
+                k = rules.probed(k, latency, self.kmin, fed.d)
             lr, least = rules.safe_step(k, s.least.numpy(), s.lr / self.lr, fed.problem)
             return s._replace(lr=self.lr * lr, told=torch.from_numpy(k).double(), least=torch.from_numpy(least))
         if self.rule == "balanced":
             told = np.where(np.isinf(speed), speed, speed * fixed)
         else:
             told = np.minimum(speed * self.seconds, np.inf if self.bits is None else self.bits)
-            told = np.maximum(k_within(told, fed.d), self.kmin) if self.spend == "k" else told
+            if self.spend == "k":
+                k = np.maximum(k_within(told, fed.d), self.kmin)
+                told = np.where(speed > 0, rules.probed(k, latency, self.kmin, fed.d), k)
         return s._replace(lr=self.lr, told=torch.from_numpy(told).double())
 
     def heard(self, fed: Federation, s: State, replies: Replies) -> State:

@@ -53,6 +53,11 @@ def safe_step(k: np.ndarray, least: np.ndarray, lr: float, problem: Any) -> tupl
     return float(step_of(worst, problem)) * problem.L, worst
 
 
+def probed(k: np.ndarray, latency: np.ndarray, low: int, d: int) -> np.ndarray:
+    """Counts k (n,), but at least 2 low where the latency cannot be told yet: that takes two messages of different size."""
+    return np.where(np.isnan(latency), np.maximum(k, min(2 * low, d)), k)
+
+
 def remarks(payload: Any) -> dict[str, float]:
     """What the history shows of a round's messages: counts kept, and the realised alpha."""
     if not isinstance(payload, Ragged) or len(payload) == 0:
@@ -64,33 +69,40 @@ def remarks(payload: Any) -> dict[str, float]:
     return said
 
 
-def fixed_seconds(fed: Federation, latency: np.ndarray | None = None) -> np.ndarray:
+def fixed_seconds(fed: Federation, latency: np.ndarray) -> np.ndarray:
     """(n,) seconds of a round besides the upload's bits: hearing the model and one number, computing, two latencies.
 
-    latency: (n,) of the uplink if it was measured; None: the fleet's.
+    latency: (n,) of the uplink; NaN counts as none.
     """
     fleet, everybody = fed.fleet, fed.everybody
     own = fleet.of("latency", everybody)
     work = fed.problem.sizes if fleet.unit == "sample" else 1.0
     down = 32 * (fed.d + 1) / fleet.of("down", everybody) + own
-    seconds = down + work * fleet.of("seconds", everybody) + (own if latency is None else latency)
+    seconds = down + work * fleet.of("seconds", everybody) + np.nan_to_num(latency)
     return np.broadcast_to(np.asarray(seconds, dtype=np.float64), (fed.n,))
+
+
+def unknown_links(n: int) -> torch.Tensor:
+    """Links of which nothing is known yet, (4, n): see `measured_links`."""
+    links = torch.zeros(4, n, dtype=torch.float64)
+    links[1] = torch.nan
+    return links
 
 
 def known_links(fed: Federation) -> torch.Tensor:
     """The fleet's links as (4, n): see `measured_links`."""
-    links = torch.zeros(4, fed.n, dtype=torch.float64)
+    links = unknown_links(fed.n)
     links[0] = torch.as_tensor(np.asarray(fed.fleet.of("up", fed.everybody), dtype=np.float64))
     links[1] = torch.as_tensor(np.asarray(fed.fleet.of("latency", fed.everybody), dtype=np.float64))
     return links
 
 
 def measured_links(links: torch.Tensor, replies: Replies) -> torch.Tensor:
-    """Estimates after an upload, (4, n): bits per second (0: never heard), latency, and the smallest message's bits and
-    seconds.
+    """Estimates after an upload, (4, n): bits per second (0: never heard), latency (NaN: cannot be told yet), and the
+    smallest message's bits and seconds.
 
-    speed <- 0.7 speed + 0.3 bits/(seconds - latency), the first being the first measurement. A larger message than the
-    smallest gives the latency: what is left of the smallest's time at the speed between the two.
+    speed <- 0.7 speed + 0.3 bits/(seconds - latency), the first being the first measurement. A message of another size
+    gives the latency: what is left of the smallest's time at the speed between the two.
     """
     if len(replies) == 0 or replies.payload is None:
         return links
@@ -105,6 +117,6 @@ def measured_links(links: torch.Tensor, replies: Replies) -> torch.Tensor:
     small_bits, small_seconds = torch.where(smaller, bits, least_bits), torch.where(smaller, seconds, least_seconds)
     fitted = (small_seconds - slope * small_bits).clamp(min=0)
     latency = torch.where(first | (gap == 0), latency, fitted)
-    now = bits / (seconds - latency).clamp(min=0)  # no time at all: no limit
+    now = bits / (seconds - latency.nan_to_num()).clamp(min=0)  # no time at all: no limit
     out[:, who] = torch.stack([torch.where(first, now, 0.7 * speed + 0.3 * now), latency, small_bits, small_seconds])
     return out

@@ -17,7 +17,7 @@ Algorithm:
         1: client i sends d_i = C_i(xh_i - yh); server sends d_s = C_s(xh_s - yh), made without looking at the d_i
             x_i <- xh_i - rho (xh_i - yh - d_s),  u_i <- u_i - eta (d_i - d_s);   y <- yh + rho d_s,  v <- v + eta d_s
             xs <- xh_s - rho ((1 + b)(xh_s - yh) - mean d_i),  us <- us - eta ((1 + b) d_s - mean d_i)
-    The model is y, which moves in every step.
+    The model is y. It hears of the clients through xs: from the second communication on it moves in every step
 Up: one compressed vector per client, on coin 1
 Down: one compressed vector, on coin 1 (and x0 once). A device that missed a step is sent y and v anew
 Step size: with L, mu over all f_i, f_s, g: 2/(L + mu), ridge = mu/(2 + b), rho = 1/B, eta = p/(lr B B'), p so that both terms

@@ -6,7 +6,7 @@ Venue: JMLR 2025
 arXiv: 2110.03294
 Solves: EF21 where exact gradients are too dear
 Use: large batches; as the baseline that EF21-SGDM improves on
-Avoid: small batches: noise enters every change that is compressed, and the error does not fall with n (use EF21-SGDM)
+Avoid: small batches: noise enters every change that is compressed, and what C makes of it is biased (use EF21-SGDM)
 Assumes: as EF21; stochastic gradients with variance at most sigma^2
 Algorithm:
     g_i = a batch gradient at x0, g = mean g_i
@@ -17,9 +17,10 @@ Algorithm:
 Up: one compressed vector per client and round, and d numbers once at the start
 Down: d numbers
 Step size: EF21's, 1/(L + M xi), which is proved for exact gradients; with noise it is where to start tuning
-Theorem: EF21's for exact gradients. With noise $\min_t E|\nabla f(x_t)|^2$ stops at a floor of order $\sigma^2/\alpha^2$,
-    whatever the step and the number of clients: batches must grow with the accuracy (EF21-SGDM at $\eta = 1$)
-Unconfirmed: the step of the paper's own theorem, which depends on two free parameters, is not offered; the floor is recalled
+Theorem: EF21's for exact gradients. With noise there are problems (convex, d = 2, Top1) on which $E|\nabla f(x_t)|^2$ stays
+    above a constant times $\sigma^2$ for every step and every number of clients: batches must grow with the accuracy
+Unconfirmed: the lower bound (arXiv 2305.15155) is recalled; our tests hold an example. The step of the paper's own theorem,
+    which has two free parameters, is not offered
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ Down: d numbers
 Step size: min(alpha/(20 M), eta/(7 L)), M = sqrt(mean L_i^2)
 Theorem: $E|\nabla f|^2 = O\left(\frac{\Psi_0}{\gamma T} + \frac{\eta^3\sigma^2}{\alpha^2} + \frac{\eta^2\sigma^2}{\alpha} +
     \frac{\eta\sigma^2}{n}\right)$ at an iterate drawn at random: the floor falls with $\eta$, and with $n$
-Unconfirmed: the constants 20 and 7, and the rate, which are recalled. They are stated for SGDM and used for SGD2M too
+Unconfirmed: the constants 20 and 7, and the rate, which are recalled, and stated for SGDM; SGD2M is unstable from lr L = 2 eta on
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ Algorithm:
 Up: d numbers per member of the cohort
 Down: d numbers to the cohort
 Step size: 1/max L_i, safe for each client's own descent; the floor falls with it
-Theorem: under PL, rounds to $\epsilon$ are $\tilde O(1/\epsilon)$ in general and fewer the more the groups are alike; with
-    full-batch steps or reshuffled data cyclic participation can beat uniform sampling (from the abstract)
-Unconfirmed: the theorem's constants
+Theorem: with $K$ groups and clients that run GD, SGD or shuffled SGD, cyclic participation can have a faster asymptotic
+    rate than uniform sampling, under conditions on the groups (the abstract's claim)
+Unconfirmed: the theorem's conditions and constants; our floors come out between reshuffled and random cohorts
 """
 
 from __future__ import annotations

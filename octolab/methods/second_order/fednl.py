@@ -20,10 +20,11 @@ Up: d numbers, a compressed symmetric matrix, one number for option 2 and one fo
     d(d+1)/2 numbers once at the start
 Down: d numbers (with line search d more, and one per trial)
 Step size: 1; alpha = 1 for contractive C, 1/(1 + omega) for unbiased ones
-Theorem: local: with $\mathcal H = \frac1n\sum_i |H_i - \nabla^2 f_i(x^*)|_F^2$, from $|x_0 - x^*|^2 \le \frac{\mu^2}{2D}$ and while
-    $\mathcal H \le \frac{\mu^2}{4C}$: $|x_k - x^*|^2 \le 2^{-k}|x_0 - x^*|^2$, then superlinear: $\mathcal H + 6BL_F^2|x_k - x^*|^2$ shrinks by
-    $1 - \min(A, \frac13)$ and so does $|x_{k+1} - x^*|^2/|x_k - x^*|^2$. $(C, D) = (2, L_*^2)$ in option 1, $(8, (L_* + 2L_F)^2)$ in
-    option 2; $(A, B) = (\frac\delta4, \frac6\delta - \frac72)$ for $\delta$-contractive C, $(\alpha, \alpha)$ for unbiased ones
+Theorem: local: with $\mathcal H = \frac1n\sum_i |H_i - \nabla^2 f_i(x^*)|_F^2$, $|x_0 - x^*|^2 \le \frac{\mu^2}{2D}$ and
+    $\mathcal H \le \frac{\mu^2}{4C}$ all along: $|x_k - x^*|^2 \le 2^{-k}|x_0 - x^*|^2$, then superlinear: both
+    $\mathcal H + 6BL_F^2|x_k - x^*|^2$ and $|x_{k+1} - x^*|^2/|x_k - x^*|^2$ shrink by $1 - \min(A, \frac13)$.
+    $(C, D) = (2, L_*^2)$ in option 1, $(8, (L_* + 2L_F)^2)$ in option 2;
+    $(A, B) = (\frac\delta4, \frac6\delta - \frac72)$ for $\delta$-contractive C, $(\alpha, \alpha)$ for unbiased ones
 Unconfirmed: the global constants of the line search; the constants of the local theorem are recalled
 """
 
