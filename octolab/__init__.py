@@ -35,6 +35,7 @@ _NAMES = {
     "compare": "octolab.experiment",
     "repeat": "octolab.experiment",
     "tune": "octolab.experiment",
+    "tune_k": "octolab.experiment",
     "load_run": "octolab.experiment",
     "resume": "octolab.experiment",
     "from_spec": "octolab.experiment",
@@ -51,7 +52,7 @@ _NAMES = {
 
 if TYPE_CHECKING:
     from octolab import compressors, data, errors, experiment, federation, flower, methods, problems, testing  # noqa: F401
-    from octolab.experiment import Run, Until, from_spec, load_run, repeat, resume, start, tune  # noqa: F401
+    from octolab.experiment import Run, Until, from_spec, load_run, repeat, resume, start, tune, tune_k  # noqa: F401
     from octolab.experiment.compare import compare  # noqa: F401
     from octolab.experiment.front import run  # noqa: F401
     from octolab.federation import Federation, Fleet, Randomness, Scripted  # noqa: F401

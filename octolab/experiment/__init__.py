@@ -3,12 +3,14 @@
 from octolab.experiment.checkpoint import load_run, resume
 from octolab.experiment.compare import Comparison, Repetition, compare, repeat, written
 from octolab.experiment.front import run, start
+from octolab.experiment.halving import Halving, halving, tune_k
 from octolab.experiment.run import Run, Settings, Until
 from octolab.experiment.spec import from_spec
 from octolab.experiment.tuning import Tuned, tune
 
 __all__ = [
     "Comparison",
+    "Halving",
     "Repetition",
     "Run",
     "Settings",
@@ -16,11 +18,13 @@ __all__ = [
     "Until",
     "compare",
     "from_spec",
+    "halving",
     "load_run",
     "repeat",
     "resume",
     "run",
     "start",
     "tune",
+    "tune_k",
     "written",
 ]

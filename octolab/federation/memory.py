@@ -23,6 +23,7 @@ class Memory:
     n: int
     version: int
     _store: dict[str, torch.Tensor]
+    _borrowed: set[str]  # names whose tensor somebody else may hold too: copied before rows of it are written
     _lock: threading.Lock
 
     def __init__(self, n: int):
@@ -30,6 +31,7 @@ class Memory:
         object.__setattr__(self, "version", 0)
         object.__setattr__(self, "_lock", threading.Lock())
         object.__setattr__(self, "_store", {})
+        object.__setattr__(self, "_borrowed", set())
 
     def __getitem__(self, name: str) -> torch.Tensor:
         try:
@@ -44,6 +46,7 @@ class Memory:
                 f"memory[{name!r}] needs one row per client, shape ({self.n}, ...); got {tuple(value.shape)}."
             )
         self._store[name] = value
+        self._borrowed.add(name)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -78,10 +81,14 @@ class Memory:
         for name, value in staged.items():
             if whole and replied is None:
                 self._store[name] = value.clone() if value.stride() and value.stride()[0] == 0 else value
+                self._borrowed.add(name)
                 continue
             with self._lock:
                 if name not in self._store:
                     self._store[name] = torch.zeros(self.n, *value.shape[1:], dtype=value.dtype)
+                elif name in self._borrowed:
+                    self._store[name] = self._store[name].clone()
+                self._borrowed.discard(name)
             store = self._store[name]
             if replied is None:
                 store[rows] = value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import linecache
 import os
@@ -109,20 +110,27 @@ def _page(method: Any) -> str:
         raise ValueError(
             f"The cell that defines {cls.__name__} is not plain Python ({error}): give it one of its own."
         ) from None
-    return f"{source.rstrip()}\n\n\nMETHOD = {_constructor(method)}\n"
+    return f"{source.rstrip()}\n\n\n{_constructed(method)}\n"
 
 
-def _constructor(method: Any) -> str:
-    """A Python expression that makes the method: its own name, octolab's parts from their specs."""
-    import dataclasses
+def _constructed(method: Any) -> str:
+    """The lines that make METHOD: the page's own class, octolab's parts from their specs."""
+    parts, imports = [], ""
+    for f in dataclasses.fields(method):
+        value = encode_field(getattr(method, f.name), f.name, method)
+        if value is None or isinstance(value, (bool, int, float, str)):
+            parts.append(f"{f.name}={value!r}")
+        else:
+            parts.append(f"{f.name}=decode({value!r})")
+            imports = "from octolab.experiment.spec import decode  # noqa: E402\n\n"
+    return f"{imports}METHOD = {type(method).__name__}({', '.join(parts)})"
 
+
+def encode_field(value: Any, name: str, method: Any) -> Any:
+    """A hyperparameter as JSON; a ValueError that names it if it cannot be."""
     from octolab.experiment.spec import encode
 
-    parts = []
-    for f in dataclasses.fields(method):
-        value = encode(getattr(method, f.name))
-        plain = value is None or isinstance(value, (bool, int, float, str))
-        parts.append(
-            f"{f.name}={value!r}" if plain else f"{f.name}=__import__('octolab').experiment.spec.decode({value!r})"
-        )
-    return f"{type(method).__name__}({', '.join(parts)})"
+    try:
+        return encode(value)
+    except ValueError as error:
+        raise ValueError(f"{type(method).__name__} cannot be exported: {name}: {error}") from None

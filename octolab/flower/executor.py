@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,20 @@ from octolab.flower.traffic import Traffic
 if TYPE_CHECKING:
     from octolab.federation import Federation
     from octolab.federation.jobs import Job
+
+
+@dataclass
+class Remote(Result):
+    """What a cohort did on its nodes. Its memory is there; settling says which messages count."""
+
+    executor: Any = None
+    clients: tuple[int, ...] = ()
+    numbers: tuple[int | None, ...] = ()  # of the messages that were answered
+
+    def settle(self, memory: Memory, replied: np.ndarray | None) -> None:
+        for k, (client, number) in enumerate(zip(self.clients, self.numbers, strict=True)):
+            if number is not None and (replied is None or replied[k]):
+                self.executor.settle(client, number)
 
 
 class NodesMemory(Memory):
@@ -87,6 +102,7 @@ class GridExecutor:
         self._fetched: dict[str, torch.Tensor] | None = None  # what all remember, until a reply changes it
         self._arity: dict[str, int | None] = {}
         self._json, self._name = "", ""
+        self._changed: Callable[[], None] = lambda: None
 
     @property
     def traffic(self) -> Traffic:
@@ -94,7 +110,8 @@ class GridExecutor:
 
     def attach(self, fed: Federation) -> None:
         """Become the federation's executor, and its memory the nodes' memory."""
-        fed.executor, fed.memory = self, NodesMemory(self)  # type: ignore[assignment]
+        memory = NodesMemory(self)
+        fed.executor, fed.memory, self._changed = self, memory, memory.changed
         self.nodes.print = fingerprint(fed.problem)
 
     # -- a call ----------------------------------------------------------------------------------------------------
@@ -116,28 +133,32 @@ class GridExecutor:
         absent = np.array([answer is None for answer in answers])
         rows: list[list[Payload | None] | None] = [None if a is None else self._payloads(a) for a in answers]
         some = next((k for k in range(m) if not absent[k]), None)
+        numbers = tuple(None if a is None else a["number"] for a in answers)
+        joined: list[Payload | None]
         if some is None:
             arity = self._arity.get(name, -1)
             if arity == -1:
                 raise NoReplies(f"Call of {name}: no node answered, and none ever has. Are the SuperNodes running?")
-            result = Result([None] * (arity or 1), arity is not None, 0.0, 0.0, [])
+            joined, is_tuple = [None] * (arity or 1), arity is not None
         else:
-            is_tuple = bool(answers[some]["tuple"])
-            columns = zip(*(rows[some] if r is None else r for r in rows), strict=True)
+            columns = zip(*(rows[some] if r is None else r for r in rows), strict=True)  # the absent: any row will do
             joined = [None if column[0] is None else type(column[0]).cat(list(column)) for column in columns]
+            is_tuple = bool(answers[some]["tuple"])
             self._arity[name] = len(joined) if is_tuple else None
-            work = [[0.0 if a is None else a[what] for a in answers] for what in ("gradients", "samples")]
-            result = _priced(Result(joined, is_tuple, _same(work[0]), _same(work[1]), []))
-        if absent.any():
-            result.absent = absent
-        numbers = [None if a is None else a["number"] for a in answers]
-        return _Remote.of(result, self, ids, numbers)
+        gradients, samples = (
+            _same([0.0 if a is None else a[what] for a in answers]) for what in ("gradients", "samples")
+        )
+        clients = tuple(ids.tolist())
+        result = Remote(joined, is_tuple, gradients, samples, [], executor=self, clients=clients, numbers=numbers)
+        result.absent = absent if absent.any() else None
+        return _priced(result)
 
     def settle(self, client: int, number: int) -> None:
         """The server counts on what this message did."""
         self.base[client] = number
         self._owed.discard(client)
         self._fetched = None
+        self._changed()
 
     # -- a job -----------------------------------------------------------------------------------------------------
     def job(self, fed: Federation, job: Job) -> tuple[Payload, float, float]:
@@ -275,11 +296,7 @@ class GridExecutor:
         """Each client's metrics of a model on its own data, averaged by samples. Charged to nobody."""
         self._open()
         down = Down((x,), self.wire)
-        asked = []
-        for client in range(self.n):
-            self.number += 1
-            told = self._message(client, down, {"slot": 0})
-            asked.append((client, told))
+        asked = [(client, self._message(client, down, {"slot": 0})) for client in range(self.n)]
         answers = [
             self._sound(c, a) for (c, _), a in zip(asked, self.nodes.ask("evaluate", asked, "evaluate"), strict=True)
         ]
@@ -288,25 +305,6 @@ class GridExecutor:
         found = [(json.loads(a["metrics"]), a["samples"] / total) for a in heard]
         names = found[0][0] if found else {}
         return {name: sum(metrics[name] * share for metrics, share in found) for name in names}
-
-
-class _Remote(Result):
-    """A result whose memory is on the nodes: settling tells which messages count."""
-
-    @staticmethod
-    def of(result: Result, executor: GridExecutor, ids: np.ndarray, numbers: list[int | None]) -> _Remote:
-        remote = _Remote(**vars(result))
-        remote._executor, remote._ids, remote._numbers = executor, ids, numbers  # type: ignore[attr-defined]
-        return remote
-
-    def settle(self, memory: Memory, replied: np.ndarray | None) -> None:
-        counted = False
-        for k, (client, number) in enumerate(zip(self._ids.tolist(), self._numbers, strict=True)):  # type: ignore[attr-defined]
-            if number is not None and (replied is None or replied[k]):
-                self._executor.settle(client, number)  # type: ignore[attr-defined]
-                counted = True
-        if counted and isinstance(memory, NodesMemory):
-            memory.changed()
 
 
 def _same(values: list[float]) -> Any:

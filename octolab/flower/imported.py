@@ -68,7 +68,10 @@ def _attribute(reference: str, path: Path) -> Any:
     module, _, name = reference.partition(":")
     package = module.partition(".")[0]
     held = sys.modules.get(package)
-    if held is not None and not str(getattr(held, "__file__", "")).startswith(str(path)):
+    place = str(getattr(held, "__file__", None) or path)
+    if "site-packages" in place:
+        raise ValueError(f"{reference!r}: the package {package!r} is an installed one here. Rename the app's.")
+    if held is not None and not place.startswith(str(path)):
         for key in [k for k in sys.modules if k == package or k.startswith(f"{package}.")]:
             del sys.modules[key]  # another app's package of the same name
     try:

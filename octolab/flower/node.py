@@ -136,7 +136,10 @@ class Node:
         )
         cohort.memory = CohortMemory(own, slice(0, 1), 1)
         down = read_down(json.loads(asked["tree"]), asked.get("data", []), wire)
-        returned = getattr(method, asked["fn"])(cohort, *down)
+        function = None if asked["fn"].startswith("_") else getattr(method, asked["fn"], None)
+        if function is None:
+            raise ValueError(f"{type(method).__name__} has no client function {asked['fn']!r}.")
+        returned = function(cohort, *down)
         own.commit(cohort.memory._staged, slice(0, 1), None)
         answer: dict[str, Any] = _packed(returned, wire)
         answer["gradients"], answer["samples"] = _number(cohort.gradients), _number(cohort.samples)

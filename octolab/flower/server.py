@@ -126,12 +126,22 @@ def prepare(grid: Grid, config: dict[str, Any], spec: dict[str, Any], problem: A
         run = type(start)(start.given, start.problem, changed)
     if path and os.path.exists(path):
         data, tensors = read(path)
+        _same_experiment(path, data["spec"], run.spec)
         restore(run, data["body"], tensors)
     elif "start" in spec:
         data, tensors = _unpacked(spec["start"])
         restore(run, data["body"], tensors)
     run.status = "new"
     return run
+
+
+def _same_experiment(path: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    for part in ("method", "problem"):
+        if theirs[part] != ours[part]:
+            raise ValueError(
+                f"checkpoint={path!r} belongs to another experiment: its {part} is {theirs[part]}, this app's is "
+                f"{ours[part]}. Name another file, or remove this one."
+            )
 
 
 def _unpacked(text: str) -> Any:

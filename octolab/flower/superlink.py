@@ -259,6 +259,11 @@ class Following:
         )
         raise self.run.error
 
+    @property
+    def savable(self) -> bool:
+        """Whether a run file can be written here: the server's state comes at the end."""
+        return self.run.state is not None
+
     def close(self) -> None:
         """Stop the run if it goes on, and leave nothing behind."""
         if self._flwr is None:

@@ -175,18 +175,23 @@ class Session:
         if not self.opened:
             return
         try:
-            self.keep()
+            if self.savable:
+                self.executor.put_memory(self.executor.memory())
         finally:
             self.opened = False
             self.stop()
 
-    def keep(self) -> None:
+    @property
+    def savable(self) -> bool:
+        """Whether a run file can be written now: what clients remember must be there to be fetched."""
         from octolab.flower.nodes import NodeError
 
         try:
-            self.executor.put_memory(self.executor.memory())
+            self.executor.memory()
+            return True
         except NodeError as error:
-            self.nodes.events.append(str(error))
+            self.nodes.events.append(f"no run file: {error}")
+            return False
 
     def start(self) -> Any:
         raise NotImplementedError

@@ -64,7 +64,8 @@ def row(knob: Knob, **more: Any) -> dict[str, Any]:
     elif knob.kind == "list":
         value = ", ".join(map(str, knob.value)) if knob.value is not None else ""
     out: dict[str, Any] = {
-        "path": knob.path, "label": knob.label.replace("_", " "), "doc": knob.doc, "kind": knob.kind, "value": value, "theory": knob.theory,
+        "path": knob.path, "label": knob.label.replace("_", " "), "doc": knob.doc, "kind": knob.kind, "value": value,
+        "theory": knob.theory,
         "optional": knob.optional, "none": knob.none, "inner": bool(knob.parent), "choices": choices(knob), "slider": None,
         "multiplier": number(knob.value.multiplier) if isinstance(knob.value, Theory) else None,
         "error": "", "entered": None, "note": "", "locked": "", "resolved": None,

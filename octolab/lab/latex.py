@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 from html import escape
 
 GREEK = (
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi omega "
-    "Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega"
-).split()
+    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda",
+    "mu", "nu", "xi", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi",
+    "omega", "Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon", "Phi", "Psi",
+    "Omega",
+)  # fmt: skip
 OPERATORS = {
     "min": r"\min", "max": r"\max", "log": r"\log", "ln": r"\ln", "exp": r"\exp", "sqrt": r"\sqrt", "sup": r"\sup",
     "argmin": r"\operatorname{argmin}", "argmax": r"\operatorname{argmax}", "mean": r"\operatorname{mean}", "sum": r"\sum",
@@ -306,7 +308,8 @@ def formula(text: str) -> str:
 
 def latex(line: str) -> str:
     """A line of a card with its maths between dollars; prose as it is."""
-    out, run = [], []
+    out: list[str] = []
+    run: list[Token] = []
 
     def flush() -> None:
         if not run:

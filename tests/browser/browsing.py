@@ -55,7 +55,9 @@ def serving(home: Path, *command: str) -> Iterator[str]:
         (settings / f"{name}.jupyterlab-settings").write_text(json.dumps(text))
     env["PYTHONPATH"] = os.pathsep.join([str(ROOT), env.get("PYTHONPATH", "")])
     line = [part.format(port=port) for part in command]
-    server = subprocess.Popen([sys.executable, "-m", *line], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        [sys.executable, "-m", *line], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         for _ in range(600):
             with socket.socket() as s:
@@ -86,18 +88,6 @@ def voila(home: Path, path: Path) -> Iterator[str]:
     pytest.importorskip("voila", reason="Voila is not installed: pip install 'octolab[lab]'")
     with serving(home, "voila", str(path), "--no-browser", "--port={port}", "--Voila.ip=127.0.0.1") as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator:
-    """A headless Chromium; import it into a module of tests. One at a time: playwright allows no second one beside it."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install 'octolab[dev]'")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine (Debian's package: chromium)")
-    with sync_api.sync_playwright() as pw:
-        made = pw.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield made
-        made.close()
 
 
 @contextmanager

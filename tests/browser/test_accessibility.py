@@ -12,7 +12,7 @@ import tarfile
 
 import pytest
 
-from tests.browser.browsing import ROOT, browser, fresh_page, needs_chromium, notebook, voila  # noqa: F401
+from tests.browser.browsing import ROOT, fresh_page, needs_chromium, notebook, voila
 
 pytestmark = [pytest.mark.browser, needs_chromium]
 
@@ -47,7 +47,9 @@ def test_no_serious_violation_in_the_catalogue_and_an_explorer_with_all_levels(t
         page.locator(".octo-method").first.wait_for()
         page.locator(".octo-more summary").click()
         page.locator(".octo-run").click()
-        page.wait_for_function("document.querySelector('.octo-explorer .octo-buttons ~ .octo-status').innerText.includes('finished')")
+        page.wait_for_function(
+            "document.querySelector('.octo-explorer .octo-buttons ~ .octo-status').innerText.includes('finished')"
+        )
         for level in (1, 2, 3):
             page.locator(f".octo-level-{level}").click()
         page.locator(".octo-algorithm mjx-container").first.wait_for()
@@ -63,18 +65,33 @@ def test_everything_can_be_reached_and_pressed_from_the_keyboard(tmp_path, brows
     with voila(tmp_path / "home", tmp_path / "page.ipynb") as address, fresh_page(browser) as page:
         page.goto(address)
         page.locator(".octo-run").wait_for()
-        page.locator(".octo-placeholder").wait_for(state="detached")
+        page.locator(".octo-placeholder").wait_for(state="hidden")
         reached = set()
-        page.locator(".octo-cite a").focus()
+        page.locator(".octo-explorer .octo-cite a").focus()
         for _ in range(60):
             page.keyboard.press("Tab")
-            reached.add(page.evaluate("document.activeElement.className + ' ' + (document.activeElement.closest('[data-path]')?.dataset.path ?? '')"))
+            reached.add(
+                page.evaluate(
+                    "document.activeElement.className + ' ' + (document.activeElement.closest('[data-path]')?.dataset.path ?? '')"
+                )
+            )
         said = " ".join(reached)
-        for wanted in ("problem", "problem.spread", "method.lr", "method.compressor.k", "octo-run", "octo-step", "octo-level-1", "octo-level-3"):
+        for wanted in (
+            "problem",
+            "problem.spread",
+            "method.lr",
+            "method.compressor.k",
+            "octo-run",
+            "octo-step",
+            "octo-level-1",
+            "octo-level-3",
+        ):
             assert wanted in said, f"{wanted} is not reached with Tab"
         page.locator(".octo-run").focus()
         page.keyboard.press("Space")
-        page.wait_for_function("document.querySelector('.octo-side .octo-buttons ~ .octo-status').innerText.includes('finished')")
+        page.wait_for_function(
+            "document.querySelector('.octo-side .octo-buttons ~ .octo-status').innerText.includes('finished')"
+        )
         page.locator(".octo-level-1").focus()
         page.keyboard.press("Enter")
         page.locator('[data-path="run.rounds"]').wait_for()

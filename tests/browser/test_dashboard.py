@@ -236,6 +236,18 @@ def test_a_thousand_asynchronous_devices_on_the_canvas(lab, browser):
         screen.open("overview", "Staleness")
         screen.shot("asynchronous")
         screen.root.locator(".octo-focus").wait_for(state="hidden")
+        screen.open("time", "devices' time")
+        run_cell(page, 2)
+        said(page, 2, "all done")
+
+        page.evaluate("() => jupyterapp.commands.execute('docmanager:save')")
+        page.wait_for_timeout(1500)
+        page.reload()  # the same kernel, a page that knows nothing: the picture and the record come back
+        open_notebook(page, lab[0], "events.ipynb")
+        again = Screen(page)
+        again.wait("e.querySelector('.js-plotly-plot').layout.annotations.some((a) => a.text.includes('Staleness'))")
+        again.wait(f"{coloured} > 20000")
+        assert again.points() > 100 and set(again.column("status")) == {"finished"}
 
 
 def test_running_a_cell_again_leaves_one_painter_and_the_file_stays_small(lab, browser):

@@ -10,7 +10,15 @@ import pytest
 
 import octolab as ol
 from tests.browser.browsing import (
-    SHOTS, browser, fresh_page, jupyter, needs_chromium, notebook, open_notebook, run_cell, said, voila,  # noqa: F401
+    SHOTS,
+    fresh_page,
+    jupyter,
+    needs_chromium,
+    notebook,
+    open_notebook,
+    run_cell,
+    said,
+    voila,
 )  # fmt: skip
 
 pytestmark = [pytest.mark.browser, needs_chromium]
@@ -111,9 +119,13 @@ def runs_and_stands_still(screen: Screen) -> None:
     screen.page.wait_for_function(f"(e) => ({LENGTHS})(e).some((n) => n > 2)", arg=screen.root.element_handle())
     screen.press("pause")
     screen.wait_status("paused")
-    screen.page.wait_for_timeout(700)  # the last round ends, the painter paints it
-    before = screen.lengths(), screen.round()
-    screen.page.wait_for_timeout(800)
+    before = None
+    for _ in range(20):  # the last round ends, the painter paints what there is
+        now = screen.lengths(), screen.round()
+        if now == before:
+            break
+        before = now
+        screen.page.wait_for_timeout(800)
     assert (screen.lengths(), screen.round()) == before
     screen.press("step")
     screen.wait_status(f"round {before[1] + 1:,} of")
@@ -156,7 +168,8 @@ def moves_the_slider(screen: Screen) -> None:
     for _ in range(20):
         screen.page.keyboard.press("PageDown")
     screen.page.wait_for_function(
-        "([e, before]) => e.querySelector('.octo-clients svg').innerHTML !== before", arg=[screen.root.element_handle(), before]
+        "([e, before]) => e.querySelector('.octo-clients svg').innerHTML !== before",
+        arg=[screen.root.element_handle(), before],
     )
 
 

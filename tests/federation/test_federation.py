@@ -475,3 +475,12 @@ def test_dense_matrices_keep_their_shape_when_a_cohort_is_cut_into_passes():
     cut, one = fed.call(hessians, fed.x0), whole.call(hessians, fed.x0)
     assert cut.payload.order == 2 and torch.equal(cut.stack(), one.stack())
     assert fed.ledger.bits_up == whole.ledger.bits_up == 9 * 32
+
+
+def test_writing_rows_of_the_memory_leaves_alone_who_else_holds_its_tensor():
+    fed = Federation(ol.problems.quadratics(n=4, d=3))
+    shared = torch.ones(4, 3, dtype=torch.float64)
+    fed.memory.a = shared
+    fed.memory["b"] = shared
+    fed.memory.commit({"a": torch.zeros(2, 3, dtype=torch.float64)}, torch.tensor([0, 2]), None)
+    assert shared.sum() == 12 and fed.memory.b.sum() == 12 and fed.memory.a.sum() == 6

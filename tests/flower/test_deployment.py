@@ -61,10 +61,20 @@ def test_an_exported_app_runs_as_it_is(deployment, tmp_path):
     assert there.round == 1 and float((there.x - here.x).abs().max()) <= 1e-6
 
 
+def test_a_run_that_is_stopped_here_is_stopped_there(deployment, tmp_path):
+    method, problem = ol.methods.FedAvg(lr=0.05, local_epochs=1), CASES["ef21"][1]()
+    path = tmp_path / "run.octo"
+    started = prepare(method, problem, rounds=500, on=deployment, checkpoint=str(path))
+    started.finish(lambda run: run.stop())
+    assert started.status == "stopped" and started.round == 0
+    assert not path.exists()  # the server's state has not come, so there is nothing to write
+    wait_until(lambda: not any(runs(pid, b"flwr-serverapp") for pid in deployment.processes()), 60)
+
+
 def test_too_few_supernodes_are_counted_in_words(deployment):
     problem = ol.problems.quadratics(n=4, d=5, L=10, mu=1)
     link = ol.flower.SuperLink(deployment.link.address, insecure=True, patience=8.0)
-    with pytest.raises(OctolabError, match=r"4 clients, 4 of them must be there .* 3 nodes serve one"):
+    with pytest.raises(OctolabError, match=r"4 clients, 4 of them must be there .* after 8 s \d nodes serve one"):
         ol.run("gd", problem, rounds=1, on=link, live=False)
 
 
@@ -124,30 +134,30 @@ def runs(pid, program):
 
 def test_a_supernode_killed_in_mid_round_is_left_out_and_its_successor_takes_part():
     method, problem = ol.methods.FedAvg(lr=0.05, local_epochs=1), CASES["ef21"][1]()
-    with ol.flower.deploy_local(nodes=3, timeout=12.0) as link:
-        started = prepare(method, problem, rounds=5, on=link)
+    with ol.flower.deploy_local(nodes=3, timeout=20.0) as link:
+        started = prepare(method, problem, rounds=4, on=link)
         started.advance(2)
         link.kill(2)
         link.add(2)
         started.finish()
-    assert started.status == "finished" and started.round == 5
+    assert started.status == "finished" and started.round == 4
     answered = started.federation.ledger.per_client("rounds").tolist()
-    assert answered[:2] == [5, 5] and 1 <= answered[2] < 5
+    assert 2 <= answered[2] < 4  # it missed the round in which it was killed; its successor answered later ones
     said = "; ".join(started.history.nodes.dropna())
     assert "client 2" in said
-    assert started.history.dropped.dropna().sum() == 5 - answered[2]
+    assert started.history.dropped.dropna().sum() == 12 - sum(answered)
 
 
 def test_a_supernode_that_joins_late_takes_part_from_then_on():
     method, problem = CASES["ef21"][0], CASES["ef21"][1]()
     with ol.flower.deploy_local(nodes=2, least=2, timeout=40.0) as link:
-        started = prepare(method, problem, rounds=4, on=link)
+        started = prepare(method, problem, rounds=3, on=link)
         started.advance(1)
         link.add()
         started.finish()
     answered = started.federation.ledger.per_client("rounds").tolist()
     assert started.status == "finished"
-    assert answered[:2] == [5, 5] and 1 <= answered[2] < 5
+    assert answered[:2] == [4, 4] and 1 <= answered[2] < 4
     g = started.federation.memory.g  # came back in the run file
     assert float((started.state.g - g.mean(0)).abs().max()) <= 1e-6
 
@@ -155,7 +165,8 @@ def test_a_supernode_that_joins_late_takes_part_from_then_on():
 def test_with_tls_and_node_keys_strangers_stay_outside():
     """The exported README's worked example, with certificates and keys made for this test."""
     with ol.flower.deploy_local(nodes=3, secure=True, timeout=40.0) as link:
-        assert "--insecure" not in " ".join(arguments(link))
+        for process in link._all:
+            assert b"--insecure" not in Path(f"/proc/{process.pid}/cmdline").read_bytes()
         here, there = run("ef21", 1), run("ef21", 1, on=link)
         assert gap(here, there) <= 1e-6
         stranger = link.nodes[link.add(7, registered=False)]
@@ -164,13 +175,6 @@ def test_with_tls_and_node_keys_strangers_stay_outside():
         plain = ol.flower.SuperLink(link.link.address, insecure=True)
         with pytest.raises(ConnectionError, match="do TLS and keys fit"):
             run("ef21", 1, on=plain)
-
-
-def arguments(link: LocalDeployment) -> list[str]:
-    found = []
-    for pid in link.processes():
-        found += Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-    return found
 
 
 def test_an_address_where_nobody_listens_gets_a_sentence():

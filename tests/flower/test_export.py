@@ -127,6 +127,15 @@ def test_the_app_goes_on_from_its_checkpoint(tmp_path):
 
 
 @pytest.mark.flower
+def test_the_checkpoint_of_another_experiment_is_refused(tmp_path):
+    ef21(1).save(tmp_path / "run.octo")
+    ol.run("gd", ef21(1).problem, rounds=1, live=False).export_flower_app(tmp_path / "app_other")
+    app = ol.flower.load_app(tmp_path / "app_other")
+    with pytest.raises(ValueError, match="belongs to another experiment: its method is"):
+        played(app, 3, checkpoint=str(tmp_path / "run.octo"))
+
+
+@pytest.mark.flower
 def test_rounds_and_seed_can_be_changed_when_it_is_started(tmp_path, capsys):
     method = ol.methods.FedAvg(lr=0.1, local_epochs=1, cohort=2)
     problem = ol.problems.classification("breast-cancer", clients=3)
@@ -146,6 +155,7 @@ from typing import NamedTuple
 
 import torch
 
+from octolab.compressors import Compressor, TopK
 from octolab.methods.method import Method, Theory, param
 
 
@@ -157,6 +167,7 @@ class State(NamedTuple):
 class Half(Method):
     slug = "half"
     lr: float | Theory = param(0.1, "step", above=0)
+    compressor: Compressor = param(TopK(1), "what is sent")
 
     def init(self, fed):
         return State(x=fed.x0)
@@ -165,16 +176,22 @@ class Half(Method):
         return State(x=s.x - self.lr / 2 * fed.call(self.client, s.x).mean())
 
     def client(self, cohort, x):
-        return cohort.grad(x)
+        return self.compressor(cohort.grad(x), cohort)
 '''
     (tmp_path / "half_page.py").write_text(page)
     monkeypatch.syspath_prepend(tmp_path)
     from half_page import Half
 
-    run = ol.run(Half(lr=0.02), ol.problems.quadratics(n=3, d=4, L=10, mu=1), rounds=3, executor="loop", live=False)
+    run = ol.run(
+        Half(lr=0.02, compressor=ol.compressors.TopK(2)),
+        ol.problems.quadratics(n=3, d=4, L=10, mu=1),
+        rounds=3,
+        executor="loop",
+        live=False,
+    )
     assert not is_known(run.given)
     run.export_flower_app(tmp_path / "app_half")
-    assert "METHOD = Half(lr=0.02)" in (tmp_path / "app_half" / "app_half" / "method.py").read_text()
+    assert "METHOD = Half(lr=0.02, compressor=decode(" in (tmp_path / "app_half" / "app_half" / "method.py").read_text()
     code = f"""
 import sys
 sys.path.insert(0, {str(tmp_path / "app_half")!r})
@@ -182,7 +199,7 @@ from app_half.method import METHOD
 print(METHOD)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "Half(lr=0.02)", done.stderr
+    assert done.stdout.strip() == "Half(lr=0.02, compressor=TopK(k=2))", done.stderr
 
 
 @pytest.mark.flower

@@ -179,6 +179,21 @@ def test_the_memory_of_a_lost_node_cannot_be_saved_and_says_so(tmp_path):
         run.save(tmp_path / "run.octo")
 
 
+def test_a_checkpoint_that_cannot_be_written_does_not_end_the_run(tmp_path):
+    problem = quadratics()
+    grid = Grid(client_app(problem), 3)
+    path = tmp_path / "run.octo"
+    place = on(grid)
+    run = prepare(EF21, problem, rounds=8, on=place, checkpoint=str(path), checkpoint_every=2)
+    run.world.pause, run.world.nodes.grace = 0.001, 0.0
+    run.advance(4)
+    grid.contexts[FIRST_NODE + 1].state = RecordDict()
+    run.finish()
+    assert run.status == "finished" and run.round == 8
+    assert ol.load_run(path).round == 2
+    assert "no run file: Client 1's memory is lost" in "; ".join(run.history.nodes.dropna())
+
+
 def test_a_client_that_joins_late_begins_with_nothing_and_the_sum_is_right():
     problem = quadratics()
     grid = Grid(client_app(problem), 3)

@@ -102,7 +102,13 @@ def test_a_short_name_finds_a_knob_and_a_misspelt_one_is_answered_with_the_neare
 
 def test_entries_are_read_as_a_person_means_them():
     bench = Bench("ef21")
-    for typed, meant in (("0.1", 0.1), ("1/20", 0.05), ("1e-3", 1e-3), ("theory", ol.Theory()), ("theory * 4", ol.Theory(4.0))):
+    for typed, meant in (
+        ("0.1", 0.1),
+        ("1/20", 0.05),
+        ("1e-3", 1e-3),
+        ("theory", ol.Theory()),
+        ("theory * 4", ol.Theory(4.0)),
+    ):
         assert bench.enter("lr", typed) is None
         assert bench.method.lr == meant
     assert bench.enter("compressor.k", "12") is None and bench.method.compressor.k == 12
@@ -159,7 +165,7 @@ def test_a_refusal_names_the_knob_it_concerns():
 
 def test_changing_the_kind_of_an_object_keeps_what_the_two_share():
     bench = Bench("ef21", compressor=ol.compressors.TopK(0.2))
-    bench.set("compressor", "RandK")
+    bench.turn("compressor", "RandK")
     assert bench.method.compressor == ol.compressors.RandK(0.2)
 
 
@@ -169,7 +175,7 @@ def test_every_compressor_of_the_zoo_can_be_chosen_and_written():
     vectors = {n for n, c in ol.compressors.Compressor.kinds.items() if made(c).axes == 1}
     assert offered == vectors
     for name in offered:
-        bench.set("compressor", name)
+        bench.turn("compressor", name)
         assert kind_name(bench.method.compressor) == name
         assert eval(source(bench.method.compressor), {"ol": ol}) == bench.method.compressor
 
@@ -178,7 +184,7 @@ def test_nested_objects_have_knobs_of_their_own():
     bench = Bench("ef21", compressor=ol.compressors.Scaled(ol.compressors.QSGD(4)))
     assert bench.enter("compressor.compressor.levels", "9") is None
     assert bench.method.compressor == ol.compressors.Scaled(ol.compressors.QSGD(9))
-    bench.set("compressor.compressor", "RandK")
+    bench.turn("compressor.compressor", "RandK")
     assert isinstance(bench.method.compressor.compressor, ol.compressors.RandK)
 
 
@@ -204,11 +210,11 @@ def test_where_constants_are_unknown_a_number_stands_in_and_says_so_until_they_a
     bench = Bench("ef21", "network")
     assert isinstance(bench.method.lr, float)
     assert "not tuned" in bench.note("method.lr")
-    bench.set("problem", "digits")
+    bench.turn("problem", "digits")
     assert bench.method.lr == ol.Theory() and bench.note("method.lr") == ""
-    bench.set("problem", "network")
-    bench.set("lr", 0.3)
-    bench.set("problem", "digits")
+    bench.turn("problem", "network")
+    bench.turn("lr", 0.3)
+    bench.turn("problem", "digits")
     assert bench.method.lr == 0.3  # what a person chose stays
 
 
@@ -231,7 +237,7 @@ def test_a_fleet_that_no_knob_describes_is_kept():
 
 def test_stop_rules_and_attackers_are_knobs():
     bench = Bench("fedavg", "quadratics", rounds=50, bits=1e4, attack="SignFlip")
-    bench.set("attack.clients", "0, 2")
+    bench.turn("attack.clients", "0, 2")
     run = bench.prepare().finish()
     assert run.round < 50 and tuple(run.settings.attack.clients) == (0, 2)
     assert Bench(run).python == bench.python
@@ -256,7 +262,7 @@ def test_a_lesson_that_names_an_unknown_knob_is_refused():
 def test_watchers_hear_what_changed():
     bench, heard = Bench("ef21"), []
     bench.watch(heard.append)
-    bench.set("lr", 0.1)
+    bench.turn("lr", 0.1)
     bench.enter("lr", "oops")
     bench.method = "diana"
     assert heard == [{"method.lr"}, {"method.lr"}, {"method"}]

@@ -53,7 +53,13 @@ def test_what_hurts_narrows_the_list_and_says_why_in_the_cards_words(name):
 
 
 def test_pains_point_to_the_methods_that_are_made_for_them():
-    expected = {"bandwidth": "ef21", "stragglers": "ringmaster", "heterogeneity": "scaffold", "memory": "gd", "absence": "ef21-pp"}
+    expected = {
+        "bandwidth": "ef21",
+        "stragglers": "ringmaster",
+        "heterogeneity": "scaffold",
+        "memory": "gd",
+        "absence": "ef21-pp",
+    }
     for pain, slug in expected.items():
         shelf = Shelf()
         shelf.toggle("pain", pain)

@@ -17,6 +17,7 @@ pytest.importorskip("ipywidgets", reason="the extra lab is not installed")
 import octolab as ol
 from octolab.experiment.front import prepare
 from octolab.lab.dashboard import Board, Dashboard
+from octolab.lab.dashboard import notebook as place
 from octolab.lab.dashboard import widget as module
 from octolab.lab.dashboard.painter import TRIES, Painter
 from octolab.lab.dashboard.segments import Segments
@@ -425,12 +426,12 @@ def test_what_stays_is_static_and_small(board, runs):
     dashboard = settled(board(runs, panel="time"))
     html = dashboard._repr_html_()
     assert "<svg" in html and "<script" not in html and len(html) < 200_000
-    assert "Device timeline" in html and dashboard._name in dashboard._card()
+    assert "Device timeline" in html and dashboard.controls.card in dashboard._twin.html()
 
 
 def test_where_nobody_looks_the_figure_is_made_when_somebody_does(board, runs, monkeypatch):
-    monkeypatch.setattr(module, "in_kernel", lambda: True)
-    monkeypatch.setattr(module, "_cell", lambda: None)
+    monkeypatch.setattr(place, "in_kernel", lambda: True)
+    monkeypatch.setattr(place, "cell", lambda: None)
     monkeypatch.delenv("OCTOLAB_LIVE", raising=False)
     monkeypatch.delenv("OCTOLAB_FAST", raising=False)
     dashboard = settled(board(runs))
@@ -439,10 +440,10 @@ def test_where_nobody_looks_the_figure_is_made_when_somebody_does(board, runs, m
     dashboard._told(dashboard.controls, {"kind": "ready"}, [])
     settled(dashboard)
     assert drawn(dashboard).data and dashboard.controls.live
-    monkeypatch.setattr(module, "_cell", lambda: ("a", 1))
-    assert module.expects_a_browser()
+    monkeypatch.setattr(place, "cell", lambda: ("a", 1))
+    assert place.expects_a_browser()
     monkeypatch.setenv("OCTOLAB_LIVE", "0")
-    assert not module.expects_a_browser()
+    assert not place.expects_a_browser()
 
 
 def test_a_cell_that_runs_again_closes_what_it_showed(board, problem, monkeypatch):
@@ -451,7 +452,7 @@ def test_a_cell_that_runs_again_closes_what_it_showed(board, problem, monkeypatc
 
     monkeypatch.setattr(IPython.display, "display", lambda *args, **kwargs: displayed.append(args))
     here = ["cell", 1]
-    monkeypatch.setattr(module, "_cell", lambda: tuple(here))
+    monkeypatch.setattr(place, "cell", lambda: tuple(here))
     run = ol.start("gd", problem, rounds=10**6)
     first, beside = board(run), board(run)
     first._ipython_display_()

@@ -176,7 +176,11 @@ def test_pause_and_go_on_is_the_same_run(lab):
     wait(lambda: explorer.run is not None and explorer.run.round > 3)
     explorer.press("pause")
     wait(lambda: explorer._transport.state["phase"] == "paused")
-    assert explorer._transport.state["go"] == "Go on" and set(explorer._transport.state["can"]) == {"run", "step", "stop"}
+    assert explorer._transport.state["go"] == "Go on" and set(explorer._transport.state["can"]) == {
+        "run",
+        "step",
+        "stop",
+    }
     run = explorer.run
     explorer.press("run")
     assert explorer.run is run and explorer._phase() == "running"

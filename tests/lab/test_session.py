@@ -78,7 +78,11 @@ def test_a_step_is_one_round_of_each(session):
 
 
 def test_stop_ends_at_once_whenever_it_comes(session):
-    for moment in (lambda s: None, lambda s: wait(lambda: s.main is not None), lambda s: wait(lambda: s.main and s.main.round > 2)):
+    for moment in (
+        lambda s: None,
+        lambda s: wait(lambda: s.main is not None),
+        lambda s: wait(lambda: s.main and s.main.round > 2),
+    ):
         s = session("ef21", "quadratics", rounds=100_000).start()
         moment(s)
         s.stop()

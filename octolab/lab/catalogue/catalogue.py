@@ -22,17 +22,24 @@ class Catalogue(ipywidgets.VBox):
         self.add_class("octo-catalogue")
         self.shelf, self._given = Shelf(), {"problem": problem, **more}
         self.explorer: Explorer | None = None
-        head = f"<div class='octo-title-line'><h2>{len(self.shelf.cards)} methods</h2><span class='octo-summary'>one page each. Pick one and run it.</span></div>"
+        words = "<span class='octo-summary'>one page each. Pick one and run it.</span>"
+        head = f"<div class='octo-title-line'><h2>{len(self.shelf.cards)} methods</h2>{words}</div>"
         self._head = View("html", {"html": head})
         self._list = View("catalogue", self._state(), self._heard)
-        self._back = View("html", {"html": "<button type='button' class='octo-button octo-back' data-send='back'>← all methods</button>"}, lambda c: self.back())
+        self._back = View(
+            "html",
+            {"html": "<button type='button' class='octo-button octo-back' data-send='back'>← all methods</button>"},
+            lambda c: self.back(),
+        )
         self.children = [self._head, self._list]
 
     def _state(self) -> dict[str, Any]:
         s = self.shelf
         families = [
             {"title": family, "methods": [
-                {"slug": m.card.slug, "name": m.card.name, "solves": pretty(m.card.solves or m.card.summary), "why": "; ".join(m.why)} for m in matches
+                {"slug": m.card.slug, "name": m.card.name, "solves": pretty(m.card.solves or m.card.summary),
+                 "why": "; ".join(m.why)}
+                for m in matches
             ]}
             for family, matches in s.by_family()
         ]  # fmt: skip
@@ -42,10 +49,12 @@ class Catalogue(ipywidgets.VBox):
             "query": s.query, "narrowed": s.narrowed, "families": families,
             "found": found if shown else "None fits all of this. Let go of something.",
             "pains": [
-                {"name": p.name, "label": f"{p.label} ({s.helped(p)})", "hint": p.hint, "on": p.name in s.pains} for p in PAINS.values()
+                {"name": p.name, "label": f"{p.label} ({s.helped(p)})", "hint": p.hint, "on": p.name in s.pains}
+                for p in PAINS.values()
             ],
             "tags": [{"name": t, "label": t, "hint": "", "on": t in s.tags} for t in s.all_tags()],
-            "needs": [{"name": n, "label": NEEDS.get(n, n), "hint": f"hide what needs {NEEDS.get(n, n)}", "on": n in s.without} for n in s.all_needs()],
+            "needs": [{"name": n, "label": NEEDS.get(n, n), "hint": "hide what needs it", "on": n in s.without}
+                      for n in s.all_needs()],
         }  # fmt: skip
 
     def _heard(self, content: dict[str, Any]) -> None:
@@ -87,7 +96,10 @@ class Catalogue(ipywidgets.VBox):
     def _repr_html_(self) -> str:
         body = [f"<div class='octo-title-line'><h2>{len(self.shelf.cards)} methods</h2></div>"]
         for family, matches in self.shelf.by_family():
-            items = "".join(f"<li><b>{escape(m.card.name)}</b> <code>{escape(m.card.slug)}</code>: {escape(m.card.summary)}</li>" for m in matches)
+            items = "".join(
+                f"<li><b>{escape(m.card.name)}</b> <code>{escape(m.card.slug)}</code>: {escape(m.card.summary)}</li>"
+                for m in matches
+            )
             body.append(f"<h3>{escape(family)}</h3><ul>{items}</ul>")
         return theme.static("".join(body), "octo-catalogue")
 

@@ -59,7 +59,9 @@ class Memory(Pain):
 @cache
 def _remembers(slug: str) -> bool:
     try:
-        return "memory." in "".join(inspect.getsource(c) for c in get(slug).__mro__ if c.__module__.startswith("octolab.methods."))
+        return "memory." in "".join(
+            inspect.getsource(c) for c in get(slug).__mro__ if c.__module__.startswith("octolab.methods.")
+        )
     except (OSError, TypeError):
         return True
 
@@ -70,21 +72,28 @@ PAINS: dict[str, Pain] = {
         Pain("bandwidth", "bandwidth", "the uplink is slow, or bits cost money", r"compression|communication$",
              r"uplink|bandwidth|fewer rounds|communication|\bbits\b|upload", r"bandwidth is scarce"),
         Pain("stragglers", "stragglers", "some devices are much slower than others", r"asynchronous",
-             r"slow (devices|workers|clients)|unequal (devices|compute|speeds)|straggl|waiting for|nobody waits", r"slow clients hold"),
+             r"slow (devices|workers|clients)|unequal (devices|compute|speeds)|straggl|waiting for|nobody waits",
+             r"slow clients hold"),
         Pain("privacy", "privacy", "what clients send must not give them away", r"priva|secure aggregation",
              r"\bpriva|differential|secure aggregation"),
         Pain("attackers", "attackers", "some clients lie", r"byzantine|robust|attack", r"byzantine|attack|liars?\b|poison"),
-        Pain("heterogeneity", "heterogeneity", "clients have different data", r"^heterogeneous|personal", r"heterogene|client drift|personal",
-             r"heterogeneous data|optimum on heterogeneous"),
-        Memory("memory", "device memory", "devices can keep little between rounds", r"(?!)", r"stateless|without memory|little memory|model size"),
-        Pain("absence", "few take part", "devices come and go", r"client sampling|availability", r"partial participation|takes? part at a time",
-             r"client sampling|drop out"),
+        Pain("heterogeneity", "heterogeneity", "clients have different data", r"^heterogeneous|personal",
+             r"heterogene|client drift|personal", r"heterogeneous data|optimum on heterogeneous"),
+        Memory("memory", "device memory", "devices can keep little between rounds", r"(?!)",
+               r"stateless|without memory|little memory|model size"),
+        Pain("absence", "few take part", "devices come and go", r"client sampling|availability",
+             r"partial participation|takes? part at a time", r"client sampling|drop out"),
     )
 }  # fmt: skip
 
 
-NEEDS = {"unbiased": "an unbiased compressor", "contractive": "a contractive compressor", "homogeneous": "the same data everywhere",
-         "hessian": "Hessians", "strongly convex": "strong convexity"}  # fmt: skip
+NEEDS = {
+    "unbiased": "an unbiased compressor",
+    "contractive": "a contractive compressor",
+    "homogeneous": "the same data everywhere",
+    "hessian": "Hessians",
+    "strongly convex": "strong convexity",
+}
 """Needs in words; others are said as they are."""
 
 
@@ -119,9 +128,15 @@ class Shelf:
 
     def toggle(self, kind: str, name: str) -> None:
         """Choose a pain, tag or need, or let go of it. ValueError for an unknown one."""
-        known = {"pain": (self.pains, list(PAINS)), "tag": (self.tags, self.all_tags()), "need": (self.without, self.all_needs())}
+        known = {
+            "pain": (self.pains, list(PAINS)),
+            "tag": (self.tags, self.all_tags()),
+            "need": (self.without, self.all_needs()),
+        }
         if kind not in known or name not in known[kind][1]:
-            raise ValueError(f"There is no {kind} {name!r}; there are {', '.join(known.get(kind, (set(), list(known)))[1])}.")
+            raise ValueError(
+                f"There is no {kind} {name!r}; there are {', '.join(known.get(kind, (set(), list(known)))[1])}."
+            )
         known[kind][0].symmetric_difference_update({name})
 
     def all_tags(self) -> list[str]:
@@ -159,7 +174,9 @@ class Shelf:
         for family, matches in self.by_family():
             lines.append(f"\n{family}")
             for m in matches:
-                lines.append(f"  {m.card.slug:<16} {m.card.name}: {m.card.summary}" + "".join(f"\n{'':19}{r}" for r in m.why))
+                lines.append(
+                    f"  {m.card.slug:<16} {m.card.name}: {m.card.summary}" + "".join(f"\n{'':19}{r}" for r in m.why)
+                )
         return "\n".join(lines)
 
 
@@ -175,10 +192,23 @@ def title(family: str) -> str:
 
 @cache
 def _text(card: Card) -> str:
-    parts = (card.slug, card.name, card.summary, card.title, card.authors, card.venue, card.arxiv, card.solves, card.use, card.family)
+    parts = (
+        card.slug,
+        card.name,
+        card.summary,
+        card.title,
+        card.authors,
+        card.venue,
+        card.arxiv,
+        card.solves,
+        card.use,
+        card.family,
+    )
     return _plain(" ".join([*parts, *card.tags]))
 
 
 def _plain(text: str) -> str:
     """Lower case, without accents: Richtárik is found as richtarik."""
-    return "".join(c for c in unicodedata.normalize("NFKD", text.lower()) if not unicodedata.combining(c)).replace("_", " ")
+    return "".join(c for c in unicodedata.normalize("NFKD", text.lower()) if not unicodedata.combining(c)).replace(
+        "_", " "
+    )

@@ -64,7 +64,7 @@ class Board:
         with self.lock:
             old = self.view
             self.view = View(found, old.x, self._most)
-            for name in ("target", "costs", "theory", "canvas"):
+            for name in ("target", "costs", "canvas"):
                 setattr(self.view, name, getattr(old, name))
             self.view.focus = old.focus if old.focus in found else self.view.focus
             self.style.know(found)

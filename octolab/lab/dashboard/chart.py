@@ -43,7 +43,6 @@ class Chart:
     y: str
     marks: list[Mark] = field(default_factory=list)
     note: str = ""
-    log_x: bool = False
     log_y: bool = False
     percent: bool = False
     linked: bool = False
@@ -54,7 +53,7 @@ class Chart:
     @property
     def shape(self) -> tuple[Any, ...]:
         """What must stay the same for a repaint to be new numbers only."""
-        return (self.key, self.x, self.log_x, tuple((m.run, m.part, m.kind) for m in self.marks))
+        return (self.key, self.x, tuple((m.run, m.part, m.kind) for m in self.marks))
 
     @property
     def empty(self) -> bool:

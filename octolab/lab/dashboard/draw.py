@@ -52,10 +52,6 @@ class Drawing:
         self._marks = marks
         return points
 
-    def forget(self) -> None:
-        """Build anew at the next `draw`."""
-        self._shape = None
-
     # -- from nothing ------------------------------------------------------------------------------------------------
     def _rebuild(self, charts: Sequence[Chart], marks: list[Mark]) -> int:
         fig = self.figure
@@ -82,53 +78,45 @@ class Drawing:
         return sum(np.size(m.y) for m in marks)
 
     def _trace(self, mark: Mark, i: int, cell: tuple[float, float, float, float]) -> dict[str, Any]:
-        visible, opacity = self._look(mark)
+        """One mark as plotly's trace, with its type under "type"."""
         name = f"{mark.run}, {mark.part}" if mark.run and mark.part else mark.run or mark.part
-        trace = {
+        visible, opacity = self._look(mark)
+        hover = _HOVER["text" if len(mark.text) else mark.kind]
+        trace: dict[str, Any] = {
             "type": "scatter",
-            "name": name if mark.part else mark.run,
+            "mode": "lines",
+            "name": name,
             "legendgroup": mark.run or None,
             "xaxis": f"x{i + 1 if i else ''}",
             "yaxis": f"y{i + 1 if i else ''}",
             "visible": visible,
             "opacity": opacity,
             "meta": [mark.run, mark.part, i],
+            "hovertemplate": f"<b>{_escape(name)}</b><br>{hover}<extra></extra>",
             **_arrays(mark),
         }
-        hover = f"<b>{_escape(name)}</b><br>%{{x:,.5~g}}, %{{y:.5~g}}<extra></extra>"
         colour = self.style.colour(mark)
         if mark.kind == "band":
-            return {**trace, "mode": "lines", "line": {"width": 0}, "fill": "toself", "fillcolor": faint(colour, 0.18),
-                    "hoverinfo": "skip"}  # fmt: skip
-        if mark.kind == "bars":
-            hover = f"<b>{_escape(name)}</b><br>%{{x}}: %{{y:.5~g}}<extra></extra>"
-            return {**trace, "type": "bar", "marker": {"color": colour}, "hovertemplate": hover}
-        if mark.kind in ("points", "labels"):
-            mode = "markers+text" if mark.kind == "labels" else "markers"
-            if len(mark.text) and mark.kind == "points":
-                hover = f"<b>{_escape(name)}</b><br>%{{text}}<extra></extra>"
-            marker = {
-                "color": colour,
-                "size": 8 if len(mark.text) else 5,
-                "line": {"width": 1, "color": self.style.ink},
-            }
-            if not len(mark.text):
-                marker.pop("line")
-            if mark.kind == "labels":
-                trace |= {"textposition": "top center", "cliponaxis": False, "textfont": {"size": 11, "color": colour}}
-                marker["size"] = 11
-            return {**trace, "mode": mode, "marker": marker, "hovertemplate": hover}
-        if mark.kind == "heat":
-            for key in ("legendgroup", "opacity"):
-                trace.pop(key)
+            trace |= {"line": {"width": 0}, "fill": "toself", "fillcolor": faint(colour, 0.18), "hoverinfo": "skip"}
+            del trace["hovertemplate"]
+        elif mark.kind == "bars":
+            trace |= {"type": "bar", "marker": {"color": colour}}
+            del trace["mode"]
+        elif mark.kind == "heat":
             _, x1, y0, y1 = cell
             bar = {"thickness": 9, "outlinewidth": 0, "x": x1, "xpad": 3, "y": (y0 + y1) / 2, "len": y1 - y0, "ypad": 0}
-            return {**trace, "type": "heatmap", "colorscale": "Cividis", "colorbar": bar,
-                    "hovertemplate": "round %{x}, %{y}<br>%{z:.3f}<extra></extra>"}  # fmt: skip
-        line = stroke(self.style, mark)
-        if mark.kind == "spans":
-            return {**trace, "mode": "lines", "line": line, "connectgaps": False, "hovertemplate": hover}
-        return {**trace, "mode": "lines", "line": line, "hovertemplate": hover}
+            trace |= {"type": "heatmap", "colorscale": "Cividis", "colorbar": bar}
+            for key in ("mode", "legendgroup", "opacity"):
+                del trace[key]
+        elif mark.kind in ("points", "labels"):
+            edge = {"width": 1, "color": self.style.ink}
+            trace |= {"mode": "markers", "marker": {"color": colour, "size": 8, "line": edge}}
+            if mark.kind == "labels":
+                text = {"textposition": "top center", "textfont": {"size": 11, "color": colour}}
+                trace |= {"mode": "markers+text", "cliponaxis": False, **text}
+        else:
+            trace |= {"line": stroke(self.style, mark), "connectgaps": False}
+        return trace
 
     def _layout(self, charts: Sequence[Chart]) -> dict[str, Any]:
         cells, _, height = place(charts, self.columns, self.row)
@@ -285,6 +273,8 @@ class Drawing:
         return mark.run not in self.hidden, 1.0 if self.lit in (None, mark.run) or not mark.run else 0.2
 
 
+_HOVER = dict.fromkeys(("line", "points", "labels", "spans", "band"), "%{x:,.5~g}, %{y:.5~g}")
+_HOVER |= {"text": "%{text}<br>%{x:,.5~g}, %{y:.5~g}", "bars": "%{x}: %{y:.5~g}", "heat": "%{x}, %{y}<br>%{z:.3f}"}
 _KINDS = {"scatter": go.Scatter, "bar": go.Bar, "heatmap": go.Heatmap}
 
 
@@ -298,10 +288,6 @@ def _arrays(mark: Mark) -> dict[str, Any]:
     if mark.kind == "heat":
         return {"x": mark.x, "y": list(mark.y), "z": mark.z}
     found: dict[str, Any] = {"x": mark.x, "y": mark.y}
-    if mark.kind in ("line", "points", "spans"):
-        y = np.asarray(mark.y)
-        if y.dtype != np.float32 and len(y) > 200 and mark.kind == "line":
-            found = {"x": mark.x, "y": y}
     if len(mark.text):
         found["text"] = list(mark.text)
     return found
@@ -311,9 +297,8 @@ def _same(new: Mark, old: Mark) -> bool:
     if new is old:
         return True
     pairs = ((new.x, old.x), (new.y, old.y), (new.low, old.low), (new.z, old.z))
-    return all(a is b or (a is not None and b is not None and np.array_equal(a, b)) for a, b in pairs) and list(
-        new.text
-    ) == list(old.text)
+    same = all(a is b or (a is not None and b is not None and np.array_equal(a, b)) for a, b in pairs)
+    return same and list(new.text) == list(old.text)
 
 
 def _axis(chart: Chart) -> tuple[str, list[float] | None, bool]:

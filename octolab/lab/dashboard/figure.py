@@ -9,7 +9,7 @@ from typing import Any
 import pandas  # noqa: F401  # plotly looks into a pandas that another thread may have imported by half: have it whole
 import plotly.graph_objects as go
 
-BUTTONS_LEFT_OUT = ["select2d", "lasso2d", "autoScale2d"]
+LEFT_OUT = ["select2d", "lasso2d", "autoScale2d"]
 
 
 class Figure(go.FigureWidget):
@@ -24,10 +24,10 @@ class Figure(go.FigureWidget):
         super().__init__()
         self._guard = guard or nullcontext()
         self._config = {
-            **self._config,
             "displaylogo": False,
             "responsive": True,
-            "modeBarButtonsToRemove": BUTTONS_LEFT_OUT,
+            "plotlyServerURL": "",
+            "modeBarButtonsToRemove": LEFT_OUT,
         }
         self.update_layout(template="none", paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", height=300)
 

@@ -31,7 +31,7 @@ class Style:
     def colour(self, mark: Mark | str) -> str:
         """The colour of a mark, or of a run by its name."""
         if isinstance(mark, Mark):
-            if mark.colour == "grey" or (not mark.run and mark.colour is None):
+            if not mark.run and mark.colour is None:
                 return self.grey
             if mark.colour is not None:
                 return mark.colour

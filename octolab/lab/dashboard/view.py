@@ -23,7 +23,7 @@ class View:
 
     def __init__(self, runs: Mapping[str, Sequence[Run]], x: str = "round", most: int = MOST):
         self.groups = {name: [Feed(run, most) for run in group] for name, group in runs.items()}
-        self.x, self.focus, self.theory = show.choice("x", x, show.X_LABELS), next(iter(runs), ""), True
+        self.x, self.focus = show.choice("x", x, show.X_LABELS), next(iter(runs), "")
         self.canvas = False
         """Whether the device timeline has a canvas of its own."""
         self.target: float | None = None
@@ -112,7 +112,7 @@ class View:
         return [band, Mark(name, x, y, part=part, **style)]
 
     def predicted(self, marks: Sequence[Mark]) -> list[Mark]:
-        """The theorems' rates, as dashed grey lines from each curve's first point."""
+        """The theorems' rates, as thin dotted lines from each curve's first point."""
         out = []
         for mark in marks:
             feed = self.newest(mark.run)
@@ -128,9 +128,7 @@ class View:
             low = np.nanmin(np.where(mark.y > 0, mark.y, np.inf))
             inside = y >= low / 10  # the axis belongs to what was measured
             part = f"theory: × {feed.rate:.4g} per step"
-            out.append(
-                Mark(mark.run, self.at(rows[keep])[inside], y[inside], part=part, dash="dot", colour="grey", width=1.5)
-            )
+            out.append(Mark(mark.run, self.at(rows[keep])[inside], y[inside], part=part, dash="dot", width=1.2))
         return out
 
 

@@ -7,17 +7,13 @@ arrives in the main thread, so a lock guards the picture.
 from __future__ import annotations
 
 import os
-import threading
 import time
-import uuid
-import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
 from octolab.experiment import show as drawing
-from octolab.experiment.progress import in_kernel
 from octolab.experiment.run import Run
 from octolab.lab.dashboard.board import Board
 from octolab.lab.dashboard.chart import Chart
@@ -25,10 +21,12 @@ from octolab.lab.dashboard.controls import Controls
 from octolab.lab.dashboard.draw import Drawing
 from octolab.lab.dashboard.figure import Figure
 from octolab.lab.dashboard.grid import BOTTOM, GAP, ROW, TOP, place
+from octolab.lab.dashboard.notebook import Twin, expects_a_browser
 from octolab.lab.dashboard.painter import Painter
 from octolab.lab.dashboard.panels.comparison import COLUMNS, COSTS, table, target_of, written
 from octolab.lab.dashboard.panels.registry import PANELS
 from octolab.lab.dashboard.segments import at_work, segments
+from octolab.lab.dashboard.style import Style
 from octolab.lab.gantt import Gantt
 
 if TYPE_CHECKING:
@@ -64,12 +62,11 @@ class Dashboard(ipywidgets.VBox):
         self.error: Exception | None = None
         self._first = panel
         self._height, self._closed, self._said, self._warned = height, False, 0.0, 0.0
-        self._twin: Any = None
-        self._name = f"octo-card-{uuid.uuid4().hex[:10]}"
+        self._twin = Twin(lambda: self._static().card())
         self.controls = Controls(
             axes=[[k, v] for k, v in drawing.X_LABELS.items()],
             cost_names=[[k, v] for k, v in COSTS.items()],
-            card=self._name,
+            card=self._twin.name,
         )
         self._slot = ipywidgets.VBox([])
         self._drawing: Drawing | None = None
@@ -140,7 +137,7 @@ class Dashboard(ipywidgets.VBox):
     def _static(self) -> Board:
         """A board of the same runs whose device timeline is a chart like the others."""
         board = Board(None, panels=self.board.chosen, x=self.board.x, panel=self._first)
-        board.style = self.board.style
+        board.style = Style(numbers=dict(self.board.style.numbers))  # always light: it may be read anywhere
         return board.show(self.board.runs)
 
     def table(self, target: float | None = None) -> Any:
@@ -194,7 +191,7 @@ class Dashboard(ipywidgets.VBox):
             if over or time.monotonic() - self._said > WORDS_EVERY:
                 self._speak()
         if over:
-            self._keep()
+            self._twin.update()
         return points, over
 
     def _paint(self, words: bool = True) -> int:
@@ -280,6 +277,8 @@ class Dashboard(ipywidgets.VBox):
         panel, there = board.panel, board.panels
         target = target_of(board.view) if panel == "comparison" else None
         focusing = panel in ("time", "model") and len(board.view.groups) > 1
+        which = "" if board.target is not None else ", the least that all runs reach"
+        goal = "" if target is None else f"in use: {target:.5g}{which}"
         error = self.error
         note = "" if error is None else f"The picture stopped ({type(error).__name__}: {error}); the runs go on."
         self.controls.put(
@@ -292,9 +291,7 @@ class Dashboard(ipywidgets.VBox):
             comparing=panel == "comparison",
             target=board.target,
             costs=list(board.costs),
-            goal=""
-            if target is None
-            else f"in use: {target:.5g}{'' if board.target else ', the least that all runs reach'}",
+            goal=goal,
             python=board.python if board.view.groups else "",
             note=note,
         )
@@ -319,9 +316,8 @@ class Dashboard(ipywidgets.VBox):
         elif name == "costs":
             value = tuple(value)
         allowed: dict[str, Any] = {"panel": PANELS, "x": drawing.X_LABELS, "focus": view.groups}
-        owner = {"panel": board, "x": board, "focus": view, "target": board, "costs": board, "dark": board.style}.get(
-            name
-        )
+        owners = {"panel": board, "x": board, "focus": view, "target": board, "costs": board, "dark": board.style}
+        owner = owners.get(name)
         if owner is None:
             return True  # hidden and width are read where they are drawn
         if value == getattr(owner, name) or value not in allowed.get(name, (value,)):
@@ -349,27 +345,7 @@ class Dashboard(ipywidgets.VBox):
 
     # -- in a notebook -----------------------------------------------------------------------------------------------
     def _ipython_display_(self, **_: Any) -> None:
-        from IPython.display import HTML, display
-
-        _replace(self)
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
-        display({"text/plain": repr(self), "application/vnd.jupyter.widget-view+json": view}, raw=True)
-        self._twin = display(HTML(self._card()), display_id=True)
-        if self.board.view.over:
-            self._keep()
-
-    def _card(self) -> str:
-        name = self._name
-        lonely = f".jp-OutputArea-child:has(+ .jp-OutputArea-child .{name}) > .jp-OutputArea-output:not(:has(*))"
-        style = f"<style>{lonely} {{ display: none; }}</style>"  # a lab that finds no widget says so in bare text
-        return f"<div class='{name}'>{style}{self._static().card()}</div>"
-
-    def _keep(self) -> None:
-        """What stays in a saved notebook is a static card; while the widget is there, it is hidden."""
-        from IPython.display import HTML
-
-        if self._twin is not None:
-            self._twin.update(HTML(self._card()))
+        self._twin.show(self)
 
     def _repr_html_(self) -> str:
         return self._static().card()
@@ -390,39 +366,3 @@ def _row(row: dict[str, Any], used: Sequence[str], rows: Sequence[dict[str, Any]
         cells[column] = [written(column, value), number if number is None or number == number else None, best]
     name = row["name"]
     return {"name": name, "colour": board.style.colour(name), "dash": board.style.dash(name), "cells": cells}
-
-
-def expects_a_browser() -> bool:
-    """Whether to make the figure at once. In a kernel, not where nobody will look (papermill, nbclient): such a client
-    names no cell. The figure is made all the same as soon as a browser says that it is there.
-    """
-    if not in_kernel():
-        return True
-    if os.environ.get("OCTOLAB_LIVE", "1") == "0" or os.environ.get("OCTOLAB_FAST", "0") == "1":
-        return False
-    return _cell() is not None or "VOILA_BASE_URL" in os.environ or "VOILA_REQUEST_URL" in os.environ
-
-
-def _cell() -> tuple[str, int] | None:
-    """The cell that runs now and the number of its execution, where the front end names it."""
-    from IPython import get_ipython
-
-    shell: Any = get_ipython()
-    name = ((getattr(shell, "parent_header", None) or {}).get("metadata") or {}).get("cellId")
-    return None if name is None else (str(name), int(shell.execution_count))
-
-
-_cells: weakref.WeakKeyDictionary[Dashboard, tuple[str, int]] = weakref.WeakKeyDictionary()
-_guard = threading.Lock()
-
-
-def _replace(new: Dashboard) -> None:
-    """A cell that runs again closes the dashboards it showed before."""
-    here = _cell()
-    if here is None:
-        return
-    with _guard:
-        old = [d for d, (cell, number) in _cells.items() if cell == here[0] and number != here[1] and d is not new]
-        _cells[new] = here
-    for dashboard in old:
-        dashboard.close()

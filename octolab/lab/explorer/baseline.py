@@ -23,7 +23,7 @@ def choose(bench: Bench) -> Method | None:
     Its step: `plan.baseline_lr`, by default its own theorem's, where the problem's constants are known; else the very
     number that the method uses, or 0.05. `told` says which.
     """
-    slug = bench.plan.baseline
+    slug: str | None = bench.plan.baseline
     if slug == "none":
         return None
     method = bench.method
@@ -116,8 +116,14 @@ def told(bench: Bench) -> str:
     if made is None:
         return ""
     mine, theirs = step_of(bench.method), step_of(made)
-    steps = f"both at their {mine}" if mine == theirs == "theory step" else f"{bench.method.card.name}: {mine}; {made.card.name}: {theirs}"
-    spent = {"bits_up": ", the same bits for both", "time": ", the same virtual time for both"}.get(axis(bench.method), "")
+    steps = (
+        f"both at their {mine}"
+        if mine == theirs == "theory step"
+        else f"{bench.method.card.name}: {mine}; {made.card.name}: {theirs}"
+    )
+    spent = {"bits_up": ", the same bits for both", "time": ", the same virtual time for both"}.get(
+        axis(bench.method), ""
+    )
     return f"Beside it {made.card.name}; {steps}{spent}."
 
 

@@ -26,9 +26,9 @@ from octolab.experiment.tuning import quiet
 from octolab.federation import Fleet
 from octolab.lab import presets
 from octolab.lab.explorer import baseline, knobs
+from octolab.lab.explorer.call import written
 from octolab.lab.explorer.knobs import Knob
 from octolab.lab.explorer.plan import Devices, Plan
-from octolab.lab.explorer.source import call, source
 from octolab.methods import Method, Theory, get
 
 SECTIONS = ("method", "problem", "run", "fleet")
@@ -59,6 +59,7 @@ class Bench:
         self._watchers: list[Callable[[set[str]], Any]] = []
         self._built: tuple[Any, Any] | None = None
         self._building = threading.RLock()
+        self._review: tuple[tuple[Any, ...], dict[str, Any]] | None = None
         self._held: dict[str, Theory] = {}  # theory values that this problem cannot give, by path
         self.errors: dict[str, tuple[Any, str]] = {}  # path -> (what was entered, what is wrong with it)
         self.extra: dict[str, Any] = {}
@@ -73,7 +74,7 @@ class Bench:
             self._stand_in()
         given = {**(values or {}), **more}
         for name, value in sorted(given.items(), key=lambda item: item[0].count(".")):
-            self.set(self.find(name), value)
+            self.turn(self.find(name), value)
         self.shown = None if show is None else [self.find(name) for name in show]
         self.hidden = [self.find(name) for name in hide]
         reasons = lock if isinstance(lock, Mapping) else dict.fromkeys(lock, "locked for this lesson")
@@ -235,7 +236,9 @@ class Bench:
     def visible(self, path: str) -> bool:
         """Whether a teacher lets this knob be seen."""
         within = lambda p: path == p or path.startswith(f"{p}.")  # noqa: E731
-        return (self.shown is None or any(map(within, [*self.shown, *self.locked]))) and not any(map(within, self.hidden))
+        return (self.shown is None or any(map(within, [*self.shown, *self.locked]))) and not any(
+            map(within, self.hidden)
+        )
 
     @staticmethod
     def _owner(path: str) -> str | None:
@@ -245,7 +248,13 @@ class Bench:
         """The two to four knobs that matter, or those a teacher shows."""
         if self.shown is not None:
             wanted = dict.fromkeys([*self.shown, *self.locked])
-            return [k.path for p in wanted if p != "problem" for k in self.knobs() if k.path == p or k.path.startswith(f"{p}.")]
+            return [
+                k.path
+                for p in wanted
+                if p != "problem"
+                for k in self.knobs()
+                if k.path == p or k.path.startswith(f"{p}.")
+            ]
         own = self.knobs("method")
         main = [k for k in own if k.main] or [k for k in own if not k.parent][:2]
         out = []
@@ -255,7 +264,7 @@ class Bench:
         return [p for p in out if self.visible(p)]
 
     # -- changing ----------------------------------------------------------------------------------------------------
-    def set(self, path: str, value: Any) -> None:
+    def turn(self, path: str, value: Any) -> None:
         """Turn a knob. A ValueError, in words, if that cannot be; then nothing has changed."""
         path = self.find(path)
         if path == "problem":
@@ -294,7 +303,7 @@ class Bench:
             path = self.find(path)
             if path in self.locked:
                 return f"{self.knob(path).label if path != 'problem' else path} is locked: {self.locked[path]}."
-            self.set(path, raw)
+            self.turn(path, raw)
         except (ValueError, OctolabError) as error:
             self.errors[path] = (raw, str(error))
             self._changed({path})
@@ -361,6 +370,14 @@ class Bench:
             return None
 
     def review(self) -> dict[str, Any]:
+        """As `reviewed`, kept until method, problem or devices change."""
+        key = (self._method, self._problem, self._devices, self.built)
+        if self._review is None or any(a is not b for a, b in zip(self._review[0], key, strict=True)):
+            found = self._reviewed()
+            self._review = ((self._method, self._problem, self._devices, self.built), found)
+        return self._review[1]
+
+    def _reviewed(self) -> dict[str, Any]:
         """The method on the built problem: `values` (path -> number that a theory value stands for), `refusal`,
         `refused` (the path it concerns, if it can be told), and `warnings`.
         """
@@ -421,45 +438,3 @@ START = {"lr": 0.05}
 def _constants_unknown(preset: presets.Preset) -> bool:
     """Whether a problem may lack L: networks do, and what was handed in may."""
     return getattr(preset, "model", "logistic") != "logistic" or preset.kind in ("", "language")
-
-
-def broken(line: str, width: int = 100) -> str:
-    """A call that is too long for a line, with one argument per line."""
-    if len(line) <= width or line.startswith("#"):
-        return line
-    head, _, body = line.partition("(")
-    depth, last, parts = 0, 0, []
-    for i, letter in enumerate(body[:-1]):
-        depth += (letter in "([{") - (letter in ")]}")
-        if letter == "," and depth == 0:
-            parts.append(body[last:i].strip())
-            last = i + 1
-    parts.append(body[last:-1].strip())
-    return f"{head}(\n" + "".join(f"    {p},\n" for p in parts) + ")"
-
-
-def written(bench: Bench) -> str:
-    preset, lines = bench.preset, []
-    if isinstance(preset, presets.Given):
-        spec = preset.problem.spec
-        named = f"ol.problems.from_spec({source(spec)})" if "given" not in spec else None
-        lines.append(f"problem = {named}" if named else f"# problem: the one you made ({preset.problem.name})")
-    else:
-        arguments = {k: source(v) for k, v in preset.arguments().items()}
-        first = [
-            arguments.pop(k, None) or source(getattr(preset, k)) for k in ("dataset", "model") if hasattr(preset, k)
-        ]
-        lines.append(f"problem = {call(f'ol.problems.{preset.call}', first, arguments)}")
-    lines.append(f"method = {source(bench.method)}")
-    arguments = bench.arguments()
-    devices = bench.devices
-    fleet = arguments.pop("fleet", None)
-    text = {k: source(v) for k, v in arguments.items()}
-    if fleet is not None:
-        text["fleet"] = source(fleet) if devices._given is not None else call("ol.Fleet", [], devices.text(bench.n))
-    lines.append(f"run = {call('ol.run', ['method', 'problem'], text)}")
-    lines = [broken(line) for line in lines]
-    head = ["import octolab as ol", ""]
-    if "np." in "\n".join(lines):
-        head.insert(0, "import numpy as np")
-    return "\n".join([*head, *lines]) + "\n"

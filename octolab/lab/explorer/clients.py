@@ -66,7 +66,8 @@ def _distances(preset: QuadraticClients) -> str:
     step = WIDTH / len(shown)
     scale = np.clip(np.log10(np.maximum(shown, 1e-3) / 0.05) / np.log10(4000), 0.01, 1)
     parts = [
-        f"<rect x='{i * step:.2f}' y='{HEIGHT * (1 - s):.2f}' width='{step - min(2.0, step * 0.2):.2f}' height='{HEIGHT * s:.2f}' fill='#44AA99'/>"
+        f"<rect x='{i * step:.2f}' y='{HEIGHT * (1 - s):.2f}' width='{step - min(2.0, step * 0.2):.2f}' "
+        f"height='{HEIGHT * s:.2f}' fill='#44AA99'/>"
         for i, s in enumerate(scale)
     ]
     words = f"{preset.n:,} clients; their own minimisers lie {far.min():.3g} to {far.max():.3g} from the common one."

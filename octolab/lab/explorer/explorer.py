@@ -14,9 +14,9 @@ import ipywidgets
 
 from octolab.experiment import show
 from octolab.experiment.run import Run
-from octolab.lab import presets, theme
-from octolab.lab.controls import View, row
-from octolab.lab.explorer import baseline, clients, levels, page
+from octolab.lab import theme
+from octolab.lab.controls import View
+from octolab.lab.explorer import baseline, clients, forms, levels, page
 from octolab.lab.explorer.bench import Bench
 from octolab.lab.explorer.session import Session, Worker
 from octolab.lab.explorer.tuning import Tuning
@@ -43,8 +43,8 @@ class Explorer(ipywidgets.VBox):
         self._problem_said = ""
         self._threads: list[threading.Thread] = []
         self._card = View("html", {"html": page.glance(self.bench.method.card)})
-        self._where = View("form", {"groups": [{"title": "", "rows": self._where_rows(None)}]}, self._heard)
-        self._front = View("form", {"groups": [{"title": "", "rows": self._front_rows(None)}]}, self._heard)
+        self._where = View("form", {"groups": [{"title": "", "rows": forms.where(self.bench, None)}]}, self._heard)
+        self._front = View("form", {"groups": [{"title": "", "rows": forms.front(self.bench, None)}]}, self._heard)
         self._clients = View("html", {"html": "", "class": "octo-clients"})
         self._transport = View("transport", self._transport_state(), lambda c: self.press(c["press"]))
         self._waiting = View("html", {"html": "the chart is on its way", "class": "octo-placeholder"})
@@ -155,7 +155,7 @@ class Explorer(ipywidgets.VBox):
     def _tuned(self, best: dict[str, Any]) -> None:
         """Take the best steps over, and run both at them."""
         for path, value in best.items():
-            self.bench.set(path, value)
+            self.bench.turn(path, value)
         self._tuning = None
         if not self._closed:
             self.press("run")
@@ -260,7 +260,9 @@ class Explorer(ipywidgets.VBox):
         made = Dashboard(None, x=baseline.axis(self.bench.method), height=430)
         with self._lock:
             if self._dashboard is None and not self._closed:
-                made.board.style.know([self.method.card.name])  # the method has the first colour, whoever is drawn first
+                made.board.style.know(
+                    [self.method.card.name]
+                )  # the method has the first colour, whoever is drawn first
                 made.add_class("octo-unseen")  # on the page at once: its program takes a second to load there
                 self._dashboard = made
                 self._stage.children = [self._waiting, made]
@@ -308,66 +310,6 @@ class Explorer(ipywidgets.VBox):
             for level in self.levels:
                 level.refresh()
 
-    def rows(self, paths: list[str], review: dict[str, Any] | None) -> list[dict[str, Any]]:
-        """Knobs as rows of a form, with errors, locks, notes and what a theory value stands for."""
-        b, out = self.bench, []
-        known = {k.path: k for k in b.knobs()}
-        for path in paths:
-            if path == "problem":
-                out.append(self._problem_row())
-                continue
-            if path not in known or not b.visible(path):
-                continue
-            knob = known[path]
-            entered, error = b.errors.get(path, (None, ""))
-            more: dict[str, Any] = {"error": error, "locked": b.locked.get(path, ""), "note": b.note(path)}
-            if entered is not None:
-                more["entered"] = str(entered)
-            if review is not None and path in review["values"]:
-                more |= {"note": f"= {review['values'][path]:.4g}", "resolved": f"{review['values'][path]:.6g}"}
-            if review is not None and review["refused"] == path and not error:
-                more["error"] = review["refusal"]
-            skew = b.preset.skew
-            if skew is not None and path == f"problem.{skew[0]}":
-                more |= {
-                    "label": "heterogeneity",
-                    "inner": False,
-                    "slider": {"low": skew[1], "high": skew[2], "log": True, "whole": False},
-                }
-                more["doc"] = (
-                    "alpha: small is very different clients"
-                    if "alpha" in path
-                    else "spread: large is very different clients"
-                )
-            out.append(row(knob, **more))
-        return out
-
-    def _problem_row(self) -> dict[str, Any]:
-        b = self.bench
-        name = presets.name_of(b.preset)
-        listed = [{"value": n, "label": label, "hint": ""} for n, (label, _) in presets.PRESETS.items()]
-        if name is None:
-            listed.insert(0, {"value": "", "label": f"{b.problem.name} (yours)", "hint": ""})
-        entered, error = b.errors.get("problem", (None, ""))
-        return {
-            "path": "problem", "label": "problem", "doc": "", "kind": "choice", "value": name or "", "theory": False, "optional": False,
-            "none": "", "inner": False, "choices": listed, "slider": None, "multiplier": None, "error": error, "entered": entered,
-            "note": "", "locked": b.locked.get("problem", ""), "resolved": None,
-        }  # fmt: skip
-
-    def _where_paths(self) -> list[str]:
-        """The problem and its heterogeneity; what a teacher shows of them."""
-        b = self.bench
-        skew = [] if b.preset.skew is None else [f"problem.{b.preset.skew[0]}"]
-        return [p for p in ("problem", *skew) if b.visible(p)]
-
-    def _where_rows(self, review: dict[str, Any] | None) -> list[dict[str, Any]]:
-        return self.rows(self._where_paths(), review)
-
-    def _front_rows(self, review: dict[str, Any] | None) -> list[dict[str, Any]]:
-        above = self._where_paths()
-        return self.rows([p for p in self.bench.front() if p not in above], review)
-
     def _draw_forms(self, quick: bool = False) -> None:
         """Draw every open form again. quick: without asking the theorems, which may build the problem."""
         review = None if quick or not self._cheap() else self.bench.review()
@@ -375,8 +317,8 @@ class Explorer(ipywidgets.VBox):
             review = self._reviewed if quick else None
         else:
             self._reviewed = review
-        self._where.update(groups=[{"title": "", "rows": self._where_rows(review)}])
-        self._front.update(groups=[{"title": "", "rows": self._front_rows(review)}])
+        self._where.update(groups=[{"title": "", "rows": forms.where(self.bench, review)}])
+        self._front.update(groups=[{"title": "", "rows": forms.front(self.bench, review)}])
         for level in self.levels:
             level.draw_forms(review)
 

@@ -125,7 +125,7 @@ class Knob:
 def knobs(thing: Any, path: str, deep: bool = True) -> list[Knob]:
     """The knobs of a dataclass instance and, right after each, those of the object it holds."""
     out: list[Knob] = []
-    hints, docs = _hints(type(thing)), _docs(type(thing))
+    hints, docs = _hints(_class(thing)), _docs(_class(thing))
     for f in dataclasses.fields(thing):
         if not f.init or f.name.startswith("_"):
             continue
@@ -168,8 +168,14 @@ def _inside(knob: Knob, hint: Any) -> list[Knob]:
     """The knobs of the object, or the number, that a knob of kind "kind" holds."""
     value = knob.value
     if kind_name(value) == NUMBER:
-        inner = {"path": f"{knob.path}.number", "label": f"{knob.label} number", "parent": knob.path}
-        more = {"kind": "number", "choices": (), "optional": False, "main": False, "share": int in _parts(hint)}
+        inner: dict[str, Any] = {"path": f"{knob.path}.number", "label": f"{knob.label} number", "parent": knob.path}
+        more: dict[str, Any] = {
+            "kind": "number",
+            "choices": (),
+            "optional": False,
+            "main": False,
+            "share": int in _parts(hint),
+        }
         return [dataclasses.replace(knob, **inner, **more)]
     if not dataclasses.is_dataclass(value):
         return []
@@ -179,8 +185,12 @@ def _inside(knob: Knob, hint: Any) -> list[Knob]:
     ]
 
 
+def _class(thing: Any) -> Any:
+    return type(thing)
+
+
 @cache
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: Any) -> dict[str, Any]:
     try:
         return typing.get_type_hints(cls)
     except (NameError, TypeError):  # a name that only type checkers see
@@ -198,7 +208,7 @@ def _parts(hint: Any) -> set[Any]:
 
 
 @cache
-def _docs(cls: type) -> dict[str, str]:
+def _docs(cls: Any) -> dict[str, str]:
     """What a class's docstring says of its fields, `name: text` with indented continuation lines or in one run."""
     text = " ".join((inspect.getdoc(cls) or "").split())
     names = [f.name for f in dataclasses.fields(cls)]
@@ -245,7 +255,7 @@ def _concrete(base: type) -> Iterator[type]:
 
 
 def _below(cls: type) -> list[type]:
-    direct = type.__subclasses__(cls)
+    direct: list[type] = type.__subclasses__(cls)
     return [c for d in direct for c in (d, *_below(d))]
 
 
@@ -262,7 +272,7 @@ def _callables() -> dict[str, type]:
 
 
 @cache
-def made(cls: type) -> Any:
+def made(cls: Any) -> Any:
     """An instance to start from: fields without a default get the first simple value that the class accepts."""
     needed = [f for f in dataclasses.fields(cls) if f.init and _required(f)]
     hints = _hints(cls)
@@ -292,7 +302,8 @@ def _samples(f: dataclasses.Field, hint: Any) -> list[Any]:
         return [8, 1, 2]
     if str in parts:
         return [""]
-    return {"p": [0.5], "clients": [(0,)]}.get(f.name, [])
+    known: dict[str, list[Any]] = {"p": [0.5], "clients": [(0,)]}
+    return known.get(f.name, [])
 
 
 def kind_name(value: Any) -> str:
@@ -331,10 +342,7 @@ def of_kind(hint: Any, name: str, now: Any, label: str) -> Any:
 def put(thing: Any, names: list[str], value: Any) -> Any:
     """A copy of a dataclass with the field at the end of `names` replaced; the dataclasses on the way check it."""
     head, *rest = names
-    if not rest or rest == ["number"]:
-        new = value
-    else:
-        new = put(getattr(thing, head), rest, value)
+    new = value if not rest or rest == ["number"] else put(getattr(thing, head), rest, value)
     if new is getattr(thing, head):
         return thing
     return dataclasses.replace(thing, **{head: new})
@@ -353,7 +361,7 @@ def enter(thing: Any, knob: Knob, names: list[str], raw: Any) -> Any:
             value = raw  # an object, from Python
         else:
             value = of_kind(
-                _hints(type(owner))[names[-1]], NOTHING if raw is None else str(raw), knob.value, knob.label
+                _hints(_class(owner))[names[-1]], NOTHING if raw is None else str(raw), knob.value, knob.label
             )
     elif isinstance(raw, Theory) or (dataclasses.is_dataclass(raw) and not isinstance(raw, type)):
         value = raw

@@ -12,7 +12,7 @@ import ipywidgets
 
 from octolab.errors import OctolabError
 from octolab.lab.controls import View
-from octolab.lab.explorer import page, theory
+from octolab.lab.explorer import forms, page, theory
 from octolab.methods import slugs
 
 if TYPE_CHECKING:
@@ -44,11 +44,11 @@ class Level:
         """Open or close it."""
         self.open = is_open
         self.header.state = self._state(is_open)
+        self.body.layout.display = "" if is_open else "none"
         if is_open and not self.body.children:
             self.build()
         if is_open:
             self.refresh()
-        self.body.layout.display = "" if is_open else "none"
 
     def build(self) -> None:
         raise NotImplementedError
@@ -75,7 +75,7 @@ class More(Level):
         titles = {"method": "Hyperparameters", "problem": "Problem", "fleet": "Devices", "run": "Run"}
         found = []
         for section, title in titles.items():
-            rows = self.explorer.rows([k.path for k in self.bench.knobs(section)], review)
+            rows = forms.rows(self.bench, [k.path for k in self.bench.knobs(section)], review)
             for r in rows:
                 if r["path"] == "run.baseline":
                     words = {"auto": "the natural one", "none": "nothing"}

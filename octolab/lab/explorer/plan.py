@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from octolab.experiment.run import Settings, Until
+from octolab.experiment.run import Settings
 from octolab.federation import Attack, Exponential, Fleet, HalfNormal, Hang, LogNormal
 from octolab.methods.method import Theory, _check, param
 
@@ -51,9 +51,10 @@ class Plan:
     @classmethod
     def read(cls, settings: Settings, baseline: str = "auto") -> Plan:
         """The plan that gives these settings."""
-        until = settings.until or Until.__new__(Until)
-        stops = {name: getattr(until, name, None) for name in STOPS} if settings.until else {}
-        rest = {n: getattr(settings, n) for n in ("rounds", "seed", "attack", "deadline", "evaluate_every", "dtype")}
+        stops: dict[str, Any] = {name: getattr(settings.until, name, None) for name in STOPS}
+        rest: dict[str, Any] = {
+            n: getattr(settings, n) for n in ("rounds", "seed", "attack", "deadline", "evaluate_every", "dtype")
+        }
         return cls(**rest, **stops, baseline=baseline)
 
 

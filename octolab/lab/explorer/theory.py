@@ -36,6 +36,13 @@ class Check:
     why: str = ""
 
 
+def amount(value: Any, digits: int = 6) -> str:
+    """A resolved value: a number, or the range of one per client."""
+    numbers = np.asarray(value, dtype=float).ravel()
+    low, high = float(numbers.min()), float(numbers.max())
+    return f"{low:.{digits}g}" if low == high else f"{low:.{digits}g} to {high:.{digits}g}"
+
+
 def _number(value: Any) -> str:
     return "unknown" if value is None else f"{float(value):.4g}"
 
@@ -89,7 +96,7 @@ def steps(bench: Bench) -> list[Fact]:
     for path, value in review["values"].items():
         knob = bench.knob(path)
         times = "" if knob.value.multiplier == 1 else f", times {knob.value.multiplier:g}"
-        found.append(Fact(latex.formula(knob.name), f"{value:.6g}", f"{knob.doc}: by theory{times}"))
+        found.append(Fact(latex.formula(knob.name), amount(value), f"{knob.doc}: by theory{times}"))
     return found
 
 
@@ -168,11 +175,11 @@ def chart(bench: Bench, run: Run | None) -> str:
     """The predicted rate over the measured curve, as SVG; or the sentence that says why there is none."""
     factor = rate(bench)
     if factor is None:
-        return "<p class='octo-doc'>No linear rate to draw: the theorem claims none here, or its constants are unknown for this problem.</p>"
+        words = "No linear rate to draw: the theorem claims none here, or its constants are unknown for this problem."
+        return f"<p class='octo-doc'>{words}</p>"
     half = math.log(0.5) / math.log(factor)
-    words = (
-        f"<p>The theorem's quantity shrinks by $\\rho = {factor:.6g}$ per step: it halves every {half:,.3g} steps.</p>"
-    )
+    steps = f"{half:.3g}" if half < 100 else f"{half:,.0f}"
+    words = f"<p>The theorem's quantity shrinks by $\\rho = {factor:.6g}$ per step: it halves every {steps} steps.</p>"
     if run is None:
         return words + "<p class='octo-doc'>Press Run, and the measured curve is drawn against it.</p>"
     found = predicted(bench, run)
@@ -204,7 +211,8 @@ def marks(found: list[Check]) -> str:
         glyph, style, spoken = glyphs[check.holds]
         why = f" <span class='octo-doc'>{escape(check.why)}</span>" if check.why else ""
         items.append(
-            f"<li><span class='{style}' role='img' aria-label='{spoken}'>{glyph}</span><span>{escape(check.text)}{why}</span></li>"
+            f"<li><span class='{style}' role='img' aria-label='{spoken}'>{glyph}</span>"
+            f"<span>{escape(check.text)}{why}</span></li>"
         )
     return f"<ul class='octo-checks'>{''.join(items)}</ul>"
 
@@ -237,4 +245,4 @@ def numbers(bench: Bench) -> str:
         return f"{assumes}<p class='octo-no'>{escape(str(error))}</p>{open_points}"
 
 
-__all__ = ["Check", "Fact", "algorithm", "chart", "checks", "constants", "numbers", "rate", "steps"]
+__all__ = ["Check", "Fact", "algorithm", "amount", "chart", "checks", "constants", "numbers", "rate", "steps"]

@@ -17,7 +17,7 @@ AGAINST = {
     "bits_up": "the bits each client sent",
     "time": "virtual seconds",
 }
-THEORY = "dotted grey: the theorem's rate"
+THEORY = "thin dotted: the theorem's rate"
 
 
 @panel("convergence", "Convergence", place=10)
@@ -34,7 +34,7 @@ def objective(view: View) -> Chart:
         marks = []
         for name in view.groups:
             marks += view.curves("loss", _above(view, name), what="suboptimality", only=name)
-        theory = view.predicted(marks) if view.theory else []
+        theory = view.predicted(marks)
         note = THEORY if theory else "distance to the optimum"
         title = "Suboptimality f(x) − f*"
         return Chart("suboptimality", title, view.x_label, "", marks + theory, note, log_y=True, linked=True, clip=True)
@@ -50,7 +50,7 @@ def against(view: View, x: str) -> Chart:
 
 def gradient(view: View) -> Chart:
     marks = view.curves("grad_norm_sq", lambda r: _positive(r[:, -1]))
-    theory = view.predicted(marks) if view.theory else []
+    theory = view.predicted(marks)
     return Chart(
         "grad_norm_sq",
         "Squared gradient norm |∇f(x)|²",

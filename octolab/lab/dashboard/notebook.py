@@ -1,0 +1,81 @@
+"""A dashboard's place in a notebook: whether anybody looks, which cell it stands in, what stays when it is gone."""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from octolab.experiment.progress import in_kernel
+
+
+def expects_a_browser() -> bool:
+    """Whether to make the figure (a program of 5 MB) at once.
+
+    In a kernel, not where nobody will look (papermill, nbclient): such a client names no cell. The figure is made all
+    the same as soon as a browser says that it is there.
+    """
+    if not in_kernel():
+        return True
+    if os.environ.get("OCTOLAB_LIVE", "1") == "0" or os.environ.get("OCTOLAB_FAST", "0") == "1":
+        return False
+    return cell() is not None or "VOILA_BASE_URL" in os.environ or "VOILA_REQUEST_URL" in os.environ
+
+
+def cell() -> tuple[str, int] | None:
+    """The cell that runs now and the number of its execution, where the front end names it."""
+    from IPython import get_ipython
+
+    shell: Any = get_ipython()
+    name = ((getattr(shell, "parent_header", None) or {}).get("metadata") or {}).get("cellId")
+    return None if name is None else (str(name), int(shell.execution_count))
+
+
+_cells: weakref.WeakKeyDictionary[Any, tuple[str, int]] = weakref.WeakKeyDictionary()
+_guard = threading.Lock()
+
+
+def replace(new: Any) -> None:
+    """A cell that runs again closes what it showed before."""
+    here = cell()
+    if here is None:
+        return
+    with _guard:
+        old = [d for d, (name, number) in _cells.items() if name == here[0] and number != here[1] and d is not new]
+        _cells[new] = here
+    for dashboard in old:
+        dashboard.close()
+
+
+class Twin:
+    """The static card under a widget: in the saved notebook and hidden while the widget is there. name: its CSS class.
+
+    card: gives its HTML as things stand.
+    """
+
+    def __init__(self, card: Callable[[], str]):
+        self.name, self._card, self._handle = f"octo-card-{uuid.uuid4().hex[:10]}", card, None
+
+    def html(self) -> str:
+        lonely = f".jp-OutputArea-child:has(+ .jp-OutputArea-child .{self.name}) > .jp-OutputArea-output:not(:has(*))"
+        style = f"<style>{lonely} {{ display: none; }}</style>"  # a lab that finds no widget says so in bare text
+        return f"<div class='{self.name}'>{style}{self._card()}</div>"
+
+    def show(self, widget: Any) -> None:
+        """Display the widget, and the card below it."""
+        from IPython.display import HTML, display
+
+        replace(widget)
+        view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+        display({"text/plain": repr(widget), "application/vnd.jupyter.widget-view+json": view}, raw=True)
+        self._handle = display(HTML(self.html()), display_id=True)
+
+    def update(self) -> None:
+        """Bring the card up to date, where one is displayed."""
+        from IPython.display import HTML
+
+        if self._handle is not None:
+            self._handle.update(HTML(self.html()))
