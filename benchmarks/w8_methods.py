@@ -24,7 +24,7 @@ from octolab.methods import Theory
 
 CLIENTS, SAMPLES, FEATURES, CLASSES = 1000, 20, 784, 10
 FAMILIES = ("baselines", "communication", "local", "participation", "personalization")
-KERNELS = ("grad", "loss", "hvp", "local_sgd")
+KERNELS = ("grad", "gradient", "loss", "hvp", "local_sgd")
 
 
 def problem() -> Any:

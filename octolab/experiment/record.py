@@ -14,8 +14,8 @@ class Recorder:
 
     round; time: virtual seconds; bits_up, bits_down: sent and received by a client (bits_down includes broadcasts,
     bits_broadcast is their share); paper_bits_up: indices free, as papers count; gradients, samples: work; then what
-    the problem evaluates (loss, grad_norm_sq, accuracy, ...; NaN in rounds between two evaluations) and what the method
-    logs.
+    the problem evaluates (loss, grad_norm_sq, accuracy, ...; NaN in rounds between two evaluations), the same of personal
+    models (personal_loss, ...; see `personal_metrics`) and what the method logs.
     """
 
     def __init__(self, keep: bool = False):

@@ -23,7 +23,7 @@ from threadpoolctl import ThreadpoolController
 
 from octolab.errors import AssumptionWarning, NonFinite, NoReplies, NothingUnderWay, OctolabError
 from octolab.experiment.observer import Observer
-from octolab.experiment.personal import personal_metrics
+from octolab.experiment.personal import personal_columns
 from octolab.experiment.record import Recorder
 from octolab.federation import Attack, Federation, Fleet, Randomness
 from octolab.methods import Method, get
@@ -181,9 +181,20 @@ class Run:
         """The objective at the current model: loss, grad_norm_sq and, where there are test data, accuracy."""
         return self.problem.evaluate(self.x)
 
-    def client_metrics(self) -> dict[str, np.ndarray]:
-        """Per-client metrics of the server model on each client's own test part, arrays (n,)."""
-        return self.problem.client_metrics(self.x)
+    def client_metrics(self, personal: bool = False) -> dict[str, np.ndarray]:
+        """Per-client metrics, arrays (n,): training loss, and accuracy on each client's own test part.
+
+        Of the server model, or, with personal=True, of each client's own model.
+        """
+        if not personal:
+            return self.problem.client_metrics(self.x)
+        own = self.method.personal(self.federation, self.state)
+        if own is None:
+            raise ValueError(
+                f"{type(self.method).__name__} makes no personal models: leave out personal=True, or use a method that "
+                f"does, such as Ditto or Scafflix."
+            )
+        return self.problem.client_metrics(own)
 
     def __repr__(self) -> str:
         from octolab.experiment.show import text
@@ -265,10 +276,7 @@ class Run:
     def _record(self, x: torch.Tensor) -> None:
         row: dict[str, float] = {}
         if self.round % self._every == 0 or self.round >= self.settings.rounds:
-            row = self.problem.evaluate(x)
-            own = self.method.personal(self.federation, self.state)
-            if own is not None:
-                row.update(personal_metrics(self.problem, own, x))
+            row = self.problem.evaluate(x) | personal_columns(self, x)
         with self._lock:
             self.recorder.add(self.round, self.federation, row, x)
         if row:

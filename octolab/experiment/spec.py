@@ -81,7 +81,9 @@ def decode(data: Any) -> Any:
 
 
 SETTINGS = [
-    f.name for f in dataclasses.fields(Settings) if f.name not in ("x0", "checkpoint", "checkpoint_every", "threads", "on")
+    f.name
+    for f in dataclasses.fields(Settings)
+    if f.name not in ("x0", "checkpoint", "checkpoint_every", "threads", "on")
 ]
 
 

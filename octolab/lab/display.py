@@ -26,8 +26,8 @@ def cell() -> tuple[str, int] | None:
     return None if name is None else (str(name), int(shell.execution_count))
 
 
-def show(widget: Any) -> None:
-    """Display the widget and its static twin."""
+def show(widget: Any) -> Any:
+    """Display the widget and its static twin; the twin's handle, whose `update(HTML(...))` changes what stays."""
     from IPython.display import HTML, display
 
     here = cell()
@@ -46,4 +46,4 @@ def show(widget: Any) -> None:
         },
     }
     display(data, raw=True)
-    display(HTML(widget._repr_html_()))
+    return display(HTML(widget._repr_html_()), display_id=True)

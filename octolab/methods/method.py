@@ -112,7 +112,7 @@ class Method:
     def step(self, fed: Federation, s: Any) -> Any:
         raise NotImplementedError
 
-    def stepsize(self, problem: Any) -> float:
+    def stepsize(self, problem: Any) -> Any:
         raise UnknownConstant(f"{type(self).__name__} has no step size from theory: give lr=... as a number.")
 
     def model(self, s: Any) -> torch.Tensor:

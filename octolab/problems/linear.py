@@ -103,7 +103,7 @@ class Linear(Problem):
         raise NotImplementedError
 
     def _hits(self, x: torch.Tensor, X: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
-        """1.0 where the answer is right, (N,)."""
+        """1.0 where the answer is right: (N,) for x (d,), X (N, p); (k, N) for x (k, d), X (k, N, p)."""
         raise NotImplementedError
 
     def _penalty(self, x: torch.Tensor) -> torch.Tensor:
@@ -186,14 +186,8 @@ class Linear(Problem):
     def test_metrics(self, x: torch.Tensor) -> dict[str, float]:
         return {} if self._global_test is None else self._global_test.accuracy(x, self._hits)
 
-    def client_metrics(self, x: torch.Tensor, clients: Clients = None) -> dict[str, np.ndarray]:
-        """Training loss (m,) and accuracy (m,) on each client's own test part (NaN: empty). x: (d,) or (m,
-        d).
-        """
-        metrics = {"loss": self.loss(x, clients).double().numpy()}
-        if self._test is not None:
-            metrics["accuracy"] = self._test.by_client(x, self.ids(clients), self._hits)
-        return metrics
+    def client_accuracy(self, x: torch.Tensor, clients: Clients = None) -> np.ndarray | None:
+        return None if self._test is None else self._test.by_client(x, self.ids(clients), self._hits)
 
     # -- constants -------------------------------------------------------------------------------------------
     @property

@@ -121,7 +121,7 @@ class Logistic(Linear):
         return None if self.nonconvex else self.l2
 
     def _hits(self, x: torch.Tensor, X: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
-        return ((X @ x > 0) == (Y > 0)).double()
+        return ((times(X, x) > 0) == (Y > 0)).double()
 
     @property
     def spec(self) -> dict[str, Any]:

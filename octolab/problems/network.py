@@ -327,29 +327,26 @@ class Network(Problem):
 
     # -- tests -----------------------------------------------------------------------------------------------
     def _hits(self, x: torch.Tensor, X: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
-        """Share of right answers for each sample: 0 or 1; for text, over its positions."""
-        kernel, hits = self._pooling, []
-        views = kernel.views(x[None])
-        for a in range(0, len(X), self._most):
-            index = torch.arange(a, min(a + self._most, len(X)))[None]
-            right = kernel.outputs(views, kernel.take(X, index)).argmax(-1) == Y[index]
-            hits.append(right[0].double().flatten(1).mean(1) if right.dim() > 2 else right[0].double())
-        return torch.cat(hits)
+        """Share of right answers for each sample: 0 or 1; for text, over its positions. (N,), or (k, N) for x (k, d)."""
+        if x.dim() == 1:
+            return self._hits(x[None], X[None], Y[None])[0]
+        kernel, hits, (k, N) = self._pooling, [], Y.shape[:2]
+        views, flat, wide = kernel.views(x), X.flatten(0, 1), max(1, self._most // k)
+        for a in range(0, N, wide):
+            index = N * torch.arange(k)[:, None] + torch.arange(a, min(a + wide, N))
+            right = kernel.outputs(views, kernel.take(flat, index)).argmax(-1) == Y[:, a : a + wide]
+            hits.append(right.double().flatten(2).mean(2) if right.dim() > 2 else right.double())
+        return torch.cat(hits, 1)
 
     def test_metrics(self, x: torch.Tensor) -> dict[str, float]:
         if self._global_test is None or not self.loss_of.classifies:
             return {}
         return self._global_test.accuracy(x, self._hits)
 
-    def client_metrics(self, x: torch.Tensor, clients: Clients = None) -> dict[str, np.ndarray]:
-        """Training loss (m,) and accuracy (m,) on each client's own test part (NaN if empty). x: (d,) or
-        personal (m, d).
-        """
-        x = x.detach()
-        metrics = {"loss": self.loss(x, clients).double().numpy()}
-        if self._test is not None and self.loss_of.classifies:
-            metrics["accuracy"] = self._test.by_client(x, self.ids(clients), self._hits)
-        return metrics
+    def client_accuracy(self, x: torch.Tensor, clients: Clients = None) -> np.ndarray | None:
+        if self._test is None or not self.loss_of.classifies:
+            return None
+        return self._test.by_client(x.detach(), self.ids(clients), self._hits)
 
     # -- the rest --------------------------------------------------------------------------------------------
     @property

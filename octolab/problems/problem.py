@@ -232,8 +232,17 @@ class Problem:
         return {}
 
     def client_metrics(self, x: torch.Tensor, clients: Clients = None) -> dict[str, np.ndarray]:
-        """Per-client metrics (m,); on each client's own test part where it has one."""
-        return {"loss": self.loss(x, clients).numpy()}
+        """Per-client metrics (m,): training loss and, where clients have test parts, accuracy (NaN: an empty one).
+
+        x: (d,), or personal models (m, d).
+        """
+        metrics = {"loss": self.loss(x, clients).double().numpy()}
+        accuracy = self.client_accuracy(x, clients)
+        return metrics if accuracy is None else {**metrics, "accuracy": accuracy}
+
+    def client_accuracy(self, x: torch.Tensor, clients: Clients = None) -> np.ndarray | None:
+        """(m,) on each client's own test part, NaN where it is empty; None where there are none."""
+        return None
 
     # -- shapes ----------------------------------------------------------------------------------------------
     @property

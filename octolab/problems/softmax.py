@@ -122,9 +122,9 @@ class Softmax(Linear):
         return torch.bmm(r.mT, rows).view(len(rows), self.d)
 
     def _hits(self, x: torch.Tensor, X: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
-        W = x.view(self.classes, self.p)
-        scores = torch.addmm(W[:, -1], X, W[:, :-1].T) if self.bias else X @ W.T
-        return (scores.argmax(1) == Y).double()
+        W = x.view(*x.shape[:-1], self.classes, self.p)
+        scores = X @ W[..., :-1].mT + W[..., None, :, -1] if self.bias else X @ W.mT
+        return (scores.argmax(-1) == Y).double()
 
     @property
     def spec(self) -> dict[str, Any]:

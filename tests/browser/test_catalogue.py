@@ -37,6 +37,8 @@ def test_the_app_is_searched_narrowed_and_opened(tmp_path, browser):
         assert page.locator(".octo-explorer h2").inner_text() == "EF21"
         page.locator(".octo-run").click()
         page.wait_for_function("document.querySelector('.octo-status').innerText.includes('finished')")
+        page.locator(".js-plotly-plot .main-svg").first.wait_for()
+        page.locator(".octo-placeholder").wait_for(state="hidden")
         page.screenshot(path=str(SHOTS / "catalogue-opened.png"))
         page.locator(".octo-back").click()
         page.locator(".octo-method").first.wait_for()

@@ -20,7 +20,6 @@ from tests.browser.browsing import (
     said,
     voila,
 )
-from tests.browser.browsing import browser as browser  # a fixture
 from tests.browser.test_accessibility import CHECK
 from tests.browser.test_accessibility import axe as axe  # a fixture
 
@@ -183,6 +182,15 @@ def the_axis_the_table_and_the_legend_work(screen: Screen) -> None:
         "e.querySelector('.js-plotly-plot').data.every((t) => (t.opacity ?? 1) === (['GD', ''].includes(t.meta[0]) ? 1 : 0.2))"
     )
     screen.shot("highlight")
+    at = screen.root.locator(".js-plotly-plot").evaluate(
+        """(g) => { const t = g.data.find((t) => t.meta[0] === 'SCAFFOLD'), k = Math.floor(t.x.length / 2);
+            const box = g.getBoundingClientRect();
+            const { xaxis, yaxis } = g._fullLayout;
+            return [box.x + xaxis._offset + xaxis.d2p(t.x[k]), box.y + yaxis._offset + yaxis.d2p(t.y[k])]; }"""
+    )
+    screen.page.mouse.move(at[0] - 3, at[1])
+    screen.page.mouse.move(*at)  # the other way round: over a curve, its row lights up
+    screen.wait("e.querySelector('tr.octo-lit')?.dataset.run === 'SCAFFOLD'")
     screen.page.mouse.move(5, 5)
     screen.wait("e.querySelector('.js-plotly-plot').data.every((t) => (t.opacity ?? 1) === 1)")
 

@@ -108,7 +108,7 @@ def test_a_method_of_each_family_is_run_paused_stepped_stopped_and_reproduced(la
     assert json.loads(spec)["method"]["method"] == slug
     run_cell(page, at + 1, f"SPEC = {spec!r}\n{CODE}")
     assert "True 30" in said(page, at + 1, "the same numbers:")
-    page.screenshot(path=str(SHOTS / f"explorer-{slug}.png"))
+    root.screenshot(path=str(SHOTS / f"explorer-{slug}.png"))
     assert "Traceback" not in page.inner_text(".jp-Notebook")
     run_cell(page, at, "lab.close()")
 
@@ -143,7 +143,9 @@ def opens_every_level(screen: Screen) -> None:
     screen.root.locator(".octo-algorithm mjx-container").first.wait_for()
     assert screen.root.locator("mjx-merror, [data-mjx-error]").count() == 0
     assert "$" not in screen.root.locator(".octo-algorithm").inner_text()
-    assert "ol.run(" in screen.root.locator("pre.octo-code").first.inner_text()
+    for number, words in ((0, "ol.run("), (1, '"settings"'), (2, "class ")):  # the call, the spec, the page
+        code = screen.root.locator("pre.octo-code").nth(number).element_handle()
+        screen.page.wait_for_function("([e, words]) => e.innerText.includes(words)", arg=[code, words])
 
 
 def answers_a_bad_value(screen: Screen) -> None:

@@ -199,7 +199,7 @@ from app_half.method import METHOD
 print(METHOD)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "Half(lr=0.02, compressor=TopK(k=2))", done.stderr
+    assert done.stdout.strip() == "Half(lr=0.02, compressor=TopK(2))", done.stderr
 
 
 @pytest.mark.flower

@@ -260,6 +260,19 @@ def test_a_saved_notebook_shows_card_curve_and_call(lab):
     assert "EF21" in text and "ol.run(method, problem" in text and "finished" in text
 
 
+def test_the_static_card_gets_the_curves_when_a_run_has_ended(lab):
+    class Twin:
+        html = ""
+
+        def update(self, shown):
+            self.html = shown.data
+
+    explorer = lab("ef21", "quadratics", rounds=10)
+    explorer._twin = Twin()
+    explorer.press("run")
+    wait(lambda: "<polyline" in explorer._twin.html)
+
+
 def test_an_explorer_at_rest_holds_no_thread(lab):
     before = set(threading.enumerate())
     lab("ef21")

@@ -54,9 +54,8 @@ class Grid:
             low, high = scales[..., :1], scales[..., 1:]
             return low + c * ((high - low) / self.levels)
         if self.kind == "natural":
-            size = power_of_two(codes.abs() - NATURAL_BIAS)
-            size = torch.where(codes.abs() == 255, torch.inf, size)
-            return torch.where(codes == 0, 0.0, torch.where(codes < 0, -size, size)).to(c.dtype)
+            bits = (codes.abs() << 23) | (codes & -(2**31))  # the code is float32's exponent field, with its sign
+            return bits.to(torch.int32).view(torch.float32).to(scales.dtype)
         return scales * (2 * c - 1)
 
     @property

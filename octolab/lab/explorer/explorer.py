@@ -39,6 +39,7 @@ class Explorer(ipywidgets.VBox):
         self._preview: tuple[Any, Worker] | None = None
         self._lock = threading.Lock()
         self._closed = False
+        self._twin: Any = None  # the handle of the static card beside the widget
         self._dashboard: Any = None
         self._problem_said = ""
         self._threads: list[threading.Thread] = []
@@ -280,6 +281,14 @@ class Explorer(ipywidgets.VBox):
             pause.wait(1 / HERTZ)
         if not self._closed:
             self._tick()
+            self._keep()
+
+    def _keep(self) -> None:
+        """What stays in a saved notebook shows the curves, too."""
+        if self._twin is not None and self.runs:
+            from IPython.display import HTML
+
+            self._twin.update(HTML(self._repr_html_()))
 
     def _tick(self) -> None:
         self._draw_transport()
@@ -400,7 +409,7 @@ class Explorer(ipywidgets.VBox):
     def _ipython_display_(self, **_: Any) -> None:
         from octolab.lab import display
 
-        display.show(self)
+        self._twin = display.show(self)
         self.warm()
 
 

@@ -21,6 +21,7 @@ class Anchored(Method):
 
     lr: Any
     ridge: Any
+    batch_size: int | None
 
     def check(self, problem: Any) -> None:
         super().check(problem)
@@ -30,9 +31,11 @@ class Anchored(Method):
                 f"without: take its step (1/L, p = 0.1) as a heuristic."
             )
 
-    def ahead(self, cohort: Cohort) -> torch.Tensor:
-        """x_i after a local step, (m, d)."""
-        raise NotImplementedError
+    def after_a_step(self, cohort: Cohort, taken: float) -> torch.Tensor:
+        """x_i (m, d) after a step on f_i - (taken/2)|x|^2: x_i - lr (grad f_i(x_i) - taken x_i - u_i)."""
+        x, u = cohort.memory.x, cohort.memory.u  # both are copies
+        slope = u.sub_(cohort.grad(x, cohort.batch(self.batch_size))).add_(x, alpha=taken)
+        return x.add_(slope, alpha=self.lr)
 
     def coast(self, y: torch.Tensor, v: torch.Tensor, k: int) -> torch.Tensor:
         """y (d,) or (m, d) after k steps."""
@@ -51,13 +54,10 @@ class Anchored(Method):
         cohort.memory.y_here, cohort.memory.v_here = y.expand(cohort.m, -1), v.expand(cohort.m, -1)
         cohort.memory.k = torch.full((cohort.m,), k)
 
-    def local(self, cohort: Cohort) -> None:
-        cohort.memory.x = self.ahead(cohort)
-        cohort.memory.k += 1
-
-    def here(self, cohort: Cohort) -> torch.Tensor:
-        """y after one more step, (m, d); those who are asked for it have all counted the same k."""
-        return self.coast(cohort.memory.y_here, cohort.memory.v_here, int(cohort.memory.k[0]) + 1)
+    def here(self, cohort: Cohort) -> tuple[torch.Tensor, torch.Tensor]:
+        """y after one more step, and v, (d,) each: clients who are asked for them all hold the same."""
+        y, v = cohort.memory.y_here[0], cohort.memory.v_here[0]
+        return self.coast(y, v, int(cohort.memory.k[0]) + 1), v
 
 
 def missed(behind: torch.Tensor, heard: np.ndarray) -> torch.Tensor:

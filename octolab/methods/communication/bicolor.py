@@ -144,16 +144,15 @@ class BiCoLoR(Anchored):
             behind=missed(behind, sent.clients),
         )
 
-    def ahead(self, cohort: Cohort) -> torch.Tensor:
-        x = cohort.memory.x
-        g = cohort.grad(x, cohort.batch(self.batch_size))
-        return x - self.lr * (g - (1 + self.b) * self.ridge * x - cohort.memory.u)
+    def local(self, cohort: Cohort) -> None:
+        cohort.memory.x = self.after_a_step(cohort, taken=(1 + self.b) * self.ridge)
+        cohort.memory.k += 1
 
     def exchange(self, cohort: Cohort, message: Any) -> Any:
-        x, y, ds = self.ahead(cohort), self.here(cohort), message.dense()
+        (y, v), ds = self.here(cohort), message.dense()
+        x = self.after_a_step(cohort, taken=(1 + self.b) * self.ridge)
         d = self.compressor(x - y, cohort)
-        cohort.memory.x, cohort.memory.y_here = x - self.rho * (x - y - ds), y + self.rho * ds
-        cohort.memory.u -= self.eta * (d - ds)
-        cohort.memory.v_here += self.eta * ds
-        cohort.memory.k = torch.zeros(cohort.m, dtype=torch.int64)
+        cohort.memory.x = x.mul_(1 - self.rho).add_(self.rho * (y + ds))
+        cohort.memory.u = cohort.memory.u.sub_(d.dense(), alpha=self.eta).add_(ds, alpha=self.eta)
+        self.restore(cohort, y + self.rho * ds, v + self.eta * ds, 0)
         return d

@@ -14,8 +14,8 @@ Algorithm:
     for t = 0, 1, ...: (a step, not a communication)
         client i: z_i = x_i - lr (grad f_i(x_i) - h_i)
         shared coin, P(1) = p.  0: x_i <- z_i
-        1: a mask with exactly s clients for each coordinate: coordinate j has the places js, ..., js + s - 1 mod n, and a shared
-            permutation seats the clients; client i sends the coordinates of z_i that are its own
+        1: a mask with exactly s clients for each coordinate: coordinate j has the seats js, ..., js + s - 1 mod n, on which a
+            shared permutation puts the clients; client i sends the coordinates of z_i that are its own
            server: xbar_j = mean of z_j over the s owners of j; sends xbar
            x_i <- xbar, h_i <- h_i + (p eta/lr) mask_i (xbar - z_i)
 Up: about s d/n numbers per client on coin 1; positions are known from the shared seed
@@ -28,14 +28,14 @@ Unconfirmed: the default of s (recalled); the form of the rate is re-derived and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
 
 from octolab.errors import OutsideAssumptions
 from octolab.federation import Cohort, Federation
-from octolab.federation.payloads import Masked
+from octolab.federation.payloads import Sparse
 from octolab.methods.local.scaffnew import balanced, until_heard, weakest
 from octolab.methods.method import Method, Theory, param
 
@@ -96,7 +96,7 @@ class CompressedScaffnew(Method):
         sent = fed.call(self.send)
         if len(sent) == 0:
             return s
-        owners = sent.weights.to(s.x.dtype) @ sent.payload.mask.to(s.x.dtype)
+        owners = replace(sent.payload, values=filled(sent.payload).to(s.x.dtype)).sum(sent.weights)
         x = torch.where(owners > 0, sent.total() / owners, s.x)  # nobody brought this coordinate: it stays
         until_heard(fed, sent.clients, self.receive, x)
         return State(x=x)
@@ -105,24 +105,32 @@ class CompressedScaffnew(Method):
         cohort.memory.x, cohort.memory.h = x.expand(cohort.m, -1), cohort.zeros()
 
     def ahead(self, cohort: Cohort) -> torch.Tensor:
-        x = cohort.memory.x
-        return x - self.lr * (cohort.grad(x, cohort.batch(self.batch_size)) - cohort.memory.h)
+        x, h = cohort.memory.x, cohort.memory.h
+        return x.add_(h.sub_(cohort.grad(x, cohort.batch(self.batch_size))), alpha=self.lr)  # both are copies
 
     def local(self, cohort: Cohort) -> None:
         cohort.memory.x = self.ahead(cohort)
 
-    def mask(self, cohort: Cohort) -> torch.Tensor:
-        """(m, d) bool: which coordinates each client owns this time."""
-        seats = cohort.shared_permutation(cohort.n)[torch.from_numpy(cohort.ids)].to(torch.int32)
-        first = (torch.arange(cohort.d) * self.s % cohort.n).to(torch.int32)
-        places = seats[:, None] - first
-        return (places + cohort.n * (places < 0)) < self.s
+    def own(self, cohort: Cohort) -> torch.Tensor:
+        """(m, ceil(s d/n)): the coordinates of each client this time; -1 where one has fewer than others."""
+        seat = cohort.shared_permutation(cohort.n)[torch.from_numpy(cohort.ids)]
+        size = self.s * cohort.d  # there are s d places, and each client has every n-th of them
+        place = seat[:, None] + torch.arange(0, size, cohort.n)
+        return torch.where(place < size, place // self.s, -1)
 
-    def send(self, cohort: Cohort) -> Masked:
-        cohort.memory.x = z = self.ahead(cohort)
-        cohort.memory.mask = mask = self.mask(cohort)
-        return Masked(z, mask)
+    def send(self, cohort: Cohort) -> Sparse:
+        cohort.memory.own = own = self.own(cohort)
+        at, there = own.clamp(min=0), own >= 0
+        cohort.memory.sent = sent = self.ahead(cohort).gather(1, at) * there
+        return Sparse(sent, at, cohort.d, index="none", count=there.sum(1))
 
     def receive(self, cohort: Cohort, x: torch.Tensor) -> None:
-        cohort.memory.h += (self.p * self.eta / self.lr) * (x - cohort.memory.x) * cohort.memory.mask
+        own, pull = cohort.memory.own, self.p * self.eta / self.lr
+        at, there = own.clamp(min=0), own >= 0
+        cohort.memory.h = cohort.memory.h.scatter_add_(1, at, pull * (x[at] - cohort.memory.sent) * there)
         cohort.memory.x = x.expand(cohort.m, -1)
+
+
+def filled(message: Any) -> torch.Tensor:
+    """(m, k) bool: the places of sparse messages that are no padding."""
+    return torch.arange(message.k) < message.count[:, None]

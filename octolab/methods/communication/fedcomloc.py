@@ -107,9 +107,9 @@ class FedComLoc(Scaffnew):
         return x, (e if self.h_mode == "literal" else a + e - x), message
 
     def ahead(self, cohort: Cohort) -> torch.Tensor:
-        x = cohort.memory.x
+        x, h = cohort.memory.x, cohort.memory.h
         at = self.compressor(x, cohort).dense() if self.variant == "local" else x
-        return x - self.lr * (cohort.grad(at, cohort.batch(self.batch_size)) - cohort.memory.h)
+        return x.add_(h.sub_(cohort.grad(at, cohort.batch(self.batch_size))), alpha=self.lr)
 
     def send(self, cohort: Cohort) -> Any:
         z = self.ahead(cohort)

@@ -125,22 +125,19 @@ class LoCoDL(Anchored):
         """c, the step of u_i and v."""
         return self.p * self.chi / (self.lr * (1 + 2 * self.omega(d)))
 
-    def ahead(self, cohort: Cohort) -> torch.Tensor:
-        x = cohort.memory.x
-        g = cohort.grad(x, cohort.batch(self.batch_size))
-        return x - self.lr * (g - self.ridge * x - cohort.memory.u)
+    def local(self, cohort: Cohort) -> None:
+        cohort.memory.x = self.after_a_step(cohort, taken=self.ridge)
+        cohort.memory.k += 1
 
     def send(self, cohort: Cohort) -> Any:
-        x, y = self.ahead(cohort), self.here(cohort)
+        (y, _), x = self.here(cohort), self.after_a_step(cohort, taken=self.ridge)
         d = self.compressor(x - y, cohort)
-        cohort.memory.x, cohort.memory.y_here = x, y
-        cohort.memory.u -= self.pull(cohort.d) * d
+        cohort.memory.x = x
+        cohort.memory.u = cohort.memory.u.sub_(d.dense(), alpha=self.pull(cohort.d))
         return d
 
     def receive(self, cohort: Cohort, dbar: torch.Tensor, share: float = 1.0) -> None:
-        x, y, c = cohort.memory.x, cohort.memory.y_here, self.pull(cohort.d)
-        cohort.memory.x = (1 - self.rho) * x + self.rho * (y + dbar)
-        cohort.memory.y_here = y + self.rho * dbar
-        cohort.memory.u += c * dbar
-        cohort.memory.v_here += c * share * dbar
-        cohort.memory.k = torch.zeros(cohort.m, dtype=torch.int64)
+        (y, v), c = self.here(cohort), self.pull(cohort.d)
+        cohort.memory.x = cohort.memory.x.mul_(1 - self.rho).add_(self.rho * (y + dbar))
+        cohort.memory.u = cohort.memory.u.add_(dbar, alpha=c)
+        self.restore(cohort, y + self.rho * dbar, v + c * share * dbar, 0)

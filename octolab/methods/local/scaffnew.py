@@ -80,8 +80,8 @@ class Scaffnew(Method):
         cohort.memory.h = cohort.zeros()
 
     def ahead(self, cohort: Cohort) -> torch.Tensor:
-        x = cohort.memory.x
-        return x - self.lr * (cohort.grad(x, cohort.batch(self.batch_size)) - cohort.memory.h)
+        x, h = cohort.memory.x, cohort.memory.h
+        return x.add_(h.sub_(cohort.grad(x, cohort.batch(self.batch_size))), alpha=self.lr)  # both are copies
 
     def local(self, cohort: Cohort) -> None:
         cohort.memory.x = self.ahead(cohort)
@@ -92,7 +92,7 @@ class Scaffnew(Method):
         return z
 
     def receive(self, cohort: Cohort, x: torch.Tensor) -> None:
-        cohort.memory.h += (self.p / self.lr) * (x - cohort.memory.x)
+        cohort.memory.h = cohort.memory.h.add_(x - cohort.memory.x, alpha=self.p / self.lr)
         cohort.memory.x = x.expand(cohort.m, -1)
 
 

@@ -63,6 +63,10 @@ class FairFloor(Method):
 
     def check(self, problem: Any) -> None:
         super().check(problem)
+        if not isinstance(self.cohort, (int, float)):
+            raise ValueError(
+                f"FairFloor: cohort={self.cohort!r}: give the number of clients in a round, or their share."
+            )
         check_floor(problem.n, Nice(self.cohort).size(problem.n), self.at_least, self.window, self.q)
         if self.q is not None and self.weighting == "unbiased":
             raise ValueError(

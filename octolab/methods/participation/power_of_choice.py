@@ -66,6 +66,11 @@ class PowerOfChoice(Method):
 
     def check(self, problem: Any) -> None:
         super().check(problem)
+        for name in ("cohort", "candidates"):
+            if not isinstance(getattr(self, name), (int, float)):
+                raise ValueError(
+                    f"PowerOfChoice: {name}={getattr(self, name)!r}: give a number of clients, or a share."
+                )
         m, d = self.sizes(problem.n)
         if not m <= d <= problem.n:
             raise ValueError(

@@ -4,23 +4,25 @@ Paper: Ditto: Fair and Robust Federated Learning Through Personalization
 Authors: Tian Li, Shengyuan Hu, Ahmad Beirami, Virginia Smith
 Venue: ICML 2021
 arXiv: 2012.04221
-Solves: clients that differ: v_i minimises f_i(v) + (lam/2)|v - w|^2, w from any global method (here FedAvg)
-Use: personal accuracy, robustness to odd clients; clients come back with their memory
-Avoid: devices without memory; no data for training a model of one's own
+Solves: clients that differ: v_i minimises f_i(v) + (lam/2)|v - w|^2, w from any global method (here FedAvg with all it can)
+Use: personal accuracy, robustness to odd clients (with a robust aggregator too); clients come back with their memory
+Avoid: devices without memory; no data for training a model of one's own; twice the local work is too much
 Assumes: f_i is smooth
 Algorithm:
     v_i = x0
     for t = 0, 1, ...:
         server draws a cohort S, sends x to it
         client i in S: local SGD from x gives y_i, sends y_i - x
-            local SGD from v_i on f_i(v) + (lam/2)|v - x|^2 gives v_i
-        server: x <- x + weighted mean of y_i - x
+            local SGD from v_i on f_i(v) + (lam/2)|v - x|^2, x as received, gives v_i
+        server: x <- x + server_lr * weighted mean of y_i - x
 Up: d numbers per member of the cohort: FedAvg's
 Down: d numbers to the cohort
-Step size: 1/max L_i for the global model, 1/(max L_i + lam) at most for the personal ones
-Theorem: with $x_t \to x^*$ and exact subproblems $v_i \to \mathrm{prox}_{f_i/\lambda}(x^*)$: $\lambda = 0$ is local-only,
-    $\lambda \to \infty$ the global model
-Unconfirmed: the authors' code takes the same batches for both models; here each draws its own
+Step size: 1/(max L_i + lam), for both models
+Theorem: $x$ is FedAvg's to the last bit. If $x_t \to \bar x$, then $v_i \to \mathrm{prox}_{f_i/\lambda}(\bar x)$: each
+    personal step shrinks the distance by $1 - \gamma(\mu_i + \lambda)$. $\lambda = 0$ is local-only, and
+    $|v_i - \bar x| \le |\nabla f_i(\bar x)|/\lambda$ leads to the common model as $\lambda \to \infty$
+Unconfirmed: the authors' code takes the same batches for both models; here each draws its own. Their choice of lam by the
+    client's validation loss ("dynamic", out of 0.1, 1 and 2) is left out: clients here hold no validation part
 """
 
 from __future__ import annotations
@@ -30,39 +32,53 @@ from typing import Any
 
 import torch
 
-from octolab.federation import Cohort, Federation, Sampler
-from octolab.methods.local.fedavg import State
-from octolab.methods.method import Method, Theory, param
+from octolab.federation import Cohort, Federation
+from octolab.methods.local.fedavg import FedAvg, State
+from octolab.methods.local.fedprox import needs_hessians
+from octolab.methods.method import param
+
+__all__ = ["Ditto", "State"]
 
 
 @dataclass(frozen=True, repr=False)
-class Ditto(Method):
+class Ditto(FedAvg):
     slug = "ditto"
-    tags = ("personalisation", "heterogeneous", "nonconvex", "networks", "client sampling")
+    tags = ("personalisation", "heterogeneous", "nonconvex", "networks", "client sampling", "local steps")
 
     lam: float = param(1.0, "lambda, strength of the leash to the common model", low=0, main=True)
-    lr: float | Theory = param(Theory(), "local step size", above=0, main=True)
-    local_epochs: int = param(5, "passes over a client's data per round", low=1, main=True)
-    local_steps: int | None = param(None, "local steps per round; replaces local_epochs", low=1)
-    batch_size: int | None = param(None, "samples per local step; None: all", low=1)
-    cohort: Sampler | int | float | None = param(None, "who takes part in a round; None: everybody")
+    personal_steps: int | None = param(
+        None, "local steps of the personal model; None: as many as the common one", low=1
+    )
+    personal_lr: float | None = param(None, "their size; None: lr", above=0)
+    weighting: str = param("ratio", "weights in the average of a cohort", choices=("ratio", "unbiased"))
+    solver: str = param("sgd", "of v_i: local training, or exactly (needs Hessians)", choices=("sgd", "exact"))
 
     def stepsize(self, problem: Any) -> float:
         return 1 / (problem.L_max + self.lam)
 
-    def init(self, fed: Federation) -> State:
-        fed.memory.v = fed.x0.repeat(fed.n, 1)  # x0 comes with the program: no traffic
-        return State(x=fed.x0)
-
-    def step(self, fed: Federation, s: State) -> State:
-        updates = fed.call(self.client, s.x, to=fed.sample(self.cohort))
-        return s if len(updates) == 0 else State(x=s.x + updates.mean())
+    def check(self, problem: Any) -> None:
+        super().check(problem)
+        if self.solver == "exact":
+            needs_hessians(self, problem)
 
     def personal(self, fed: Federation, s: State) -> torch.Tensor:
         return fed.memory.v
 
+    def init(self, fed: Federation) -> State:
+        fed.memory.v = fed.x0.repeat(fed.n, 1)  # x0 comes with the program: no traffic
+        return super().init(fed)
+
     def client(self, cohort: Cohort, x: torch.Tensor) -> torch.Tensor:
-        work = {"lr": self.lr, "steps": self.local_steps, "epochs": self.local_epochs, "batch_size": self.batch_size}
-        y, v = cohort.local_sgd(x, **work), cohort.memory.v
-        cohort.memory.v = cohort.local_sgd(v, **work, prox=self.lam, correction=self.lam * (v - x))
-        return y - x
+        change = super().client(cohort, x)
+        cohort.memory.v = self.personally(cohort, cohort.memory.v, x)
+        return change
+
+    def personally(self, cohort: Cohort, v: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """(m, d) the personal models after a round in which x (d,) was received."""
+        if self.solver == "exact":
+            return cohort.prox(x, self.lam)
+        plan = self.plan(cohort)
+        if self.personal_steps is not None:
+            plan |= {"steps": self.personal_steps, "stop": None}
+        leash = self.lam * (v - x)  # with prox, whose centre is the start: lam (y - v) + lam (v - x)
+        return cohort.local_sgd(v, lr=self.personal_lr or self.lr, prox=self.lam, correction=leash, **plan)

@@ -10,16 +10,19 @@ Avoid: local work is dear (R K gradients a round); an exact optimum of the mean 
 Assumes: f_i is L-smooth; lam > 2 L where f_i is not convex
 Algorithm:
     for t = 0, 1, ...:
-        server sends w;   every client: w_i = w; R times:
+        server sends w;   every client, of the cohort or not: w_i = w; R times:
             theta_i <- argmin f_i(.; a batch) + (lam/2)|. - w_i|^2 by K steps of size lr, from the last theta_i
             w_i <- w_i - eta lam (w_i - theta_i)
         a cohort S sends w_i;  server: w <- (1 - beta) w + beta * mean over S of w_i
 Up: d numbers per member of the cohort
 Down: d numbers to everybody
-Step size: lr = 1/(max L_i + lam) for the inner problem; eta lam < 1
-Theorem: $F_i$ is $\lambda$-smooth with $\nabla F_i(w) = \lambda(w - \mathrm{prox}_{f_i/\lambda}(w))$: with exact inner solutions
-    and $R = 1$ a round is a gradient step on $\frac1n\sum_i F_i$ of size $\beta\eta$
-Unconfirmed: the authors' optimiser adds a weight decay of 0.001 inside, which is left out
+Step size: lr = 1/(max L_i + lam) for the inner problem; eta = 0.005 is the authors' (with lam = 15, R = 20), below 1/lam
+Theorem: $\nabla F_i(w) = \lambda(w - \mathrm{prox}_{f_i/\lambda}(w))$; for convex $f_i$ the envelope $F_i$ is
+    $\frac{\lambda L_i}{\lambda + L_i}$-smooth and $m_i$-strongly convex, $m_i = \frac{\lambda\mu_i}{\lambda + \mu_i}$. With exact
+    inner solutions and $R = 1$ a round is gradient descent on $\sum_i w_i F_i$ with step $\beta\eta$, so its gap shrinks by
+    $1 - \beta\eta\sum_i w_i m_i$. With $R > 1$ it stops near that optimum, as FedAvg does
+Unconfirmed: the authors' optimiser adds a weight decay of 0.001 inside, which is left out; the paper's own step sizes for its
+    theorems (with R, K and batches) were not read
 """
 
 from __future__ import annotations
@@ -59,13 +62,21 @@ class PFedMe(Method):
     def stepsize(self, problem: Any) -> float:
         return 1 / (problem.L_max + self.lam)
 
+    def rate(self, problem: Any) -> float | None:
+        exact = self.solver == "exact" and self.outer_steps == 1 and self.cohort is None
+        if not exact or not problem.strongly_convex or problem.mu_i is None or min(problem.mu_i) <= 0:
+            return None
+        w, L, mu = problem.weights.numpy(), problem.L_i, problem.mu_i
+        step, smooth = self.beta * self.eta, float(w @ (self.lam * L / (self.lam + L)))
+        return 1 - step * float(w @ (self.lam * mu / (self.lam + mu))) if step * smooth <= 1 + 1e-12 else None
+
     def init(self, fed: Federation) -> State:
         for name in ("theta", "w"):
             fed.memory[name] = fed.x0.repeat(fed.n, 1)  # x0 comes with the program: no traffic
         return State(x=fed.x0)
 
     def step(self, fed: Federation, s: State) -> State:
-        trained = fed.call(self.train, s.x).clients
+        trained = fed.call(self.train, s.x).clients  # everybody: personal models stay fresh outside the cohort too
         chosen = fed.sample(self.cohort)
         senders = trained if chosen is None else np.intersect1d(trained, chosen)
         if len(senders) == 0:
