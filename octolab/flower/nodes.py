@@ -22,6 +22,7 @@ from octolab.flower.node import content, values
 from octolab.flower.traffic import Traffic
 
 BROKEN = (ErrorCode.LOAD_CLIENT_APP_EXCEPTION, ErrorCode.CLIENT_APP_RAISED_EXCEPTION, ErrorCode.CLIENT_APP_CRASHED)
+LOOK = 1.0  # seconds between two looks for new nodes while answers are awaited
 LARGEST = 2**31 - 2**20  # protobuf takes messages of up to 2 GiB
 
 
@@ -54,6 +55,7 @@ class Nodes:
         self.events: list[str] = []  # what happened, in sentences; `news` takes them
         self._greeted: dict[int, str | None] = {}  # node -> the hello under way, or None once it is answered
         self._late: dict[int, Late] = {}
+        self._spare: dict[int, int] = {}  # client -> a second node with its number, should the first one fail
         self._grid: Any = None
         self._pause, self._starting = 0.0, True
         self.grace = 5.0  # seconds beyond the timeout until a message expires and its client is asked again
@@ -65,6 +67,7 @@ class Nodes:
         self.node.clear()
         self._greeted.clear()
         self._late.clear()
+        self._spare.clear()
         end = time.monotonic() + self.patience
         while True:
             self.look()
@@ -88,11 +91,13 @@ class Nodes:
     def look(self) -> None:
         """Greet nodes that are new, and admit those that have answered."""
         online = set(self._grid.get_node_ids())
+        self._spare = {client: node for client, node in self._spare.items() if node in online}
         for client, node in list(self.node.items()):
             if node not in online:
                 del self.node[client]
                 self._late.pop(client, None)
                 self.events.append(f"client {client}'s node has gone")
+                self._stand_in(client)
         new = [node for node in online if node not in self._greeted]
         if new:
             hello = {"octolab": octolab.__version__, "clients": self.clients}
@@ -121,13 +126,22 @@ class Nodes:
             if self._starting:
                 raise NodeError(refusal)
             return
-        if client in self.node and client not in self._late:
-            self.events.append(f"a second node says that it is client {client}; the first one stays")
-            return
-        self._late.pop(client, None)
-        self.node[client] = node
         if "samples" in told:
             self.samples[client] = int(told["samples"])
+        self._spare[client] = node
+        if client not in self.node:
+            self.node[client] = self._spare.pop(client)
+        elif client in self._late:
+            self._stand_in(client)
+
+    def _stand_in(self, client: int) -> bool:
+        """Go on with a client's second node, if there is one."""
+        if client not in self._spare:
+            return False
+        self.node[client] = self._spare.pop(client)
+        self._late.pop(client, None)
+        self.events.append(f"client {client} goes on with another node")
+        return True
 
     def _refusal(self, client: int, told: Any) -> str:
         """Why a node cannot take part, in words ("" if it can)."""
@@ -183,13 +197,20 @@ class Nodes:
                 sent.append((k, client, message))
         ids = self._push([message for _, _, message in sent])
         waiting = {mid: (k, client) for mid, (k, client, _) in zip(ids, sent, strict=True)}
-        out, end = [], time.monotonic() + self.timeout
+        asked_of = {mid: self.node[client] for mid, (_, client) in waiting.items()}
+        out, seen = [], time.monotonic()
+        end = seen + self.timeout
         while waiting:
             for reply in self._grid.pull_messages(list(waiting)):
                 k, client = waiting.pop(reply.metadata.reply_to_message_id)
                 out.append((k, self._heard(client, reply, label)))
-            if not waiting or time.monotonic() > end:
+            now = time.monotonic()
+            if not waiting or now > end:
                 break
+            if now > seen + LOOK:
+                seen = now
+                self.look()
+                waiting = {mid: (k, c) for mid, (k, c) in waiting.items() if self.node.get(c) == asked_of[mid]}
             time.sleep(self._pause)
         for message_id, (_, client) in waiting.items():
             self._late[client] = Late(message_id, time.monotonic() + self.grace)
@@ -209,16 +230,18 @@ class Nodes:
 
     def _reachable(self, client: int, kind: str) -> bool:
         """Whether a client can be asked now. What is still on its way is looked for first; queries do not wait for it."""
-        if client not in self.node or client in self.out:
+        if client in self.out or (client not in self.node and not self._stand_in(client)):
             return False
         late = self._late.get(client)
         if late is None or kind.startswith("query"):
             return True
-        came = bool(list(self._grid.pull_messages([late.message_id])))
-        if came or time.monotonic() > late.expires:
-            del self._late[client]
-            return True
-        return False
+        if not list(self._grid.pull_messages([late.message_id])):
+            if self._stand_in(client):
+                return True
+            if time.monotonic() <= late.expires:
+                return False
+        del self._late[client]
+        return True
 
     def _push(self, messages: list[Message]) -> list[str]:
         if not messages:

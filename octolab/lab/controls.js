@@ -125,21 +125,28 @@ function knob(row, model) {
   };
 }
 
-// Plotly measures its place once, maybe before it has one: tell it again when a new plot has appeared beside `el`.
-function watchPlots(el) {
-  const seen = new WeakSet();
-  let tries = 0;
-  const look = throttled(250, () => {
+// Plotly measures its place once, maybe before it has one: tell it again while a plot is narrower or wider than its place.
+// What is sent to a plot before it is there is lost, so `plotted` is called when the first one is.
+function watchPlots(el, plotted) {
+  const tried = new WeakMap();
+  let told = false;
+  let starts = 0;
+  const look = throttled(300, () => {
     for (const plot of el.closest(".octo-explorer")?.querySelectorAll(".js-plotly-plot") ?? []) {
-      if (seen.has(plot)) continue;
-      seen.add(plot);
-      for (const wait of [50, 400, 1200]) setTimeout(() => window.dispatchEvent(new Event("resize")), wait);
+      const drawn = plot.querySelector(".main-svg")?.clientWidth, room = plot.parentElement.clientWidth;
+      const times = tried.get(plot) ?? 0;
+      if (drawn !== undefined && !told) { told = true; plotted(); }
+      if (!drawn || !room || Math.abs(drawn - room) < 20 || times > 20) continue;
+      tried.set(plot, times + 1);
+      window.dispatchEvent(new Event("resize"));
+      setTimeout(look, 700);
     }
   });
   const start = () => {
     const root = el.closest(".octo-explorer");
-    if (root) new MutationObserver(look).observe(root, { childList: true, subtree: true });
-    else if (tries++ < 50) setTimeout(start, 100);
+    if (!root) { if (starts++ < 3000) setTimeout(start, 200); return; } // Voila attaches widgets late
+    new MutationObserver(look).observe(root, { childList: true, subtree: true, attributes: true, attributeFilter: ["class"] });
+    look();
   };
   setTimeout(start, 0);
 }
@@ -188,7 +195,8 @@ const views = {
     const status = make("div", { class: "octo-status", role: "status" });
     const hint = make("div", { class: "octo-hint" });
     el.append(make("div", { class: "octo-buttons", role: "group", "aria-label": "Run" }, ...Object.values(all)), bar, status, hint);
-    watchPlots(el);
+    watchPlots(el, () => model.send({ press: "plotted" }));
+    model.send({ press: "hello" });
     return () => {
       const s = model.get("state");
       for (const [what, b] of Object.entries(all)) b.disabled = !s.can.includes(what);

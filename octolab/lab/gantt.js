@@ -183,8 +183,8 @@ function render({ model, el }) {
     g.clip();
     const reach = new Float32Array(n);
     const piece = (i, from, to) => {
-      const a = x(from), b = Math.max(x(to), a + 0.5), at = place[i];
-      if (b <= reach[at]) return; // hidden behind what was drawn: a long record costs no more than its pixels
+      const a = x(from), b = Math.max(x(to), a + 0.12), at = place[i]; // thinner than a pixel: a tint, as strong as it is wide
+      if (b <= reach[at]) return;
       reach[at] = b;
       g.fillRect(a, TOP + at * row, b - a - (b - a > 3 ? 0.5 : 0), thick);
     };

@@ -9,6 +9,12 @@ from tests.browser.browsing import ROOT, SHOTS, fresh_page, needs_chromium, voil
 
 pytestmark = [pytest.mark.browser, needs_chromium]
 
+FILLS = """(() => {
+    const plot = document.querySelector('.js-plotly-plot');
+    const drawn = (plot.data ?? []).some((t) => (t.x ?? []).length > 5);
+    return drawn && Math.abs(plot.querySelector('.main-svg').clientWidth - plot.parentElement.clientWidth) < 20;
+})()"""
+
 
 def test_the_app_is_searched_narrowed_and_opened(tmp_path, browser):
     SHOTS.mkdir(parents=True, exist_ok=True)
@@ -39,6 +45,7 @@ def test_the_app_is_searched_narrowed_and_opened(tmp_path, browser):
         page.wait_for_function("document.querySelector('.octo-status').innerText.includes('finished')")
         page.locator(".js-plotly-plot .main-svg").first.wait_for()
         page.locator(".octo-placeholder").wait_for(state="hidden")
+        page.wait_for_function(FILLS)
         page.screenshot(path=str(SHOTS / "catalogue-opened.png"))
         page.locator(".octo-back").click()
         page.locator(".octo-method").first.wait_for()

@@ -148,6 +148,40 @@ def test_a_node_that_is_replaced_takes_part_again_if_it_had_nothing_to_remember(
     assert "client 1's node has gone" in "; ".join(run.history.nodes.dropna())
 
 
+def test_a_second_node_with_a_clients_number_stands_by_until_it_is_needed():
+    """A SuperNode that died without a farewell is still listed for a minute; its successor does not wait for that."""
+    problem = quadratics()
+    grid = Grid(client_app(problem), 3)
+    run = started(ol.methods.FedAvg(lr=0.05, local_epochs=1), problem, grid, rounds=8)
+    new = FIRST_NODE + 78
+    grid.contexts[new] = Context(1, new, {"partition-id": 1, "num-partitions": 3}, RecordDict(), {})
+    run.advance(3)
+    assert run.world.nodes.node[1] == FIRST_NODE + 1
+    grid.down.add(FIRST_NODE + 1)
+    run.finish()
+    assert run.world.nodes.node[1] == new
+    assert run.federation.ledger.per_client("rounds").tolist() == [8, 7, 8]
+    assert "client 1 goes on with another node" in "; ".join(run.history.nodes.dropna())
+
+
+def test_a_node_that_says_farewell_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(nodes_module, "LOOK", 0.0)
+    problem = quadratics()
+    grid = Grid(client_app(problem), 3)
+    run = started(ol.methods.FedAvg(lr=0.05, local_epochs=1), problem, grid, rounds=3, timeout=60.0)
+    run.advance(2)
+    grid.down.add(FIRST_NODE + 1)
+    push = grid.push_messages
+
+    def leave(messages):  # the node signs off while its message is on the way
+        grid.gone.add(FIRST_NODE + 1)
+        return push(messages)
+
+    grid.push_messages = leave
+    run.finish()  # were it waited for, this would take a minute
+    assert run.federation.ledger.per_client("rounds").tolist() == [3, 1, 3]
+
+
 def test_a_node_that_lost_its_memory_stays_out_so_that_server_and_clients_agree():
     problem = quadratics()
     grid = Grid(client_app(problem), 3)

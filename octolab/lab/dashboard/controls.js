@@ -237,7 +237,9 @@ function render({ model, el }) {
   const fit = () => requestAnimationFrame(() => window.dispatchEvent(new Event("resize"))); // plotly listens to nothing else
   const fits = setInterval(() => {
     const plot = el.closest(".octo-dashboard")?.querySelector(".js-plotly-plot"), drawn = plot?.querySelector(".main-svg");
-    if (drawn && plot.clientWidth && Math.abs(Number(drawn.getAttribute("width")) - plot.clientWidth) > 4) fit();
+    if (!drawn || !plot.clientWidth || Math.abs(Number(drawn.getAttribute("width")) - plot.clientWidth) < 5) return;
+    delete plot.layout?.width; // a figure that was drawn before its layout came keeps plotly's 700 pixels
+    fit();
   }, 600);
   const later = () => setTimeout(measure, 300);
   const sizes = new ResizeObserver(measure);

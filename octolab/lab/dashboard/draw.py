@@ -124,6 +124,7 @@ class Drawing:
         layout: dict[str, Any] = {
             "template": "none",
             "height": height,
+            "autosize": True,
             "margin": {
                 "l": LEFT,
                 "r": RIGHT + 34 * any(m.kind == "heat" for c in charts for m in c.marks),

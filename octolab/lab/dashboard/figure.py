@@ -21,7 +21,8 @@ class Figure(go.FigureWidget):
     """
 
     def __init__(self, guard: AbstractContextManager | None = None):
-        super().__init__()
+        clear = "rgba(0,0,0,0)"
+        super().__init__(layout={"autosize": True, "height": 300, "paper_bgcolor": clear, "plot_bgcolor": clear})
         self._guard = guard or nullcontext()
         self._config = {
             "displaylogo": False,
@@ -29,7 +30,13 @@ class Figure(go.FigureWidget):
             "plotlyServerURL": "",
             "modeBarButtonsToRemove": LEFT_OUT,
         }
-        self.update_layout(template="none", paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", height=300)
+
+    def plotly_relayout(self, relayout_data: dict[str, Any], **kwargs: Any) -> None:
+        """A browser may zoom and pan; the size of its window is nobody else's size."""
+        if "source_view_id" in kwargs:
+            relayout_data = {k: v for k, v in relayout_data.items() if k not in ("width", "height", "autosize")}
+        if relayout_data:
+            super().plotly_relayout(relayout_data, **kwargs)
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:
         if key is None and hasattr(self, "_guard"):

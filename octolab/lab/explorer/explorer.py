@@ -23,6 +23,8 @@ from octolab.lab.explorer.tuning import Tuning
 from octolab.methods import Method
 
 HERTZ = 10
+PLOT_LOADS = 30.0
+"""Seconds that a browser may take to load the plot's program, 5 MB, before the curves are sent to it all the same."""
 PREVIEW = 20_000
 """Rounds up to which the baseline is drawn before anything is pressed."""
 
@@ -39,6 +41,7 @@ class Explorer(ipywidgets.VBox):
         self._preview: tuple[Any, Worker] | None = None
         self._lock = threading.Lock()
         self._closed = False
+        self._seen, self._plotted = threading.Event(), threading.Event()
         self._twin: Any = None  # the handle of the static card beside the widget
         self._dashboard: Any = None
         self._problem_said = ""
@@ -102,7 +105,10 @@ class Explorer(ipywidgets.VBox):
         session.main = run
         self._session = session
         self._preview = None
-        self._shown(session)
+        if self._seen.is_set() and not self._plotted.is_set():  # the plot's word comes through this very thread
+            self._in_background(lambda: self._shown(session))
+        else:
+            self._shown(session)
         self._tick()
 
     @property
@@ -115,6 +121,9 @@ class Explorer(ipywidgets.VBox):
     # -- buttons: they only set events -------------------------------------------------------------------------------
     def press(self, what: str) -> None:
         """What a click does: run, pause, step, stop, or tune. A second click on Run starts nothing."""
+        if what in ("hello", "plotted"):  # a browser is there; it can draw
+            (self._seen if what == "hello" else self._plotted).set()
+            return
         with self._lock:
             session, phase = self._session, self._phase()
             if phase == "tuning":
@@ -206,6 +215,8 @@ class Explorer(ipywidgets.VBox):
         """Show runs on the chart; it takes its place on the screen when there is something on it."""
         if self._dashboard is None:
             self._make_chart()
+        if self._seen.is_set():  # what is sent to a plot before it has loaded would be lost
+            self._plotted.wait(PLOT_LOADS)
         if self._closed or self._dashboard is None:
             return
         self._dashboard.show(runs)
@@ -391,6 +402,7 @@ class Explorer(ipywidgets.VBox):
     def close(self) -> None:
         """End every thread and the widget."""
         self._closed = True
+        self._plotted.set()  # nobody waits for it any more
         self.stop()
         for thread in self._threads:
             if thread is not threading.current_thread():

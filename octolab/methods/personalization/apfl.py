@@ -20,9 +20,9 @@ Algorithm:
 Up: d numbers per member of the cohort: FedAvg's
 Down: d numbers to the cohort
 Step size: 1/max L_i
-Theorem: the path of $x$ is FedAvg's whatever the $a_i$; $a_i = 0$ gives the common model, $a_i = 1$ local-only. For any fixed
-    $a_i > 0$ the personal model tends to the client's own optimum on its training loss, at step size $a_i^2\,lr$ (derived: $v_i$
-    makes up for $w$), so what $a_i$ sets is how fast, and held-out data must judge
+Theorem: the path of $x$ is FedAvg's whatever the $a_i$; $a_i = 0$ gives the common model, $a_i = 1$ local-only. With one local
+    step any fixed $a_i > 0$ leads to the client's own optimum of its training loss, at step size $a_i^2\,lr$ (derived: $v_i$
+    makes up for $w$); with more steps near it. So $a_i$ sets how fast, and held-out data must judge
 Unconfirmed: the factor a_i in v_i's step (the derivative with respect to v); the authors' library mixes outputs, not
     weights, estimates a_i's gradient by <v - w, a grad_v + (1 - a) grad_w> and adds a regulariser 0.02 a_i
 """

@@ -128,12 +128,12 @@ class Scafflix(Mixture, Scaffnew):
         return rows(cohort, self.scales)[:, 0]
 
     def ahead(self, cohort: Cohort) -> torch.Tensor:
-        x = cohort.memory.x
+        x, h = cohort.memory.x, cohort.memory.h  # both are copies
         g = cohort.grad(self.mixed(cohort, x), cohort.batch(self.batch_size))
-        return x - rows(cohort, self.strides) * (g - cohort.memory.h)
+        return x.add_(h.sub_(g).mul_(rows(cohort, self.strides)))
 
     def receive(self, cohort: Cohort, x: torch.Tensor) -> None:
-        cohort.memory.h += (self.p / rows(cohort, self.strides)) * (x - cohort.memory.x)
+        cohort.memory.h = cohort.memory.h.add_((x - cohort.memory.x).mul_(self.p / rows(cohort, self.strides)))
         cohort.memory.x = x.expand(cohort.m, -1)
 
     def equivalent(self, cohort: Cohort) -> Any:
