@@ -181,28 +181,25 @@ function render({ model, el }) {
     g.beginPath();
     g.rect(LEFT, TOP, inner, high);
     g.clip();
-    const reach = new Float32Array(n);
     const piece = (i, from, to) => {
-      const a = x(from), b = Math.max(x(to), a + 0.12), at = place[i]; // thinner than a pixel: a tint, as strong as it is wide
-      if (b <= reach[at]) return;
-      reach[at] = b;
-      g.fillRect(a, TOP + at * row, b - a - (b - a > 3 ? 0.5 : 0), thick);
+      const a = x(from), wide = Math.max(x(to) - a, 0.12); // thinner than a pixel: a tint, as strong as it is wide
+      g.fillRect(a, TOP + place[i] * row, wide - (wide > 3 ? 0.5 : 0), thick);
     };
     const inside = (from, to) => Math.max(0, Math.min(to, t1) - Math.max(from, t0));
     for (let part = 0; part < 3; part++) {
       g.fillStyle = ACTS[part][1];
-      reach.fill(0);
+      let seconds = 0;
       for (let k = 0; k < store.held; k++) {
         if (store.state[k] !== 0) continue;
         const from = store.times[4 * k + part], to = store.times[4 * k + part + 1];
         if (!(to > from) || from > t1 || to < t0) continue;
-        totals[["hears", "computes", "sends"][part]] += inside(from, to);
+        seconds += inside(from, to);
         piece(store.client[k], from, to);
       }
+      totals[["hears", "computes", "sends"][part]] = seconds;
     }
     for (const kind of [1, 2, 3, 4]) {
       g.fillStyle = BAD[kind];
-      reach.fill(0);
       for (let k = 0; k < store.held; k++) {
         if (store.state[k] !== kind) continue;
         const from = store.times[4 * k], to = store.end(k);

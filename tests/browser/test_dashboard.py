@@ -43,7 +43,7 @@ events = ol.dashboard({"Ringmaster": ring, "ASGD": asgd}, panel="time")
 events"""
 NETWORK = """net = ol.problems.classification("fashion-mnist-7k", "mlp", clients=40, split=ol.data.Dirichlet(alpha=0.2))
 method = ol.methods.FedAvg(lr=0.05, local_epochs=1, batch_size=20, cohort=10)
-one = ol.start(method, net, rounds=60, fleet=ol.Fleet(seconds=np.linspace(1, 4, 40), up=5e6, down=2e7), deadline=90)
+one = ol.start(method, net, rounds=100_000, fleet=ol.Fleet(seconds=np.linspace(1, 4, 40), up=5e6, down=2e7), deadline=90)
 layers = ol.dashboard(one, panel="model", x="time")
 layers"""
 THREADS = """import threading
@@ -268,7 +268,7 @@ def test_running_a_cell_again_leaves_one_painter_and_the_file_stays_small(lab, b
             SYNCHRONOUS.split("problem =")[0],
             NETWORK,
             THREADS,
-            "one.result(); print('done')",
+            "one.stop(); one.result(); print('done')",
         )
         run_cell(page, 0)
         run_cell(page, 1)
@@ -280,7 +280,7 @@ def test_running_a_cell_again_leaves_one_painter_and_the_file_stays_small(lab, b
         assert "painters: 1" in said(page, 2, "painters:")
         run_cell(page, 3)
         said(page, 3, "done")
-        screen.wait("e.querySelector('td[data-column=status]').innerText === 'finished'")
+        screen.wait("e.querySelector('td[data-column=status]').innerText === 'stopped'")
         screen.shot("layers")
         page.wait_for_timeout(1000)
         page.evaluate("() => jupyterapp.commands.execute('docmanager:save')")
