@@ -226,8 +226,17 @@ def test_the_devices_time_adds_up(runs, asynchronous):
 
 def test_time_spent_by_hand():
     times = np.array([[0, 1, 3, 4], [0, 1, 2, np.inf], [0, 0, 2, 2]])
-    shares = spent(times, np.array([0, 2, 4]), n=5)  # done, dropped, cancelled; five devices, four seconds
-    assert shares.tolist() == pytest.approx([1 / 20, 2 / 20, 1 / 20, (2 + 2) / 20, 12 / 20])
+    state = np.array([0, 2, 4])  # done, dropped, cancelled; five devices, four seconds
+    shares = spent(times, state, n=5, busy=np.zeros(0))
+    assert shares.tolist() == pytest.approx([1 / 20, 2 / 20, 1 / 20, 0, (2 + 2) / 20, 12 / 20])
+    shares = spent(times, state, n=5, busy=np.array([3.0, 1.0]))  # two more are at work, until now
+    assert shares.tolist() == pytest.approx([1 / 20, 2 / 20, 1 / 20, (1 + 3) / 20, (2 + 2) / 20, 8 / 20])
+
+
+def test_time_spent_starts_where_the_forgotten_work_ended():
+    times = np.array([[0, 0, 4, 4], [1, 1, 6, 6], [4, 4, 8, 8]])  # devices 0, 1, 0; what came before is not known
+    shares = spent(times, np.zeros(3), n=2, busy=np.array([6.0]), cut=True)  # from 4 to 8
+    assert shares.tolist() == pytest.approx([0, (2 + 4) / 8, 0, 2 / 8, 0, 0])
 
 
 def test_staleness_is_the_histogram_of_the_logged_delays(asynchronous):

@@ -7,11 +7,11 @@ import numpy as np
 from octolab.experiment.svg import thin
 from octolab.lab.dashboard.chart import Chart, Mark
 from octolab.lab.dashboard.panels.registry import panel
-from octolab.lab.dashboard.segments import DONE, IGNORED, LATE, STATES, segments
+from octolab.lab.dashboard.segments import DONE, IGNORED, LATE, STATES, at_work, segments
 from octolab.lab.dashboard.view import View, counted
 
 GANTT_ROWS, GANTT_SPANS, NEWEST = 40, 1500, 10_000
-SPENT = ("hearing", "computing", "sending", "wasted", "idle")
+SPENT = ("hearing", "computing", "sending", "under way", "wasted", "idle")
 ACTS = (("hears the model", "start", "received"), ("computes", "received", "computed"), ("sends", "computed", "end"))
 ACT_COLOURS = {"hears the model": "#56B4E9", "computes": "#0072B2", "sends": "#009E73"}
 BAD_COLOURS = {"ignored": "#E69F00", "dropped": "#D55E00", "late": "#CC79A7", "cancelled": "#999999"}
@@ -63,21 +63,31 @@ def device_time(view: View) -> Chart:
         feed = view.newest(name)
         found = None if feed is None else segments(feed)
         if feed is not None and found is not None and len(found.client):
-            shares = spent(found.times[-NEWEST:], found.state[-NEWEST:], feed.run.problem.n)
+            fed = feed.run.federation
+            busy = np.zeros(0) if feed.over else at_work(fed)[1]
+            shares = spent(found.times[-NEWEST:], found.state[-NEWEST:], fed.n, busy, found.total > NEWEST)
             marks.append(Mark(name, list(SPENT), shares, "bars"))
     note = "newest work; wasted: ignored, dropped, late, interrupted"
     return Chart("device time", "Where the devices' time goes", "", "", marks, note, percent=True)
 
 
-def spent(times: np.ndarray, state: np.ndarray, n: int) -> np.ndarray:
-    """Shares of hearing, computing, sending, wasted and idle time, over n devices; they add up to 1."""
+def spent(times: np.ndarray, state: np.ndarray, n: int, busy: np.ndarray, cut: bool = False) -> np.ndarray:
+    """Shares of `SPENT`, over n devices, from the first known second to the last; they add up to 1.
+
+    times (s, 4), state (s,) in order of arrival; busy (r,): when the jobs under way started; cut: older segments exist.
+    Theirs reach into the time of these, so the window opens when the first of these ended.
+    """
     finite = np.where(np.isfinite(times), times, np.nan)
-    window = float(np.nanmax(finite) - np.nanmin(finite[:, 0]))
-    parts = np.diff(finite, axis=1)
+    ends = np.nanmax(finite, axis=1)
+    since = float(ends[0] if cut else np.nanmin(finite[:, 0]))
+    until = max(float(ends.max()), float(busy.max(initial=since)))
+    inside = np.clip(finite, since, until)
     good = state == DONE
-    wasted = np.nansum(np.nanmax(finite[~good], axis=1) - finite[~good, 0]) if (~good).any() else 0.0
-    busy = np.array([*np.nansum(parts[good], axis=0), wasted]) / max(n * window, 1e-300)
-    return np.array([*busy, max(0.0, 1.0 - float(busy.sum()))])
+    wasted = (np.clip(ends, since, until) - inside[:, 0])[~good].sum()
+    pending = (until - np.maximum(busy, since)).sum()
+    seconds = np.array([*np.nansum(np.diff(inside[good], axis=1), axis=0), pending, wasted])
+    shares = seconds / max(n * (until - since), 1e-300)
+    return np.array([*shares, max(0.0, 1.0 - float(shares.sum()))])
 
 
 def staleness(view: View) -> Chart:
