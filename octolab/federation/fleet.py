@@ -136,7 +136,7 @@ class Fleet:
 
     def compute(self, work: Any, clients: np.ndarray, event: int, source: Randomness, kind: int = CALL) -> np.ndarray:
         """Seconds (m,) that the clients compute for `work` units in a call."""
-        seconds = np.broadcast_to(np.asarray(work * self.of("seconds", clients), dtype=float), clients.shape)
+        seconds = np.broadcast_to(np.asarray(self._seconds(work, clients), dtype=float), clients.shape)
         given = source.scripted("times", (event, 0, -1 if kind == CALL else int(clients[0])))
         if given is not None:
             return np.broadcast_to(np.asarray(given, dtype=float), clients.shape).copy()
@@ -147,8 +147,16 @@ class Fleet:
     def job_times(self, client: int, block: int, count: int, work: float, source: Randomness) -> list[float]:
         """Seconds of a client's jobs number block * count, ..., each of `work` units: addressed by client and number."""
         u = source.uniform("time", [client], block, count, kind=JOB)[0].numpy()
-        seconds = np.full(count, float(work * self.of("seconds", client)))
+        seconds = np.full(count, float(self._seconds(work, client)))
         return self._jittered(seconds, u, np.full(count, client)).tolist()
+
+    def _seconds(self, work: Any, clients: np.ndarray | int) -> Any:
+        """Seconds for `work` units. No work takes none, even on a device that would never finish any."""
+        each = self.of("seconds", clients)
+        if np.all(work):
+            return work * each
+        idle = np.equal(work, 0)
+        return np.where(idle, 0.0, np.where(idle, 1, work) * each)
 
     def _jittered(self, seconds: np.ndarray, u: np.ndarray, clients: np.ndarray) -> np.ndarray:
         if isinstance(self.jitter, HalfNormal):

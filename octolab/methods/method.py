@@ -173,13 +173,14 @@ class Method:
                 f"Use a quadratic or a logistic problem of moderate d, or a first-order method."
             )
         if "homogeneous" in self.needs and not problem.homogeneous and problem.n > 1:
-            _warn(
+            caution(
                 f"{name} assumes that all clients share one objective; {problem.name} is heterogeneous, so it will "
                 f"favour the clients that answer most often."
             )
         if "strongly convex" in self.needs and not problem.strongly_convex:
-            _warn(
-                f"{name}'s theorem assumes strong convexity, which {problem.name} lacks: take its step as a heuristic."
+            caution(
+                f"{name}'s theorem assumes strong convexity, which {problem.name} lacks: its step is a heuristic here, "
+                f"so try others (lr=ol.Theory(4), or compare(..., tune=...))."
             )
 
     def _check_compressor(self, field: str, compressor: Any, d: int) -> None:
@@ -225,7 +226,8 @@ def _same(a: Any, b: Any) -> bool:
         return False
 
 
-def _warn(text: str) -> None:
+def caution(text: str) -> None:
+    """Say that a theorem does not cover what was asked for."""
     warnings.warn(text, AssumptionWarning, stacklevel=4)
 
 

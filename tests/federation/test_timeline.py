@@ -65,3 +65,15 @@ def test_only_the_newest_segments_are_kept(monkeypatch):
 
 def test_devices_that_are_all_alike_leave_no_trace():
     assert len(ol.run(ol.methods.GD(lr=0.1), problem(), rounds=5, live=False).federation.timeline) == 0
+
+
+def test_no_work_takes_no_time_even_on_a_device_that_never_answers(recwarn):
+    problem = ol.problems.quadratics(n=3, d=4, seed=0)
+    fleet = ol.Fleet(seconds=[1.0, 1.0, np.inf])
+    run = ol.run("scaffold", problem, rounds=3, fleet=fleet, live=False)
+    assert (
+        not recwarn.list
+        and run.history.time.tolist() == sorted(run.history.time)
+        and np.isfinite(run.history.time).all()
+    )
+    assert fleet.compute(np.array([0, 1, 0]), np.arange(3), 0, ol.federation.Randomness(0)).tolist() == [0, 1, 0]

@@ -9,7 +9,7 @@ import torch
 
 from octolab.federation import Cohort
 from octolab.methods.local.scaffnew import weakest
-from octolab.methods.method import Method, _warn
+from octolab.methods.method import Method, caution
 
 
 class Anchored(Method):
@@ -26,7 +26,7 @@ class Anchored(Method):
     def check(self, problem: Any) -> None:
         super().check(problem)
         if problem.strongly_convex and not weakest(problem):
-            _warn(
+            caution(
                 f"{type(self).__name__}'s theorem assumes strong convexity of every f_i, and {problem.name} has some "
                 f"without: take its step (1/L, p = 0.1) as a heuristic."
             )

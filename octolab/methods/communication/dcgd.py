@@ -31,7 +31,7 @@ import torch
 from octolab.compressors import Compressor, PermK, RandK
 from octolab.errors import UnknownConstant
 from octolab.federation import Cohort, Federation
-from octolab.methods.method import Method, Theory, _warn, param
+from octolab.methods.method import Method, Theory, caution, param
 
 
 class State(NamedTuple):
@@ -50,7 +50,7 @@ class DCGD(Method):
     def check(self, problem: Any) -> None:
         super().check(problem)
         if not self.compressor.unbiased:
-            _warn(
+            caution(
                 f"DCGD: compressor={self.compressor!r} is biased, and nobody remembers what it leaves out: no theorem "
                 f"holds and it can diverge at any step size. Use EF21, which sends the same bits."
             )
