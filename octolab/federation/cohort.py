@@ -120,7 +120,7 @@ class Cohort(Draws):
         `stop`: (m,) whole numbers, after how many of these steps each client rests (partial work, own numbers of local
         steps): the batches are those of the whole plan, so that they do not depend on who else is in the cohort.
         """
-        count, batch = self._schedule(steps, epochs, batch_size)
+        count, batch = self.schedule(steps, epochs, batch_size)
         samples = batch is not None and not callable(batch)
         if stop is not None:
             stop = self._rests(stop)
@@ -168,8 +168,11 @@ class Cohort(Draws):
             )
         return given
 
-    def _schedule(self, steps: int | None, epochs: int | None, size: int | None) -> tuple[int, Any]:
-        """How many steps, and what they use: None (all data), batches (steps, m, b), or a function that draws one."""
+    def schedule(self, steps: int | None, epochs: int | None, size: int | None) -> tuple[int, Any]:
+        """How many local steps, and what they use: None (all data), a `Batch` (steps, m, b), or a function that draws one.
+
+        What `local_sgd` trains on; for pages that take the steps themselves.
+        """
         epochs = 1 if steps is None and epochs is None else epochs
         if size is None:
             return int(steps if steps is not None else epochs or 1), None

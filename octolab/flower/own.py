@@ -129,6 +129,15 @@ class OwnData(_Module):
     def evaluate(self, x: torch.Tensor) -> dict[str, float]:
         return {} if self._ask is None else self._ask(x)
 
+MEDDLING = {
+    "correction": "correction",
+    "prox": "prox",
+    "momentum": "momentum",
+    "stop": "number of local steps of each client",
+}
+"""What methods ask of local training, and a loop of one's own does not take."""
+
+
 
 class OwnLoop(_Module):
     """A training loop of one's own in place of the built-in one.
@@ -180,12 +189,12 @@ class OwnLoop(_Module):
         return {**self.module.state_dict(), **{name: v.clone() for name, v in self.layers(x).items()}}
 
     def local_sgd(self, x: torch.Tensor, clients: Clients, **how: Any) -> torch.Tensor:  # type: ignore[override]
-        for name in ("correction", "prox", "momentum"):
+        for name, words in MEDDLING.items():
             value = how.get(name)
             if value is not None and (isinstance(value, torch.Tensor) or value):
                 raise ValueError(
-                    f"A training loop of one's own cannot apply the method's {name}. Use a method that leaves local "
-                    f"training alone, such as FedAvg, or write {name} into the loop."
+                    f"A training loop of one's own cannot apply the method's {words}. Use a method that leaves local "
+                    f"training alone, such as FedAvg, or write it into the loop."
                 )
         known, ids = self.sizes, self.ids(clients).tolist()
         start, out = x.expand(len(ids), -1), torch.empty(len(ids), self.d, dtype=self.dtype)

@@ -400,7 +400,7 @@ def test_epochs_visit_every_sample_once_and_keep_the_short_batch():
     seen = []
 
     def look(cohort):
-        count, batch = cohort._schedule(None, 2, 4)
+        count, batch = cohort.schedule(None, 2, 4)
         seen.append((count, batch.index, batch.mask, cohort.local_steps(None, 2, 4).tolist()))
 
     Federation(problem).call(look)
@@ -418,7 +418,7 @@ def test_local_steps_take_whole_batches_from_a_stream_that_wraps():
     seen = []
 
     def look(cohort):
-        seen.append(cohort._schedule(5, None, 4)[1])
+        seen.append(cohort.schedule(5, None, 4)[1])
 
     Federation(ragged_problem()).call(look)
     assert seen[0].mask.all()

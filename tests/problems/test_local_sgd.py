@@ -119,7 +119,7 @@ def test_partial_work_is_the_beginning_of_the_whole_and_nobody_elses_business(sa
     assert (torch.as_tensor(cohort.gradients) == taken).all() and bool((taken <= stop).all())
     for k, i in enumerate(ids):
         whole = cohort_of(sampled, [i])
-        _, batch = whole._schedule(plan.get("steps"), plan.get("epochs"), size)
+        _, batch = whole.schedule(plan.get("steps"), plan.get("epochs"), size)
         n = int(taken[k])
         first = Batch(batch.index[:n], None if batch.mask is None else batch.mask[:n], None)
         alone = by_hand(sampled, sampled.x0, [i], lr=0.1, steps=n, batch=first)

@@ -100,7 +100,7 @@ class APFL(FedAvg):
 
     def batches(self, cohort: Cohort) -> Iterator[Batch | None]:
         """The batch of each local step: those that FedAvg trains on. None: all data."""
-        count, drawn = cohort._schedule(self.local_steps, self.local_epochs, self.batch_size)
+        count, drawn = cohort.schedule(self.local_steps, self.local_epochs, self.batch_size)
         for t in range(count):
             if drawn is None or callable(drawn):
                 yield drawn and drawn(t)
