@@ -19,6 +19,10 @@ class NothingUnderWay(NoReplies):
     """An asynchronous method waits for an arrival, and no job is under way."""
 
 
+class ClientAway(OctolabError):
+    """A job's client cannot be reached now. The job is put off; others go on."""
+
+
 class NonFinite(OctolabError, ArithmeticError):
     """A result is not finite: the step is too large, or the data are. The run keeps its history and stops."""
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController
 
-from octolab.errors import AssumptionWarning, NonFinite, NoReplies, NothingUnderWay, OctolabError
+from octolab.errors import AssumptionWarning, ClientAway, NonFinite, NoReplies, NothingUnderWay, OctolabError
 from octolab.experiment.observer import Observer
 from octolab.experiment.personal import personal_columns
 from octolab.experiment.record import Recorder
@@ -255,7 +255,7 @@ class Run:
                 self.state = self.method.init(fed)
                 fed.started = True
             else:
-                self.state = self.method.step(fed, self.state)
+                self.state = self._step(fed)
         except NothingUnderWay as error:
             return self._end("stalled", error)
         except NoReplies as error:
@@ -272,6 +272,14 @@ class Run:
         if due and (self.world is None or self.world.savable):
             self.save(str(self.settings.checkpoint))
         return True
+
+    def _step(self, fed: Federation) -> Any:
+        """The method's step; taken again, without the job, while a job's client is away (a dead node, say)."""
+        while True:
+            try:
+                return self.method.step(fed, self.state)
+            except ClientAway as error:
+                fed.jobs.put_off(error)
 
     def _record(self, x: torch.Tensor) -> None:
         row: dict[str, float] = {}

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from octolab.errors import NothingUnderWay
+from octolab.errors import ClientAway, NothingUnderWay
 from octolab.federation.payloads import Payload
 from octolab.federation.randomness import JOB
-from octolab.federation.timeline import CANCELLED, DONE, IGNORED
+from octolab.federation.timeline import CANCELLED, DONE, DROPPED, IGNORED
 
 if TYPE_CHECKING:
     from octolab.federation.federation import Federation
@@ -82,6 +82,8 @@ class Jobs:
         self.counts = [0] * fed.n  # jobs started per client
         self.current: list[Job | None] = [None] * fed.n  # what each client is doing
         self.holds: list[Any] = [None] * fed.n  # the point each client holds: sent again only if it changed
+        self.away: Job | None = None  # the job whose client could not be reached
+        self.missed = 0  # jobs put off since the last that was evaluated
         self.times: dict[int, tuple[tuple[int, float], list[float]]] = {}  # drawn job times, by client
         self.lossless = bool(np.all(np.asarray(fed.fleet.dropout) == 0))
         self.typical: dict[str, int] = {}  # bits of one reply, by function, once seen
@@ -184,7 +186,12 @@ class Jobs:
 
     def evaluate(self, job: Job) -> None:
         fed, client = self.fed, job.client
-        payload, gradients, samples = fed.executor.job(fed, job)
+        try:
+            payload, gradients, samples = fed.executor.job(fed, job)
+        except ClientAway:
+            self.away = job
+            raise
+        self.missed = 0
         job._payload = payload
         if job.entry is not None:
             job.entry[-1] = DONE
@@ -197,6 +204,21 @@ class Jobs:
         self.typical.setdefault(job.fn.__name__, bits)
         if fed.attack is not None:
             job._payload = fed.attack_job(payload, client)
+
+    def put_off(self, error: ClientAway) -> None:
+        """The client of `away` could not be reached: its job takes as long once more, and others come first."""
+        job, fed, self.away = self.away, self.fed, None
+        self.missed += 1
+        if job is None or self.missed > sum(j is not None for j in self.current):
+            raise NothingUnderWay(f"{error} Nobody else answers either: bring a node back and go on.") from error
+        if job.entry is not None:  # it had been counted as arrived
+            for column, amount in (("up", -job.sends), ("paper_up", -job.sends), ("rounds", -1)):  # type: ignore[operator]
+                fed.ledger.add_one(column, amount, job.client)
+            job.entry[-1], job.entry = DROPPED, None
+        duration, job.state, job.computed = job.time - job.started, RUNNING, 0.0
+        job.started, job.time = fed.now, fed.now + duration
+        self.current[job.client] = job
+        heapq.heappush(self.heap, (job.time, job.client, job.number, job))
 
     def cancel(self, job: Job) -> None:
         """Interrupt. Nothing is sent; what was on its way up is charged for the part that left."""

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 import octolab
-from octolab.errors import NoReplies, NothingUnderWay, OctolabError
+from octolab.errors import ClientAway, NoReplies, OctolabError
 from octolab.federation.executor import Result, _priced
 from octolab.federation.memory import Memory
 from octolab.federation.payloads import Payload
@@ -168,10 +168,7 @@ class GridExecutor:
         if said := self.nodes.news():
             fed.log(nodes=said)
         if answer is None:
-            raise NothingUnderWay(
-                f"Client {client}'s job cannot be evaluated: its node does not answer ({said or 'it has gone'}). "
-                f"Bring the node back and go on from the checkpoint."
-            )
+            raise ClientAway(f"Client {client}'s job cannot be evaluated: its node does not answer.")
         (payload,) = self._payloads(answer)
         if payload is None:
             raise TypeError(f"{name} returned nothing, and a job's result was asked for.")

@@ -92,6 +92,9 @@ class Nodes:
         """Greet nodes that are new, and admit those that have answered."""
         online = set(self._grid.get_node_ids())
         self._spare = {client: node for client, node in self._spare.items() if node in online}
+        self._greeted = {
+            node: message for node, message in self._greeted.items() if node in online
+        }  # greeted again later
         for client, node in list(self.node.items()):
             if node not in online:
                 del self.node[client]

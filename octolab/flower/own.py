@@ -129,6 +129,7 @@ class OwnData(_Module):
     def evaluate(self, x: torch.Tensor) -> dict[str, float]:
         return {} if self._ask is None else self._ask(x)
 
+
 MEDDLING = {
     "correction": "correction",
     "prox": "prox",
@@ -136,7 +137,6 @@ MEDDLING = {
     "stop": "number of local steps of each client",
 }
 """What methods ask of local training, and a loop of one's own does not take."""
-
 
 
 class OwnLoop(_Module):

@@ -260,13 +260,34 @@ def test_if_no_node_ever_answered_the_first_call_there_is_nothing_to_go_on_with(
         run.world.executor.run(run.federation, run.method.begin, np.arange(3), (run.federation.x0,), 0)
 
 
-def test_an_asynchronous_run_whose_node_died_stops_with_a_sentence():
+def asynchronous(rounds=30):
     problem = ol.problems.Tridiagonal(d=5, n=3, noise=0.01)
     grid = Grid(client_app(problem), 3)
-    run = started(ol.methods.ASGD(lr=0.05), problem, grid, rounds=30)
+    return started(ol.methods.ASGD(lr=0.05), problem, grid, rounds=rounds), grid
+
+
+def test_an_asynchronous_run_goes_on_without_a_node_that_died_and_with_it_when_it_is_back():
+    run, grid = asynchronous(rounds=90)
     run.advance(4)
+    answered = run.federation.ledger.per_client("rounds").copy()
     grid.gone.add(FIRST_NODE + 1)
-    with pytest.warns(RuntimeWarning, match="job cannot be evaluated"):
+    run.advance(30)
+    there = run.federation.ledger.per_client("rounds") - answered
+    assert there[1] == 0 and there[0] > 10 and there[2] > 10
+    assert "client 1" in "; ".join(run.history.nodes.dropna())
+    bits = run.federation.ledger.per_client("up")
+    assert bits[1] == bits[0] / run.federation.ledger.per_client("rounds")[0] * answered[1]  # what it sent, no more
+    grid.gone.clear()
+    run.finish()
+    assert run.status == "finished"
+    assert run.federation.ledger.per_client("rounds")[1] > answered[1] + 5
+
+
+def test_an_asynchronous_run_whose_nodes_are_all_gone_stops_with_a_sentence():
+    run, grid = asynchronous()
+    run.advance(4)
+    grid.gone.update(FIRST_NODE + i for i in range(3))
+    with pytest.warns(RuntimeWarning, match=r"does not answer. Nobody else answers either: bring a node back"):
         run.finish()
     assert run.status == "stalled"
 
