@@ -3,101 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
-import dataclasses
 import math
 import os
-import signal
 import threading
 import warnings
-import weakref
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from threadpoolctl import ThreadpoolController
 
 from octolab.errors import AssumptionWarning, ClientAway, NonFinite, NoReplies, NothingUnderWay, OctolabError
 from octolab.experiment.observer import Observer
 from octolab.experiment.personal import personal_columns
 from octolab.experiment.record import Recorder
-from octolab.federation import Attack, Federation, Fleet, Randomness
+from octolab.experiment.settings import FOREVER, Settings, Until, writable
+from octolab.experiment.threads import interruptible, one_thread, started
+from octolab.federation import Federation, Randomness
 from octolab.methods import Method, get
 
 if TYPE_CHECKING:
     from octolab.experiment.alerts import Alert
-
-FOREVER = 1_000_000
-
-
-@dataclass(frozen=True)
-class Until:
-    """Stop when any of these is reached: loss or grad_norm_sq at or below, bits (up per client) or seconds at or above."""
-
-    loss: float | None = None
-    grad_norm_sq: float | None = None
-    bits: float | None = None
-    seconds: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("bits", "seconds"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"until: {name}={value!r}: a budget is a number > 0.")
-        if all(v is None for v in dataclasses.astuple(self)):
-            raise ValueError("until is empty: give at least one of loss, grad_norm_sq, bits, seconds.")
-
-    def reached(self, row: dict[str, float]) -> bool:
-        return (
-            (self.loss is not None and row.get("loss", np.inf) <= self.loss)
-            or (self.grad_norm_sq is not None and row.get("grad_norm_sq", np.inf) <= self.grad_norm_sq)
-            or (self.bits is not None and row["bits_up"] >= self.bits)
-            or (self.seconds is not None and row["time"] >= self.seconds)
-        )
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything of a run but the method and the problem."""
-
-    rounds: int
-    until: Until | None = None
-    fleet: Fleet | None = None
-    seed: int = 0
-    x0: Any = None
-    dtype: str | None = None
-    keep: str | None = None
-    deadline: float | None = None
-    attack: Attack | None = None
-    executor: str | int = "auto"
-    threads: int | None = None
-    on: Any = None
-    evaluate_every: int | None = None
-    checkpoint: str | None = None
-    checkpoint_every: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, low in (("rounds", 0), ("evaluate_every", 1), ("checkpoint_every", 1), ("threads", 1)):
-            value = getattr(self, name)
-            if value is not None and (
-                isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low
-            ):
-                raise ValueError(f"{name}={value!r}: give a whole number >= {low}.")
-        if self.keep not in (None, "x"):
-            raise ValueError(f"keep={self.keep!r}: keep='x' keeps every iterate, keep=None none.")
-        if self.dtype not in (None, "float32", "float64"):
-            raise ValueError(f"dtype={self.dtype!r}: choose 'float32' or 'float64'.")
-        if self.checkpoint_every is not None and self.checkpoint is None:
-            raise ValueError("checkpoint_every was given without checkpoint: say where, checkpoint='run.octo'.")
-
-    @property
-    def every(self) -> int:
-        """Rounds between two evaluations of the objective: 1 up to a thousand rounds, or where `until` asks for it."""
-        return self.evaluate_every or (1 if self.until is not None else max(1, self.rounds // 500))
 
 
 class Run:
@@ -113,7 +40,7 @@ class Run:
         self.given, self.settings, self._every = given, settings, settings.every
         self.method = given.resolve(self.problem)
         if settings.checkpoint is not None:
-            _writable(settings.checkpoint)
+            writable(settings.checkpoint)
         self.federation = Federation(
             self.problem,
             fleet=settings.fleet,
@@ -209,7 +136,7 @@ class Run:
     # -- stepping ----------------------------------------------------------------------------------------------------
     def advance(self, rounds: int = 1) -> Run:
         """Take some steps now, in this thread (more than `rounds` if the run is already past its plan)."""
-        with _one_thread():
+        with one_thread():
             for _ in range(rounds):
                 if not self._advance():
                     break
@@ -221,7 +148,7 @@ class Run:
             self._halt.clear()  # a run that was stopped goes on
         self.status = "running"
         self._halt.clear()
-        with _one_thread(), _interruptible(self), closing(self.world) if self.world else nullcontext():
+        with one_thread(), interruptible(self), closing(self.world) if self.world else nullcontext():
             while self._more():
                 if not self._advance():
                     break
@@ -292,27 +219,33 @@ class Run:
 
     def _end(self, status: str, error: Exception) -> bool:
         self.status, self.error = status, error
-        if (
-            threading.current_thread() is not self._thread
-        ):  # warning filters are the process's, a worker leaves them alone
+        if threading.current_thread() is threading.main_thread():  # a worker's error is kept, and read by whoever asks
             warnings.warn(str(error), RuntimeWarning, stacklevel=6)
         return False
 
     # -- in the background -------------------------------------------------------------------------------------------
-    def launch(self) -> Run:
-        """Start stepping in a worker thread and return at once. A second call while it runs changes nothing."""
-        if self._thread is not None and self._thread.is_alive():
+    def launch(self, progress: Callable[[Run], Any] | None = None) -> Run:
+        """Start stepping in a worker thread and return at once; `progress(run)` is called there after every round.
+
+        A second call while it runs changes nothing.
+        """
+        if self.alive:
             return self
         self._done.clear()
         self._go.set()
-        self._thread = threading.Thread(target=self._work, daemon=True, name="octolab-run")
+        self._thread = threading.Thread(target=self._work, args=(progress,), daemon=True, name="octolab-run")
         self._thread.start()
-        _started.add(self)
+        started.add(self)
         return self
 
-    def _work(self) -> None:
+    @property
+    def alive(self) -> bool:
+        """Whether its worker thread is at work."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def _work(self, progress: Callable[[Run], Any] | None) -> None:
         try:
-            self.finish()
+            self.finish(progress)
         except BaseException as error:
             self.error, self.status = error if isinstance(error, Exception) else OctolabError(repr(error)), "failed"
         finally:
@@ -331,7 +264,14 @@ class Run:
         """End at the next round's end; what there is stays, and `launch` or `finish` would go on."""
         self._halt.set()
         self._go.set()
+        if self.status == "new" and not self.alive:
+            self._done.set()  # nothing has begun
         return self
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until the worker thread is gone, whatever became of the run."""
+        if self._thread is not None and self.alive:
+            self._thread.join(timeout)
 
     @property
     def paused(self) -> bool:
@@ -389,71 +329,10 @@ class Run:
         return dashboard(self, **options)
 
 
-_started: weakref.WeakSet[Run] = weakref.WeakSet()
-
-
-@atexit.register
-def _stop_all() -> None:
-    """A process that ends while runs go on stops them first: a thread inside torch would abort the interpreter."""
-    for run in list(_started):
-        run.stop()
-    for run in list(_started):
-        if run._thread is not None:
-            run._thread.join(timeout=10)
-
-
 def _join(run: Run) -> Any:
     from octolab.flower.worlds import place
 
     return place(run.settings.on).join(run)
-
-
-def _writable(path: str | os.PathLike) -> None:
-    folder = os.path.dirname(os.path.abspath(path))
-    if not os.path.isdir(folder):
-        raise ValueError(f"checkpoint={str(path)!r}: the folder {folder} does not exist. Make it first.")
-    if os.path.isdir(path) or not os.access(folder, os.W_OK):
-        raise ValueError(
-            f"checkpoint={str(path)!r} cannot be written: choose a file name in a folder you can write to."
-        )
-
-
-@cache
-def _libraries() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread inside an operation (threads work over chunks instead, in fixed order), no autograd; both restored."""
-    before = torch.get_num_threads()
-    if before != 1:
-        torch.set_num_threads(1)
-    try:
-        with torch.no_grad(), _libraries().limit(limits=1, user_api="blas"):
-            yield
-    finally:
-        if before != 1:
-            torch.set_num_threads(before)
-
-
-@contextmanager
-def _interruptible(run: Run) -> Iterator[None]:
-    """The first Ctrl-C stops at the round's end, a second one at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def halt(signum: int, frame: Any) -> None:
-        if run._halt.is_set():
-            raise KeyboardInterrupt
-        run.stop()
-
-    before = signal.signal(signal.SIGINT, halt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 __all__ = ["FOREVER", "NonFinite", "Run", "Settings", "Until"]

@@ -279,6 +279,6 @@ def _quiet_torch() -> Any:
     """One thread, no autograd: as the run does it where it computes itself."""
     if not torch.is_grad_enabled() and torch.get_num_threads() == 1:
         return nullcontext()
-    from octolab.experiment.run import _one_thread
+    from octolab.experiment.threads import one_thread
 
-    return _one_thread()
+    return one_thread()

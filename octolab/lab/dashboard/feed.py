@@ -175,8 +175,7 @@ class Feed:
     def over(self) -> bool:
         """Whether nothing more comes, as things stand."""
         run = self.run
-        at_work = run._thread is not None and run._thread.is_alive()
-        return not at_work and run.status not in ("new", "running")
+        return not run.alive and run.status not in ("new", "running")
 
 
 def _is_number(value: Any) -> bool:

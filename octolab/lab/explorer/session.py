@@ -12,8 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from octolab.errors import OctolabError
-from octolab.experiment.run import Run, _started
+from octolab.experiment.run import Run
 from octolab.lab.explorer import baseline
 from octolab.lab.explorer.bench import Bench
 
@@ -26,7 +25,6 @@ class Worker:
         self._left: int | None = None
         self._stopped = False
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._work, daemon=True, name="octolab-run")
 
     def allow(self, rounds: int | None) -> None:
         with self._lock:
@@ -34,17 +32,13 @@ class Worker:
                 return
             self._left = rounds
             self.run.resume()
-            if not self._thread.is_alive() and not self.run.done:
-                self.run._thread = self._thread  # errors of a worker are kept, not warned about
-                _started.add(self.run)
-                self._thread.start()
+            if not self.run.done:
+                self.run.launch(self._after)
 
     def stop(self) -> None:
         with self._lock:
             self._stopped = True
             self.run.stop()
-            if not self._thread.is_alive():
-                self.run._done.set()
 
     def _after(self, run: Run) -> None:
         with self._lock:
@@ -55,19 +49,8 @@ class Worker:
                 if self._left <= 0:
                     run.pause()
 
-    def _work(self) -> None:
-        run = self.run
-        try:
-            run.finish(progress=self._after)
-        except BaseException as error:
-            run.error = error if isinstance(error, Exception) else OctolabError(repr(error))
-            run.status = "failed"
-        finally:
-            run._done.set()
-
     def join(self, timeout: float = 10) -> None:
-        if self._thread.is_alive():
-            self._thread.join(timeout)
+        self.run.join(timeout)
 
 
 class Session:

@@ -73,7 +73,6 @@ class Tuning:
                 break
             with quiet():
                 run = prepare(dataclasses.replace(method, lr=value), self.bench.problem, **settings)  # type: ignore[call-arg]
-                run._thread = self._thread
                 run.finish(progress=self._look)
             tried.append((_rank(run), value))
             self.done += 1
