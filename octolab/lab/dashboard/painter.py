@@ -6,8 +6,10 @@ asks for: a run can lose no more to being watched, whatever is on the screen.
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
+import weakref
 from collections.abc import Callable
 
 HERTZ = 10
@@ -42,6 +44,7 @@ class Painter:
                 return
             self._end = threading.Event()  # an older thread keeps its own, which is set
             self._thread = threading.Thread(target=self._work, args=(self._end,), daemon=True, name="octolab-dashboard")
+            _at_work.add(self)
             self._thread.start()
 
     def stop(self, wait: float = 5.0) -> None:
@@ -77,3 +80,13 @@ class Painter:
             if not self._again:
                 self._thread = None
             return not self._again
+
+
+_at_work: weakref.WeakSet[Painter] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_all() -> None:
+    """A process that ends while something is painted waits for the brush: a thread inside C++ would abort it."""
+    for painter in list(_at_work):
+        painter.stop()
