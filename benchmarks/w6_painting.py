@@ -56,7 +56,7 @@ def events() -> Any:
     problem = ol.problems.Tridiagonal(d=200, n=1000)
     fleet = ol.Fleet(seconds=np.sqrt(np.arange(1, 1001)))
     method = ol.methods.Ringmaster(R=300, lr=0.002)
-    return lambda: ol.start(method, problem, rounds=60_000, fleet=fleet)
+    return lambda: ol.start(method, problem, rounds=150_000, fleet=fleet)
 
 
 def loss_to_painting(start: Any, panel: str, repeats: int) -> tuple[float, float, float]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -167,16 +166,15 @@ def stale(w: Watched) -> Alert | None:
 
 def newest_delays(run: Run, delays: np.ndarray) -> np.ndarray | None:
     """(devices,) the newest delay of every device heard of lately; None where arrivals cannot be matched to devices."""
-    jobs = getattr(getattr(run.federation, "timeline", None), "_jobs", None)
-    if not jobs:
+    timeline = getattr(run.federation, "timeline", None)
+    if timeline is None:
         return None
-    arrived = [e for e in islice(reversed(list(jobs)), 2 * len(delays)) if e[-1] != CANCELLED][: len(delays)]
-    if len(arrived) < min(len(delays), run.problem.n):
+    _, clients, _, states = timeline.jobs()
+    arrived = clients[states != CANCELLED][::-1][: len(delays)]
+    if len(arrived) == 0 or len(arrived) < min(len(delays), run.problem.n):
         return None
-    newest: dict[int, float] = {}
-    for entry, delay in zip(arrived, delays[::-1], strict=False):
-        newest.setdefault(int(entry[0]), float(delay))
-    return np.fromiter(newest.values(), dtype=float)
+    _, first = np.unique(arrived, return_index=True)  # the newest of each
+    return np.asarray(delays[::-1][first], dtype=float)
 
 
 def dominant(w: Watched) -> Alert | None:

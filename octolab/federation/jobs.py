@@ -17,12 +17,13 @@ import torch
 from octolab.errors import ClientAway, NothingUnderWay
 from octolab.federation.payloads import Payload
 from octolab.federation.randomness import JOB
-from octolab.federation.timeline import CANCELLED, DONE, DROPPED, IGNORED
+from octolab.federation.timeline import CANCELLED as INTERRUPTED
+from octolab.federation.timeline import DONE, DROPPED, IGNORED
 
 if TYPE_CHECKING:
     from octolab.federation.federation import Federation
 
-RUNNING, UPLOADING, ARRIVED, LOST = "running", "uploading", "arrived", "lost"
+RUNNING, UPLOADING, ARRIVED, LOST, CANCELLED = "running", "uploading", "arrived", "lost", "cancelled"
 
 
 BLOCK = 16  # job times drawn at once
@@ -54,7 +55,7 @@ class Job:
         self._board, self.client, self.number, self.fn, self.down = board, client, number, fn, down
         self.tag, self.work, self.sends = tag, work, sends
         self._payload: Any = None
-        self.entry: list[Any] | None = None  # in the timeline
+        self.entry: int | None = None  # its number in the timeline
         self.state = RUNNING
         self.started = self.time = self.computed = 0.0
 
@@ -155,10 +156,7 @@ class Jobs:
             job.state = ARRIVED
             self.current[client] = None
             bits = self._bits(job)
-            ledger = fed.ledger
-            ledger.add_one("up", bits, client)
-            ledger.add_one("paper_up", bits, client)
-            ledger.add_one("rounds", 1, client)
+            fed.ledger.answered(client, bits)
             state = IGNORED if job._payload is None else DONE
             job.entry = fed.timeline.job(client, job.started, job.computed or time, time, state)
             return job
@@ -194,7 +192,7 @@ class Jobs:
         self.missed = 0
         job._payload = payload
         if job.entry is not None:
-            job.entry[-1] = DONE
+            fed.timeline.settle(job.entry, DONE)
         fed.ledger.add_one("gradients", gradients, client)
         fed.ledger.add_one("samples", samples, client)
         bits = int(payload.bits[0])
@@ -212,9 +210,9 @@ class Jobs:
         if job is None or self.missed > sum(j is not None for j in self.current):
             raise NothingUnderWay(f"{error} Nobody else answers either: bring a node back and go on.") from error
         if job.entry is not None:  # it had been counted as arrived
-            for column, amount in (("up", -job.sends), ("paper_up", -job.sends), ("rounds", -1)):  # type: ignore[operator]
-                fed.ledger.add_one(column, amount, job.client)
-            job.entry[-1], job.entry = DROPPED, None
+            fed.ledger.answered(job.client, job.sends, -1)  # type: ignore[arg-type]
+            fed.timeline.settle(job.entry, DROPPED)
+            job.entry = None
         duration, job.state, job.computed = job.time - job.started, RUNNING, 0.0
         job.started, job.time = fed.now, fed.now + duration
         self.current[job.client] = job
@@ -228,7 +226,7 @@ class Jobs:
             self.fed.ledger.add_one("up", int(self._bits(job) * max(0.0, 1 - whole / duration)), job.client)
         if job.state in (RUNNING, UPLOADING, LOST):
             now = self.fed.now
-            self.fed.timeline.job(job.client, job.started, job.computed or now, now, CANCELLED)
+            self.fed.timeline.job(job.client, job.started, job.computed or now, now, INTERRUPTED)
             job.state = CANCELLED
             if self.current[job.client] is job:
                 self.current[job.client] = None

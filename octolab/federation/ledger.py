@@ -51,6 +51,16 @@ class Ledger:
         self._each[column][client] += amount
         self._total[column] += amount
 
+    def answered(self, client: int, bits: float, times: int = 1) -> None:
+        """Charge a job's reply of `bits` (times=-1: it did not arrive after all)."""
+        each, total, bits = self._each, self._total, times * bits
+        each["up"][client] += bits
+        each["paper_up"][client] += bits
+        each["rounds"][client] += times
+        total["up"] += bits
+        total["paper_up"] += bits
+        total["rounds"] += times
+
     def per_client(self, column: str) -> np.ndarray:
         """(n,) cumulative counts of one column: up, down, broadcast, paper_up, gradients, samples, rounds."""
         return self._each[column] + self._all[column]

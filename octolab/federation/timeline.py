@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from array import array
 from collections import deque
 from typing import Any
 
@@ -9,7 +11,8 @@ import numpy as np
 
 MOST = 50_000
 
-DONE, IGNORED, DROPPED, LATE, CANCELLED = "done", "ignored", "dropped", "late", "cancelled"
+STATES = ("done", "ignored", "dropped", "late", "cancelled")
+DONE, IGNORED, DROPPED, LATE, CANCELLED = range(5)
 
 FIELDS = np.dtype(
     [
@@ -34,7 +37,9 @@ class Timeline:
     def __init__(self) -> None:
         self._calls: deque[tuple[Any, ...]] = deque()
         self._held = 0
-        self._jobs: deque[list[Any]] = deque(maxlen=MOST)
+        self._clients, self._times, self._states = array("i"), array("d"), bytearray()  # of jobs; three times each
+        self._forgotten = 0
+        self._lock = threading.Lock()
 
     def call(
         self, ids: np.ndarray, start: float, received: Any, computed: Any, end: np.ndarray, states: np.ndarray | None
@@ -45,26 +50,47 @@ class Timeline:
         while self._held > MOST and len(self._calls) > 1:
             self._held -= len(self._calls.popleft()[0])
 
-    def job(self, client: int, start: float, computed: float, end: float, state: str) -> list[Any]:
-        """One job; the entry's last item, its state, may change from ignored to done."""
-        entry = [client, start, computed, end, state]
-        self._jobs.append(entry)
-        return entry
+    def job(self, client: int, start: float, computed: float, end: float, state: int) -> int:
+        """One job; returns its number."""
+        self._clients.append(client)
+        self._times.extend((start, computed, end))
+        self._states.append(state)  # last: who reads meanwhile counts these
+        if len(self._states) >= 2 * MOST:
+            with self._lock:
+                del self._clients[:MOST], self._times[: 3 * MOST], self._states[:MOST]
+                self._forgotten += MOST
+        return self._forgotten + len(self._states) - 1
+
+    def settle(self, number: int, state: int) -> None:
+        """What became of a job after all (ignored until the server looks at it)."""
+        if number >= self._forgotten:
+            self._states[number - self._forgotten] = state
+
+    def jobs(self, since: int = 0) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
+        """The newest jobs from number `since` on: the first one's number, clients (k,), start, computed and end (k, 3),
+        states (k,). Copies: another thread may ask."""
+        with self._lock:
+            count = len(self._states)
+            at = max(since - self._forgotten, count - MOST, 0)
+            clients, times, states = self._clients[at:count], self._times[3 * at : 3 * count], self._states[at:count]
+            first = self._forgotten + at
+        return first, np.array(clients), np.array(times).reshape(-1, 3), np.array(states, dtype=np.uint8)
 
     def __len__(self) -> int:
-        return self._held + len(self._jobs)
+        return self._held + min(MOST, len(self._states))
 
     def segments(self) -> np.ndarray:
         """(s,) structured array with the fields of `FIELDS`, calls in order of their start, then jobs."""
-        calls, jobs = list(self._calls), list(self._jobs)
-        out = np.empty(sum(len(c[0]) for c in calls) + len(jobs), dtype=FIELDS)
+        calls, (_, clients, times, jobs), names = list(self._calls), self.jobs(), np.array(STATES)
+        out = np.empty(sum(len(c[0]) for c in calls) + len(clients), dtype=FIELDS)
         at = 0
         for ids, start, received, computed, end, states in calls:
             part = out[at : at + len(ids)]
             part["client"], part["start"], part["received"] = ids, start, received
-            part["computed"], part["end"], part["state"] = computed, end, DONE if states is None else states
+            part["computed"], part["end"] = computed, end
+            part["state"] = STATES[DONE] if states is None else names[states]
             at += len(ids)
-        for client, start, computed, end, state in jobs:
-            out[at] = (client, start, start, computed, end, state)
-            at += 1
+        rest = out[at:]
+        rest["client"], rest["start"], rest["received"] = clients, times[:, 0], times[:, 0]
+        rest["computed"], rest["end"], rest["state"] = times[:, 1], times[:, 2], names[jobs]
         return out

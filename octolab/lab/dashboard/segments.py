@@ -5,19 +5,16 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable
 from itertools import takewhile
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
+from octolab.federation import timeline as record
 from octolab.federation.jobs import RUNNING, UPLOADING
-from octolab.federation.timeline import MOST
+from octolab.federation.timeline import DONE, IGNORED, LATE, MOST
 from octolab.lab.dashboard.feed import Feed
 
-STATES = np.array(["done", "ignored", "dropped", "late", "cancelled"])
-DONE, IGNORED, DROPPED, LATE, CANCELLED = range(5)
-_numbers, _state = itemgetter(0, 1, 2, 3), itemgetter(4)
-_NUMBER = {name: k for k, name in enumerate(STATES.tolist())}
+STATES = np.array(record.STATES)
 
 
 class Segments:
@@ -32,7 +29,7 @@ class Segments:
         self._state = np.zeros(1024, dtype=np.uint8)
         self.held = self.total = 0
         self._last_call: Any = None
-        self._last_job: Any = None
+        self._next_job = 0  # the number of the first job that is not here yet
 
     @property
     def client(self) -> np.ndarray:
@@ -49,32 +46,23 @@ class Segments:
     def read(self, timeline: Any, over: bool) -> None:
         """Take what is new. A job that has just arrived may yet turn from ignored to done: it waits for the next look."""
         calls = _newer(list(timeline._calls), self._last_call)
-        jobs = _newer(list(timeline._jobs), self._last_job)
-        if jobs and not over:
-            jobs.pop()
         for call in calls:
             self._add_call(*call)
-        if jobs:
-            self._add_jobs(jobs)
         self._last_call = calls[-1] if calls else self._last_call
-        self._last_job = jobs[-1] if jobs else self._last_job
+        first, clients, times, states = timeline.jobs(self._next_job)
+        count = len(clients) if over else max(0, len(clients) - 1)
+        if count:
+            at = self._room(count)
+            self._client[at], self._state[at] = clients[:count], states[:count]
+            self._times[at, 0], self._times[at, 1:] = times[:count, 0], times[:count]
+            self._next_job = first + count
 
     def _add_call(self, ids: np.ndarray, start: float, received: Any, computed: Any, end: Any, states: Any) -> None:
         at = self._room(len(ids))
-        self._client[at], times = ids, self._times[at]
-        times[:, 0], times[:, 1], times[:, 2], times[:, 3] = start, received, computed, end
-        if states is None:
-            self._state[at] = 0
-        else:
-            self._state[at] = [_NUMBER.get(s, 0) for s in states.tolist()]
-
-    def _add_jobs(self, jobs: list[list[Any]]) -> None:
-        at = self._room(len(jobs))
-        jobs = jobs[-(at.stop - at.start) :]
-        numbers = np.array([*map(_numbers, jobs)], dtype=float)  # the one step that costs something per job
-        self._client[at] = numbers[:, 0]
-        self._times[at, 0], self._times[at, 1:] = numbers[:, 1], numbers[:, 1:]
-        self._state[at] = [_NUMBER[s] for s in map(_state, jobs)]
+        for into, given in ((self._client, ids), (self._state, DONE if states is None else states)):
+            into[at] = _last(given, at)
+        for k, given in enumerate((start, received, computed, end)):
+            self._times[at, k] = _last(given, at)
 
     def _room(self, count: int) -> slice:
         """Where `count` new segments go; the oldest leave."""
@@ -91,6 +79,11 @@ class Segments:
             self.held = keep
         self.held += count
         return slice(self.held - count, self.held)
+
+
+def _last(given: Any, place: slice) -> Any:
+    """The rows that fit (more clients than segments are kept: the last ones)."""
+    return given[-(place.stop - place.start) :] if isinstance(given, np.ndarray) else given
 
 
 def _newer(entries: list[Any], known: Any) -> list[Any]:
