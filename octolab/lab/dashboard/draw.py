@@ -32,6 +32,7 @@ class Drawing:
         self._shape: Any = None
         self._marks: list[Mark] = []
         self._axes: dict[int, Any] = {}
+        self._notes: list[str] = []
         self._looks: list[Any] = []
 
     def draw(self, charts: Sequence[Chart]) -> int:
@@ -68,7 +69,7 @@ class Drawing:
         fig.data = ()
         fig.update_layout({**layout, **dict.fromkeys(stale)}, overwrite=True)
         fig.add_traces([_KINDS[t.pop("type")](**t) for t in traces])
-        self._axes = {i: _axis(c) for i, c in enumerate(charts)}
+        self._axes, self._notes = {i: _axis(c) for i, c in enumerate(charts)}, [c.note for c in charts]
         self._looks = [self._look(m) for m in marks]
         if self.hovered is not None:
             for trace, mark in zip(fig.data, marks, strict=True):
@@ -225,7 +226,7 @@ class Drawing:
         looks = [self._look(m) for m in marks]
         axes = {i: _axis(c) for i, c in enumerate(charts)}
         notes = [c.note for c in charts]
-        stale = [i for i, note in enumerate(notes) if fig.layout.annotations[2 * i + 1].text != _escape(note)]
+        stale = [i for i, note in enumerate(notes) if note != self._notes[i]]  # asking plotly takes longer than drawing
         if not changed and looks == self._looks and axes == self._axes and not stale:
             return 0
         with fig.batch_update():
@@ -238,7 +239,7 @@ class Drawing:
                     _set_axis(fig.layout[f"yaxis{i + 1 if i else ''}"], *axis)
             for i in stale:
                 fig.layout.annotations[2 * i + 1].text = _escape(notes[i])
-        self._axes = axes
+        self._axes, self._notes = axes, notes
         return points
 
     def look(self, hidden: set[str], lit: str | None) -> None:
