@@ -70,9 +70,10 @@ class Live:
 
     def _make(self) -> None:
         import ipywidgets
-        import plotly.graph_objects as go
 
-        self._figure = go.FigureWidget(show.figure({name: group[:1] for name, group in self.runs.items()}))
+        from octolab.lab.plotly_widget import FigureWidget
+
+        self._figure = FigureWidget(show.figure({name: group[:1] for name, group in self.runs.items()}))
         self._handle.update(ipywidgets.VBox([self._figure]))
 
     def paint(self) -> None:

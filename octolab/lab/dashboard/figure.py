@@ -6,13 +6,12 @@ from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from typing import Any
 
-import pandas  # noqa: F401  # plotly looks into a pandas that another thread may have imported by half: have it whole
-import plotly.graph_objects as go
+from octolab.lab.plotly_widget import FigureWidget
 
 LEFT_OUT = ["select2d", "lasso2d", "autoScale2d"]
 
 
-class Figure(go.FigureWidget):
+class Figure(FigureWidget):
     """A FigureWidget inside other widgets. guard: held while its state is taken.
 
     plotly gives a new page the figure that was displayed, and later changes as messages; inside a box it is never

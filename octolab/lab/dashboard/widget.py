@@ -140,6 +140,12 @@ class Dashboard(ipywidgets.VBox):
         board.style = Style(numbers=dict(self.board.style.numbers))  # always light: it may be read anywhere
         return board.show(self.board.runs)
 
+    def sketch(self, runs: Any) -> str:
+        """Other runs as this dashboard would show them, as one <svg>."""
+        board = self._static()
+        board.style = Style(numbers=dict(self.board.style.numbers), dark=self.board.style.dark)
+        return board.show(runs).svg()
+
     def table(self, target: float | None = None) -> Any:
         """One row per run, a pandas table: see `Board.table`."""
         return self.board.table(target)

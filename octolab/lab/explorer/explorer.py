@@ -7,6 +7,7 @@ a thread that ends when they are there. Buttons only set events. While nothing r
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,8 @@ from octolab.methods import Method
 HERTZ = 10
 PLOT_LOADS = 30.0
 """Seconds that a browser may take to load the plot's program, 5 MB, before the curves are sent to it all the same."""
+MEANWHILE = 3
+"""Still pictures a second until then."""
 PREVIEW = 20_000
 """Rounds up to which the baseline is drawn before anything is pressed."""
 
@@ -216,7 +219,7 @@ class Explorer(ipywidgets.VBox):
         if self._dashboard is None:
             self._make_chart()
         if self._seen.is_set():  # what is sent to a plot before it has loaded would be lost
-            self._plotted.wait(PLOT_LOADS)
+            self._draw_meanwhile(runs)
         if self._closed or self._dashboard is None:
             return
         self._dashboard.show(runs)
@@ -228,6 +231,14 @@ class Explorer(ipywidgets.VBox):
             self._dashboard.paint()
             self._dashboard.remove_class("octo-unseen")
             self._waiting.layout.display = "none"
+
+    def _draw_meanwhile(self, runs: dict[str, list[Run]]) -> None:
+        """Until the page has loaded its plot (seconds, once per page): the same curves, without a program."""
+        until = time.monotonic() + PLOT_LOADS
+        while not self._plotted.wait(1 / MEANWHILE) and time.monotonic() < until:
+            newest = self.runs or runs
+            if self._dashboard is not None and any(run.recorder.rows for each in newest.values() for run in each):
+                self._waiting.update(html=self._dashboard.sketch(newest))
 
     # -- threads: each ends when its work does -----------------------------------------------------------------------
     def _in_background(self, work: Callable[[], Any]) -> None:
@@ -242,7 +253,7 @@ class Explorer(ipywidgets.VBox):
         return self
 
     def _warm(self) -> None:
-        for work in (self._draw_clients, self._draw_forms, self._make_chart, self._start_preview, self._draw_forms):
+        for work in (self._make_chart, self._draw_clients, self._draw_forms, self._start_preview, self._draw_forms):
             if self._closed:
                 return
             try:
