@@ -170,11 +170,7 @@ class Executor:
         is_tuple = isinstance(first, tuple)
         payloads: list[Payload | None] = []
         for k in range(len(first) if is_tuple else 1):
-            column = [r[k] if is_tuple else r for _, r, _ in passes]
-            if k in gathered.dense:
-                payloads.append(replace(column[0], values=gathered.dense[k]))
-            else:
-                payloads.append(None if column[0] is None else type(column[0]).cat(column))
+            payloads.append(gathered.joined(k, [r[k] if is_tuple else r for _, r, _ in passes]))
         result = Result(
             payloads,
             is_tuple,
@@ -194,8 +190,9 @@ class _Gathered:
 
     def __init__(self, m: int):
         self.m = m
-        self.dense: dict[int, torch.Tensor] = {}  # (m, ...) by position in the reply, where that is all of it
-        self._buffers: dict[tuple, torch.Tensor] = {}  # (m, ...) by position and field
+        self._buffers: dict[tuple, torch.Tensor] = {}  # (m, ...) by position in the reply, and field
+        self._kinds: dict[tuple, type] = {}
+        self._uneven: set[int] = set()  # positions with something that no buffer holds
         self._lock = threading.Lock()
 
     def take(self, returned: Any, part: slice) -> Any:
@@ -206,14 +203,31 @@ class _Gathered:
     def _one(self, k: int, returned: Any, part: slice) -> Payload | None:
         if returned is None:
             return None
-        payload = self._moved((k,), stacked(returned, part.stop - part.start), part)
-        if type(payload) is Dense:
-            self.dense[k] = self._buffers[k, "values"]
-        return payload  # type: ignore[no-any-return]
+        return self._moved((k,), stacked(returned, part.stop - part.start), part)  # type: ignore[no-any-return]
+
+    def joined(self, k: int, column: list[Any]) -> Payload | None:
+        """The k-th part of the whole cohort's reply: the buffers themselves, where they hold all of it."""
+        if column[0] is None:
+            return None
+        if k in self._uneven:
+            return type(column[0]).cat(column)  # type: ignore[no-any-return]
+        return self._whole((k,), column[0])  # type: ignore[no-any-return]
+
+    def _whole(self, at: tuple, value: Any) -> Any:
+        if isinstance(value, Payload):
+            return replace(value, **{f: self._whole((*at, f), getattr(value, f)) for f in value.row_fields})
+        if isinstance(value, tuple):
+            return tuple(self._whole((*at, k), v) for k, v in enumerate(value))
+        return None if value is None else self._buffers[at]
 
     def _moved(self, at: tuple, value: Any, part: slice) -> Any:
-        if isinstance(value, Payload):
+        if self._kinds.setdefault(at, type(value)) is not type(value):
+            self._uneven.add(at[0])
+        if isinstance(value, Payload) and value.row_fields:
             return replace(value, **{f: self._moved((*at, f), getattr(value, f), part) for f in value.row_fields})
+        if isinstance(value, Payload):
+            self._uneven.add(at[0])
+            return type(value).cat([value])
         if isinstance(value, tuple):
             return tuple(self._moved((*at, k), v, part) for k, v in enumerate(value))
         if value is None:
@@ -224,6 +238,7 @@ class _Gathered:
                 buffer = self._buffers[at] = value.new_empty(self.m, *value.shape[1:])
         place = buffer[part]
         if place.shape != value.shape or place.dtype != value.dtype:  # chunks of different widths, or no row per client
+            self._uneven.add(at[0])
             return value.clone()
         return place.copy_(value)
 

@@ -484,3 +484,35 @@ def test_writing_rows_of_the_memory_leaves_alone_who_else_holds_its_tensor():
     fed.memory["b"] = shared
     fed.memory.commit({"a": torch.zeros(2, 3, dtype=torch.float64)}, torch.tensor([0, 2]), None)
     assert shared.sum() == 12 and fed.memory.b.sum() == 12 and fed.memory.a.sum() == 6
+
+
+# -- chunks ------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("size", [1, 3, 10])
+@pytest.mark.parametrize(
+    "compressor",
+    [
+        *(ol.compressors.Identity(), ol.compressors.TopK(3), ol.compressors.RandK(3), ol.compressors.QSGD(4)),
+        *(ol.compressors.Natural(), ol.compressors.TopK(4) | ol.compressors.QSGD(4), ol.compressors.PermK()),
+        ol.compressors.Bucketed(ol.compressors.QSGD(4), 5),
+    ],
+    ids=repr,
+)
+def test_a_cohort_cut_into_chunks_sends_the_same_messages(compressor, size):
+    from octolab.federation.payloads import Dense, Gated
+
+    problem = ol.problems.quadratics(n=10, d=12, seed=0)
+    whole, cut = (ol.Federation(problem, executor=e) for e in ("stacked", size))
+
+    def client(cohort, x):
+        message = compressor(cohort.grad(x), cohort)
+        gate = torch.as_tensor(cohort.ids % 2 == 0)
+        own = Dense(cohort.grad(x))
+        return message, Gated(own, gate), gate.double(), None if size == 3 else cohort.grad(x)[:, :2]
+
+    one, other = (fed.call(client, fed.x0) for fed in (whole, cut))
+    for a, b in zip(one, other, strict=True):
+        assert a.shape == b.shape and type(a.payload) is type(b.payload)
+        if a.payload is not None:
+            assert torch.equal(a.stack(), b.stack()) and torch.equal(a.payload.bits, b.payload.bits)
+            assert a.payload.encode() == b.payload.encode()
+    assert whole.ledger.state()["total"] == cut.ledger.state()["total"]
