@@ -5,7 +5,8 @@ Authors: Yae Jee Cho, Pranay Sharma, Gauri Joshi, Zheng Xu, Satyen Kale, Tong Zh
 Venue: ICML 2023
 arXiv: 2302.03109
 Solves: FedAvg as phones live it: the time of day decides which group is there
-Use: to study fixed availability; groups that are alike and cover everybody
+Use: to study fixed availability; groups that are alike and cover everybody. The product switch
+    selection_strategy="cyclic"
 Avoid: the server may choose: a fresh permutation per turn (RR-CLI) has a lower floor
 Assumes: disjoint groups that hold every client; a group that never comes moves the fixed point
 Algorithm:

@@ -5,7 +5,8 @@ Authors: octolab
 Venue: specification of octolab, derived
 arXiv: none
 Solves: devices that sampling leaves out: a hard floor on the number of rounds in which each one's update counted
-Use: a promise has to be kept to each device, with cohorts of exactly m, also if some favourites come more often
+Use: a promise has to be kept to each device, with cohorts of exactly m, also if some favourites come more often. The
+    product switch min_participation_per_device=k
 Avoid: a guarantee is all that is wanted: RR-CLI gives everybody the same number of rounds at no cost. Devices that are
     often away: the rule waits as long as it may, and an answer lost in the last rounds cannot be made good
 Assumes: n k <= m T and k <= T; devices that answer (one that does not stays owed, and is asked again)

@@ -5,7 +5,8 @@ Authors: Wenlin Chen, Samuel Horváth, Peter Richtárik
 Venue: TMLR 2022
 arXiv: 2010.13723
 Solves: the uplink, when only m clients on average may upload in a round: the least variance that m uploads can have
-Use: uplink bound; clients whose updates differ in size; variant "aocs" where only sums may reach the server
+Use: uplink bound; clients whose updates differ in size; variant "aocs" where only sums may reach the server. The product
+    switches selection_strategy="importance-sampling", importance_weights="gradient-norm"
 Avoid: compute or downlink is what is scarce: all clients receive the model and train in every round
 Assumes: f_i is L_i-smooth; all available clients answer
 Algorithm:

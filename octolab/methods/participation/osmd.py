@@ -5,7 +5,8 @@ Authors: Boxin Zhao, Lingxiao Wang, Ziqi Liu, Zhiqiang Zhang, Jun Zhou, Chaochao
 Venue: preprint, 2021
 arXiv: 2112.14332
 Solves: importance sampling without asking everybody for its norm: only the drawn clients compute and upload
-Use: gradients that differ in size between clients, and keep doing so; selection_strategy="adaptive"
+Use: gradients that differ in size between clients, and keep doing so. The product switch
+    selection_strategy="adaptive"
 Avoid: a learning rate eta that nobody tunes: the feedback carries 1/p^3
 Assumes: f_i is L_i-smooth; every p_i >= floor/n > 0
 Algorithm:

@@ -5,7 +5,8 @@ Authors: Grigory Malinovsky, Samuel Horváth, Konstantin Burlachenko, Peter Rich
 Venue: ICML 2023 workshop on federated learning
 arXiv: 2302.03662
 Solves: the variance of client sampling: in a turn of R = n/C rounds nobody is missed and nobody comes twice
-Use: the server can say who comes when; a guarantee of participation is wanted (everybody once per turn, at no cost)
+Use: the server can say who comes when; a guarantee of participation is wanted (everybody once per turn, at no cost). The
+    product switch selection_strategy="reshuffled"
 Avoid: availability that the server cannot plan (a fixed order: CyCP); clients that drop out of their only round
 Assumes: f_i is L-smooth, mu-strongly convex for the rate; every client appears once per turn, in any order
 Algorithm:
