@@ -5,8 +5,7 @@ Authors: octolab; EF21: Richtárik, Sokolov, Fatkhullin; Kimad: Jihao Xin, Ivan 
 Venue: Kimad: DistributedML 2023, arXiv 2312.08053; EF21: NeurIPS 2021
 arXiv: none
 Solves: links of very different speed: with one k for all the slowest client sets everybody's pace and precision
-Use: biased compression, everybody takes part, and time on the clock is what counts. The product switch
-    compression="adaptive"
+Use: biased compression, everybody takes part, time on the clock counts. The product switch compression="adaptive"
 Avoid: equal or unlimited links (EF21 is the same and simpler); unbiased methods, whose steps need the worst omega
 Assumes: as EF21, which any client- and time-varying compressor keeps as long as alpha_i stays above some alpha_min
 Algorithm:
