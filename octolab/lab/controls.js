@@ -126,16 +126,13 @@ function knob(row, model) {
 }
 
 // Plotly measures its place once, maybe before it has one: tell it again while a plot is narrower or wider than its place.
-// What is sent to a plot before it is there is lost, so `plotted` is called when the first one is.
-function watchPlots(el, plotted) {
+function watchPlots(el) {
   const tried = new WeakMap();
-  let told = false;
   let starts = 0;
   const look = throttled(300, () => {
     for (const plot of el.closest(".octo-explorer")?.querySelectorAll(".js-plotly-plot") ?? []) {
       const drawn = plot.querySelector(".main-svg")?.clientWidth, room = plot.parentElement.clientWidth;
       const times = tried.get(plot) ?? 0;
-      if (drawn !== undefined && !told) { told = true; plotted(); }
       if (!drawn || !room || Math.abs(drawn - room) < 20 || times > 20) continue;
       tried.set(plot, times + 1);
       window.dispatchEvent(new Event("resize"));
@@ -195,7 +192,7 @@ const views = {
     const status = make("div", { class: "octo-status", role: "status" });
     const hint = make("div", { class: "octo-hint" });
     el.append(make("div", { class: "octo-buttons", role: "group", "aria-label": "Run" }, ...Object.values(all)), bar, status, hint);
-    watchPlots(el, () => model.send({ press: "plotted" }));
+    watchPlots(el);
     model.send({ press: "hello" });
     return () => {
       const s = model.get("state");

@@ -94,7 +94,7 @@ def voila(home: Path, path: Path) -> Iterator[str]:
 def fresh_page(browser, **options) -> Iterator:
     """A page with a profile of its own."""
     context = browser.new_context(viewport={"width": 1400, "height": 1200}, **options)
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(120_000)
     yield context.new_page()
     context.close()
 

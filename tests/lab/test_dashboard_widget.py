@@ -495,3 +495,30 @@ def test_a_script_may_end_while_a_dashboard_is_painted():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# -- a browser that takes its time ---------------------------------------------------------------------------------------
+def test_nothing_is_drawn_before_the_browser_has_the_plot_and_everything_then(board, problem, monkeypatch):
+    monkeypatch.setattr(module, "in_kernel", lambda: True)
+    dashboard = board()
+    run = ol.run("gd", problem, rounds=9)
+    dashboard.show(run)
+    settled(dashboard)
+    assert dashboard.paint() == 0 and not dashboard._drawing.drawn  # it would be lost
+    dashboard._told(dashboard.controls, {"kind": "plotted", "traces": 0}, [])
+    settled(dashboard)
+    figure = dashboard._drawing.figure
+    assert len(figure.data) > 0 and len(figure.data[0].x) == 10
+
+    sent = []
+    figure.send_state = lambda key=None: sent.append(key)
+    dashboard._told(dashboard.controls, {"kind": "plotted", "traces": len(figure.data)}, [])  # a page was loaded again
+    settled(dashboard)
+    assert dashboard._drawing.figure is figure and "_py2js_addTraces" in sent
+    dashboard._told(dashboard.controls, {"kind": "plotted", "traces": len(figure.data) - 1}, [])  # it missed something
+    settled(dashboard)
+    assert dashboard._drawing.figure is not figure and not dashboard.plotted.is_set()
+    assert dashboard._slot.children[0] is dashboard._drawing.figure and not dashboard._drawing.drawn
+    dashboard._told(dashboard.controls, {"kind": "plotted", "traces": 0}, [])
+    settled(dashboard)
+    assert len(dashboard._drawing.figure.data) == len(figure.data)

@@ -235,8 +235,17 @@ function render({ model, el }) {
     }
   };
   const fit = () => requestAnimationFrame(() => window.dispatchEvent(new Event("resize"))); // plotly listens to nothing else
+  const find = () => el.closest(".octo-dashboard")?.querySelector(".js-plotly-plot");
+  let told = null;
+  const plotted = () => { // what was sent to a plot before it was there is lost: say that it is, and how much of it
+    const plot = find();
+    if (!plot?.querySelector(".main-svg") || plot === told) return;
+    told = plot;
+    model.send({ kind: "plotted", traces: plot.data?.length ?? 0 });
+  };
   const fits = setInterval(() => {
-    const plot = el.closest(".octo-dashboard")?.querySelector(".js-plotly-plot"), drawn = plot?.querySelector(".main-svg");
+    plotted();
+    const plot = find(), drawn = plot?.querySelector(".main-svg");
     if (!drawn || !plot.clientWidth || Math.abs(Number(drawn.getAttribute("width")) - plot.clientWidth) < 5) return;
     delete plot.layout?.width; // a figure that was drawn before its layout came keeps plotly's 700 pixels
     fit();
@@ -248,9 +257,11 @@ function render({ model, el }) {
   sizes.observe(el);
   theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class", "style"] });
   system.addEventListener("change", later);
+  document.addEventListener("plotlywidget-after-render", plotted);
   requestAnimationFrame(measure);
   model.send({ kind: "ready" });
   return () => {
+    document.removeEventListener("plotlywidget-after-render", plotted);
     clearInterval(fits);
     sizes.disconnect();
     theme.disconnect();

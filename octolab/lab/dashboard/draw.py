@@ -270,6 +270,10 @@ class Drawing:
     def drawn(self) -> bool:
         return self._shape is not None
 
+    def forget(self) -> None:
+        """Draw everything anew the next time."""
+        self._shape = None
+
     def _look(self, mark: Mark) -> tuple[bool, float]:
         """Visible, opacity."""
         return mark.run not in self.hidden, 1.0 if self.lit in (None, mark.run) or not mark.run else 0.2

@@ -7,6 +7,7 @@ arrives in the main thread, so a lock guards the picture.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 
 from octolab.experiment import show as drawing
+from octolab.experiment.progress import in_kernel
 from octolab.experiment.run import Run
 from octolab.lab.dashboard.board import Board
 from octolab.lab.dashboard.chart import Chart
@@ -71,6 +73,8 @@ class Dashboard(ipywidgets.VBox):
         self._slot = ipywidgets.VBox([])
         self._drawing: Drawing | None = None
         self.gantt: Gantt | None = None
+        self.plotted = threading.Event()
+        """Set when a browser has drawn the plot (it loads 5 MB first): what is sent before that is lost."""
         super().__init__([self.controls, self._slot])
         self.add_class("octo-dashboard")
         self.painter = Painter(self._paint_some, self._failed)
@@ -187,6 +191,14 @@ class Dashboard(ipywidgets.VBox):
             self._slot.children = [figure, self.gantt]
             self.controls.live = True
 
+    def _unmake(self) -> None:
+        """Take the figure away."""
+        old, self._slot.children = self._slot.children, []
+        self._drawing = self.gantt = None
+        self.plotted.clear()
+        for widget in old:
+            widget.close()
+
     def _paint_some(self) -> tuple[int, bool]:
         """What the painter calls: curves where there is news, the words less often."""
         with self.board.lock:
@@ -214,7 +226,7 @@ class Dashboard(ipywidgets.VBox):
         return self._drawing is None or self._drawing.drawn
 
     def _draw(self) -> int:
-        if self._drawing is None:
+        if self._drawing is None or (in_kernel() and not self.plotted.is_set()):
             return 0
         view, panel = self.board.view, self.board.panel
         charts = PANELS[panel].charts(view) if view.groups else []
@@ -340,10 +352,26 @@ class Dashboard(ipywidgets.VBox):
         self.controls.lit = name
 
     def _told(self, _: Any, content: Any, __: Any) -> None:
-        """A browser is there."""
-        if isinstance(content, dict) and content.get("kind") == "ready" and self._drawing is None:
+        """A browser is there; it has drawn the plot."""
+        kind = content.get("kind") if isinstance(content, dict) else None
+        if kind == "ready" and self._drawing is None:
             self._make()
             self.painter.start()
+        elif kind == "plotted":
+            self._arrived(content.get("traces", 0))
+
+    def _arrived(self, traces: int) -> None:
+        """A browser has drawn the plot as it knew it: with so many traces. Whatever came since is sent again."""
+        with self.board.lock:
+            if self._drawing is None or self._closed:
+                return
+            self.plotted.set()
+            if self._drawing.drawn and traces != len(self._drawing.figure.data):  # it cannot be told which are wrong
+                self._unmake()
+                self._make()
+            elif self._drawing.drawn:
+                self._drawing.forget()
+        self.painter.start()
 
     def _failed(self, error: Exception) -> None:
         self.error = error

@@ -7,7 +7,6 @@ a thread that ends when they are there. Buttons only set events. While nothing r
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,10 +23,8 @@ from octolab.lab.explorer.tuning import Tuning
 from octolab.methods import Method
 
 HERTZ = 10
-PLOT_LOADS = 30.0
-"""Seconds that a browser may take to load the plot's program, 5 MB, before the curves are sent to it all the same."""
 MEANWHILE = 3
-"""Still pictures a second until then."""
+"""Still pictures a second until the browser has loaded the plot's program, 5 MB."""
 PREVIEW = 20_000
 """Rounds up to which the baseline is drawn before anything is pressed."""
 
@@ -44,7 +41,7 @@ class Explorer(ipywidgets.VBox):
         self._preview: tuple[Any, Worker] | None = None
         self._lock = threading.Lock()
         self._closed = False
-        self._seen, self._plotted = threading.Event(), threading.Event()
+        self._seen = threading.Event()  # a browser is there
         self._twin: Any = None  # the handle of the static card beside the widget
         self._dashboard: Any = None
         self._problem_said = ""
@@ -108,7 +105,7 @@ class Explorer(ipywidgets.VBox):
         session.main = run
         self._session = session
         self._preview = None
-        if self._seen.is_set() and not self._plotted.is_set():  # the plot's word comes through this very thread
+        if self._unplotted:  # the plot's word comes through this very thread
             self._in_background(lambda: self._shown(session))
         else:
             self._shown(session)
@@ -124,8 +121,8 @@ class Explorer(ipywidgets.VBox):
     # -- buttons: they only set events -------------------------------------------------------------------------------
     def press(self, what: str) -> None:
         """What a click does: run, pause, step, stop, or tune. A second click on Run starts nothing."""
-        if what in ("hello", "plotted"):  # a browser is there; it can draw
-            (self._seen if what == "hello" else self._plotted).set()
+        if what == "hello":
+            self._seen.set()
             return
         with self._lock:
             session, phase = self._session, self._phase()
@@ -218,8 +215,9 @@ class Explorer(ipywidgets.VBox):
         """Show runs on the chart; it takes its place on the screen when there is something on it."""
         if self._dashboard is None:
             self._make_chart()
-        if self._seen.is_set():  # what is sent to a plot before it has loaded would be lost
+        if self._unplotted:
             self._draw_meanwhile(runs)
+            runs = self.runs or runs
         if self._closed or self._dashboard is None:
             return
         self._dashboard.show(runs)
@@ -232,13 +230,20 @@ class Explorer(ipywidgets.VBox):
             self._dashboard.remove_class("octo-unseen")
             self._waiting.layout.display = "none"
 
+    @property
+    def _unplotted(self) -> bool:
+        """Whether a browser is there that has not loaded the plot yet."""
+        return self._seen.is_set() and not (self._dashboard is not None and self._dashboard.plotted.is_set())
+
     def _draw_meanwhile(self, runs: dict[str, list[Run]]) -> None:
         """Until the page has loaded its plot (seconds, once per page): the same curves, without a program."""
-        until = time.monotonic() + PLOT_LOADS
-        while not self._plotted.wait(1 / MEANWHILE) and time.monotonic() < until:
+        drawn = None
+        while self._dashboard is not None and not self._closed and not self._dashboard.plotted.wait(1 / MEANWHILE):
             newest = self.runs or runs
-            if self._dashboard is not None and any(run.recorder.rows for each in newest.values() for run in each):
+            there = [(run, len(run.recorder.rows)) for each in newest.values() for run in each]
+            if there != drawn and any(rows for _, rows in there):
                 self._waiting.update(html=self._dashboard.sketch(newest))
+                drawn = there
 
     # -- threads: each ends when its work does -----------------------------------------------------------------------
     def _in_background(self, work: Callable[[], Any]) -> None:
@@ -413,7 +418,6 @@ class Explorer(ipywidgets.VBox):
     def close(self) -> None:
         """End every thread and the widget."""
         self._closed = True
-        self._plotted.set()  # nobody waits for it any more
         self.stop()
         for thread in self._threads:
             if thread is not threading.current_thread():
