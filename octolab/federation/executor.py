@@ -139,10 +139,8 @@ class Executor:
         return payload, float(np.sum(cohort.gradients)), float(np.sum(cohort.samples))
 
     @staticmethod
-    def _received(down: tuple, part: slice) -> Any:
-        if any(isinstance(item, Each) for item in down):
-            return [item.values[part] if isinstance(item, Each) else item for item in down]
-        return down
+    def _received(down: tuple, part: slice) -> list[Any]:
+        return [item.values[part] if isinstance(item, Each) else item for item in down]
 
     @staticmethod
     def _alone(cohort: Cohort, returned: Any, m: int) -> Result:
@@ -247,10 +245,14 @@ def _priced(result: Result) -> Result:
     """Add up the bits of all parts of the reply: one number if the same for all clients, else (m,)."""
     for payload in result.payloads:
         if payload is not None:
-            bits, paper = (c.numpy() if isinstance(c, torch.Tensor) else c for c in payload.cost)
-            result.bits = bits if result.bits is None else result.bits + bits
-            result.paper_bits = paper if result.paper_bits is None else result.paper_bits + paper
+            bits, paper = payload.cost
+            result.bits, result.paper_bits = _plus(result.bits, bits), _plus(result.paper_bits, paper)
     return result
+
+
+def _plus(total: Any, cost: int | torch.Tensor) -> Any:
+    own = cost if isinstance(cost, int) else cost.numpy()
+    return own if total is None else total + own
 
 
 def _gather(values: list[tuple[Any, slice]], m: int) -> Any:

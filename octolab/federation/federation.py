@@ -144,18 +144,19 @@ class Federation:
         return ~gone
 
     def _charge(self, ids: np.ndarray | None, result: Result, sent: float, replied: np.ndarray | None) -> None:
-        ledger, distinct = self.ledger, ids is not None and bool((ids[1:] > ids[:-1]).all())
+        charges: dict[str, Any] = {
+            "gradients": result.gradients,
+            "samples": result.samples,
+            "rounds": 1 if replied is None else replied.astype(float),
+        }
         if sent:
-            ledger.add("broadcast" if ids is None else "down", sent, ids, distinct)
+            charges["broadcast" if ids is None else "down"] = sent
         if result.bits is not None:
             bits, paper = result.bits, result.paper_bits
             if replied is not None and result.unsent is not None:
                 bits, paper = np.where(result.unsent, 0, bits), np.where(result.unsent, 0, paper)
-            ledger.add("up", bits, ids, distinct)
-            ledger.add("paper_up", paper, ids, distinct)
-        ledger.add("gradients", result.gradients, ids, distinct)
-        ledger.add("samples", result.samples, ids, distinct)
-        ledger.add("rounds", 1 if replied is None else replied.astype(float), ids, distinct)
+            charges["up"], charges["paper_up"] = bits, paper
+        self.ledger.add(ids, **charges)
 
     def _replies(
         self, ids: np.ndarray, result: Result, replied: np.ndarray | None, fn: Any, down: Any, event: int
@@ -237,6 +238,8 @@ class Federation:
 
     def size_of(self, down: Any) -> float:
         """Bits that one client receives: 32 per real number, 1 per bool, a payload's own bits."""
+        if isinstance(down, (tuple, list)):
+            return sum(self.size_of(item) for item in down)
         if down is None:
             return 0.0
         if isinstance(down, torch.Tensor):
@@ -249,8 +252,6 @@ class Federation:
             return 32.0
         if isinstance(down, Each):
             return 32.0 * down.values[0].numel() if len(down.values) else 0.0
-        if isinstance(down, (tuple, list)):
-            return sum((self.size_of(item) for item in down), 0.0)
         raise TypeError(
             f"Cannot send a {type(down).__name__}: send tensors, payloads, numbers, bools, or tuples of them."
         )

@@ -23,29 +23,27 @@ class Ledger:
         self._all = dict.fromkeys(COLUMNS, 0.0)  # the same for everybody
         self._total = dict.fromkeys(COLUMNS, 0.0)
 
-    def add(self, column: str, amount: Any, clients: np.ndarray | None = None, distinct: bool = False) -> None:
-        """Charge `amount` (one number, or one per client) to `clients` (None: everybody).
+    def add(self, clients: np.ndarray | None = None, /, **amounts: Any) -> None:
+        """Charge `clients` (None: everybody) an amount in each column: one number, or one per client. `add(up=320)`.
 
-        distinct: no client appears twice (a cohort drawn with replacement may hold one twice, and pays twice).
+        A client that appears twice, in a cohort drawn with replacement, pays twice.
         """
-        if isinstance(amount, np.ndarray):
-            total = float(amount.sum())
+        n = self.n if clients is None else len(clients)
+        distinct = clients is None or bool((clients[1:] > clients[:-1]).all())
+        for column, amount in amounts.items():
+            if isinstance(amount, np.ndarray):
+                self._total[column] += float(amount.sum())
+            else:
+                self._total[column] += amount * n
+                if clients is None:
+                    self._all[column] += amount
+                    continue
             if clients is None:
                 self._each[column] += amount
             elif distinct:
                 self._each[column][clients] += amount
             else:
                 np.add.at(self._each[column], clients, amount)
-        elif clients is None:
-            self._all[column] += amount
-            total = amount * self.n
-        else:
-            total = amount * len(clients)
-            if distinct:
-                self._each[column][clients] += amount
-            else:
-                np.add.at(self._each[column], clients, amount)
-        self._total[column] += total
 
     def add_one(self, column: str, amount: float, client: int) -> None:
         self._each[column][client] += amount

@@ -121,8 +121,10 @@ class CohortMemory:
                 f"The clients' memory holds no {name!r} yet: write cohort.memory.{name} first, in a function that "
                 f"init calls on every client."
             )
-        rows = self._memory[name][self._rows]
-        return rows.clone() if isinstance(self._rows, slice) else rows
+        everybody, rows = self._memory[name], self._rows
+        if isinstance(rows, slice):
+            return everybody.clone() if self._size == len(everybody) else everybody[rows].clone()
+        return everybody[rows]
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not isinstance(value, torch.Tensor):

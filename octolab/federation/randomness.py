@@ -159,9 +159,13 @@ class Draws:
     ):
         self.source, self._clients, self._event, self._kind = source, clients, event, kind
         self.m = len(clients)
-        self._slots = np.arange(self.m) if slots is None else slots
+        self._given_slots = slots
         self.cohort_size = self.m if cohort_size is None else cohort_size
         self._count: dict[str, int] = {}
+
+    @property
+    def _slots(self) -> np.ndarray:
+        return np.arange(self.m) if self._given_slots is None else self._given_slots
 
     @property
     def slots(self) -> torch.Tensor:

@@ -203,7 +203,7 @@ class Network(Problem):
     def grad(self, x: torch.Tensor, clients: Clients = None, batch: Batch | None = None) -> torch.Tensor:
         x, out = x.detach(), torch.empty(self.count(clients), self.d, dtype=self.dtype)
         for rows, index, share in self._selected(clients, batch):
-            whole = len(rows) == len(out) and bool((rows[1:] > rows[:-1]).all())  # all clients in their order
+            whole = _whole(rows, len(out))
             part = out if whole else torch.empty(len(rows), self.d, dtype=self.dtype)
             kernel = self.kernel_for(len(rows), index.shape[-1])
             views = kernel.views(x if x.dim() == 1 else x[rows])
@@ -253,17 +253,22 @@ class Network(Problem):
                 rows = rows[order]
             if schedule is None and stop is not None:
                 index, extra = index[order], extra if isinstance(extra, float) else extra[order]
-            out[rows] = descend(
+            whole = _whole(rows, len(ids))
+            at = slice(None) if whole else rows
+            y = descend(
                 kernel,
-                start[rows],
-                self._steps(kernel, schedule, index, extra, None if stop is None else stop[rows]),
+                start[at],
+                self._steps(kernel, schedule, index, extra, None if stop is None else stop[at]),
                 steps,
-                lr=rate if isinstance(rate, float) else rate[rows],
+                lr=rate if isinstance(rate, float) else rate[at],
                 momentum=momentum,
                 prox=prox,
                 l2=self.l2,
-                correction=None if correction is None else correction[rows],
+                correction=None if correction is None else correction[at],
             )
+            if whole:
+                return y
+            out[at] = y
         return out
 
     def _groups(self, ids: torch.Tensor, batch: Batch | None, steps: int) -> Any:
@@ -384,6 +389,11 @@ class Network(Problem):
             "d": self.d,
             "dtype": dtype,
         }
+
+
+def _whole(rows: torch.Tensor, m: int) -> bool:
+    """Whether these rows are all m clients in their order: then nothing need be gathered or put back."""
+    return len(rows) == m and bool((rows[1:] > rows[:-1]).all())
 
 
 def _longest_first(steps: torch.Tensor) -> torch.Tensor:

@@ -272,10 +272,10 @@ class Payload:
         if kwargs or len(args) != 2 or not isinstance(args[1], Payload):
             return NotImplemented
         tensor, payload = args
-        if func is Tensor.add:
-            return payload.__radd__(tensor)
-        if func is Tensor.sub:
-            return payload.__rsub__(tensor)
+        if func is Tensor.add and isinstance(tensor, Tensor):
+            return payload._added_to(tensor, 1)
+        if func is Tensor.sub and isinstance(tensor, Tensor):
+            return payload._added_to(tensor, -1)
         return payload.__rmul__(tensor) if func is Tensor.mul else NotImplemented
 
     def __add__(self, other: Any) -> Tensor:

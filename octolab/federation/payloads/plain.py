@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -44,7 +45,7 @@ class Dense(Payload):
         return self.values
 
     def _cost(self) -> int:
-        return FLOAT_BITS * int(np.prod(self.shape[len(self.shape) - self.axes :], dtype=np.int64))
+        return FLOAT_BITS * math.prod(self.values.shape[self.values.dim() - self.axes :])
 
     def _bitstring(self) -> np.ndarray:
         return pack_floats(self.values)
@@ -55,7 +56,7 @@ class Dense(Payload):
     @classmethod
     def _parse(cls, reader: BitReader, meta: dict[str, Any]) -> Payload:
         shape = tuple(meta["shape"])
-        flat = torch.from_numpy(reader.floats(int(np.prod(shape, dtype=np.int64))))
+        flat = torch.from_numpy(reader.floats(math.prod(shape)))
         return cls(flat.to(dtype_named(meta["dtype"])).reshape(shape), axes=len(shape))
 
 

@@ -54,18 +54,19 @@ class Sparse(Payload):
     row_fields: ClassVar[tuple[str, ...]] = ("values", "indices", "count")
 
     def __post_init__(self) -> None:
-        if tuple(self.values.shape) != tuple(self.indices.shape):
+        if self.values.shape != self.indices.shape:
             raise ValueError(
                 f"values have shape {tuple(self.values.shape)} and indices {tuple(self.indices.shape)}; "
                 "give one index per value."
             )
         if self.indices.dtype != torch.int64:
             raise ValueError(f"indices are {self.indices.dtype}; give int64.")
-        if self.k > self.d:
-            raise ValueError(f"{self.k} entries of a vector of length {self.d}; at most d are possible.")
+        k = self.k
+        if k > self.d:
+            raise ValueError(f"{k} entries of a vector of length {self.d}; at most d are possible.")
         if self.count is not None and (isinstance(self.values, Payload) or self.blocks):
             raise ValueError("count (rows of different lengths) goes with plain real values and no blocks.")
-        resolve_index(self.index, self.d, self.k)
+        resolve_index(self.index, self.d, k)
 
     @property
     def k(self) -> int:

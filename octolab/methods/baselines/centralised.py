@@ -70,8 +70,7 @@ class Centralised(Method):
         """The work of a round, and its time: the one machine is as fast as all devices together."""
         held, steps = fed.problem.sizes, self.local_steps
         samples = held if self.batch_size is None else np.minimum(held, self.batch_size)
-        fed.ledger.add("gradients", float(steps))
-        fed.ledger.add("samples", steps * samples.astype(float))
+        fed.ledger.add(gradients=float(steps), samples=steps * samples.astype(float))
         work = float(samples.sum()) if fed.fleet.unit == "sample" else fed.n
         seconds = np.broadcast_to(fed.fleet.of("seconds", fed.everybody), (fed.n,))
         fed.now += 0.0 if (seconds == 0).any() else steps * work / float((1 / seconds).sum())
