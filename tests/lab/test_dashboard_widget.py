@@ -429,6 +429,18 @@ def test_what_stays_is_static_and_small(board, runs):
     assert "Device timeline" in html and dashboard.controls.card in dashboard._twin.html()
 
 
+def test_a_card_is_final_when_the_cell_ends_in_which_its_run_did():
+    over, told = [False], []
+    twin = place.Twin(lambda: "over" if over[0] else "running", lambda: over[0])
+    twin._handle = type("Handle", (), {"update": lambda _, html: told.append(html.data)})()
+    twin.cell_ends()
+    assert told == []
+    over[0] = True
+    twin.cell_ends()
+    twin.cell_ends()
+    assert len(told) == 1 and "over" in told[0] and twin.final
+
+
 def test_where_nobody_looks_the_figure_is_made_when_somebody_does(board, runs, monkeypatch):
     monkeypatch.setattr(place, "in_kernel", lambda: True)
     monkeypatch.setattr(place, "cell", lambda: None)

@@ -7,6 +7,7 @@ import threading
 import uuid
 import weakref
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from octolab.experiment.progress import in_kernel
@@ -53,11 +54,13 @@ def replace(new: Any) -> None:
 class Twin:
     """The static card under a widget: in the saved notebook and hidden while the widget is there. name: its CSS class.
 
-    card: gives its HTML as things stand.
+    card: gives its HTML as things stand. over: whether it will not change any more. Whoever executes a notebook without
+    a screen hears only what is said before a cell ends: a card that has become final is brought up to date by then.
     """
 
-    def __init__(self, card: Callable[[], str]):
+    def __init__(self, card: Callable[[], str], over: Callable[[], bool]):
         self.name, self._card, self._handle = f"octo-card-{uuid.uuid4().hex[:10]}", card, None
+        self._over, self.final = over, False
 
     def html(self) -> str:
         lonely = f".jp-OutputArea-child:has(+ .jp-OutputArea-child .{self.name}) > .jp-OutputArea-output:not(:has(*))"
@@ -71,11 +74,37 @@ class Twin:
         replace(widget)
         view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
         display({"text/plain": repr(widget), "application/vnd.jupyter.widget-view+json": view}, raw=True)
+        self.final = self._over()
         self._handle = display(HTML(self.html()), display_id=True)
+        _shown.add(self)
+        _listen()
 
     def update(self) -> None:
         """Bring the card up to date, where one is displayed."""
         from IPython.display import HTML
 
+        self.final = self._over()  # before the card is made: what ends meanwhile is not lost
         if self._handle is not None:
             self._handle.update(HTML(self.html()))
+
+    def cell_ends(self) -> None:
+        if not self.final and self._over():
+            self.update()
+
+
+_shown: weakref.WeakSet[Twin] = weakref.WeakSet()
+
+
+@cache
+def _listen() -> None:
+    """From now on cards are brought up to date when a cell ends."""
+    from IPython import get_ipython
+
+    shell: Any = get_ipython()
+    if shell is not None:
+        shell.events.register("post_run_cell", _cell_ends)
+
+
+def _cell_ends(_: Any = None) -> None:
+    for twin in list(_shown):
+        twin.cell_ends()

@@ -64,7 +64,7 @@ class Dashboard(ipywidgets.VBox):
         self.error: Exception | None = None
         self._first = panel
         self._height, self._closed, self._said, self._warned = height, False, 0.0, 0.0
-        self._twin = Twin(lambda: self._static().card())
+        self._twin = Twin(lambda: self._static().card(), lambda: self.board.view.over)
         self.controls = Controls(
             axes=[[k, v] for k, v in drawing.X_LABELS.items()],
             cost_names=[[k, v] for k, v in COSTS.items()],
@@ -100,7 +100,7 @@ class Dashboard(ipywidgets.VBox):
             raise ValueError("This dashboard was closed: make a new one with ol.dashboard(runs).")
         with self.board.lock:
             self.board.show(runs)
-            self.error = None
+            self.error, self._twin.final = None, False
             self.controls.put(hidden=[n for n in self.controls.hidden if n in self.board.runs], lit="", note="")
             self._said = self._warned = 0.0
         self.painter.start()
@@ -208,7 +208,7 @@ class Dashboard(ipywidgets.VBox):
             points = self._draw() if news or over or not self._drawn else 0
             if over or time.monotonic() - self._said > WORDS_EVERY:
                 self._speak()
-        if over:
+        if over and not self._twin.final:
             self._twin.update()
         return points, over
 
