@@ -26,9 +26,9 @@ def cell() -> tuple[str, int] | None:
     return None if name is None else (str(name), int(shell.execution_count))
 
 
-def show(widget: Any) -> Any:
-    """Display the widget and its static twin; the twin's handle, whose `update(HTML(...))` changes what stays."""
-    from IPython.display import HTML, display
+def put(widget: Any) -> None:
+    """Display the widget; what an earlier run of the same cell had made is closed."""
+    from IPython.display import display
 
     here = cell()
     if here is not None:
@@ -37,13 +37,13 @@ def show(widget: Any) -> Any:
                 del _cells[other]
                 other.close()
         _cells.setdefault(widget, here)  # the cell that made it, wherever else it is shown
-    data = {
-        "text/plain": repr(widget),
-        "application/vnd.jupyter.widget-view+json": {
-            "version_major": 2,
-            "version_minor": 0,
-            "model_id": widget.model_id,
-        },
-    }
-    display(data, raw=True)
+    view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+    display({"text/plain": repr(widget), "application/vnd.jupyter.widget-view+json": view}, raw=True)
+
+
+def show(widget: Any) -> Any:
+    """Display the widget and its static twin; the twin's handle, whose `update(HTML(...))` changes what stays."""
+    from IPython.display import HTML, display
+
+    put(widget)
     return display(HTML(widget._repr_html_()), display_id=True)

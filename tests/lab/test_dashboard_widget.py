@@ -16,6 +16,7 @@ pytest.importorskip("ipywidgets", reason="the extra lab is not installed")
 
 import octolab as ol
 from octolab.experiment.front import prepare
+from octolab.lab import display
 from octolab.lab.dashboard import Board, Dashboard
 from octolab.lab.dashboard import notebook as place
 from octolab.lab.dashboard import widget as module
@@ -464,7 +465,7 @@ def test_a_cell_that_runs_again_closes_what_it_showed(board, problem, monkeypatc
 
     monkeypatch.setattr(IPython.display, "display", lambda *args, **kwargs: displayed.append(args))
     here = ["cell", 1]
-    monkeypatch.setattr(place, "cell", lambda: tuple(here))
+    monkeypatch.setattr(display, "cell", lambda: tuple(here))
     run = ol.start("gd", problem, rounds=10**6)
     first, beside = board(run), board(run)
     first._ipython_display_()

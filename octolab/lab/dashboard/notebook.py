@@ -1,9 +1,8 @@
-"""A dashboard's place in a notebook: whether anybody looks, which cell it stands in, what stays when it is gone."""
+"""A dashboard's place in a notebook: whether anybody looks, and what stays when it is gone."""
 
 from __future__ import annotations
 
 import os
-import threading
 import uuid
 import weakref
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from octolab.experiment.progress import in_kernel
+from octolab.lab.display import cell, put
 
 
 def expects_a_browser() -> bool:
@@ -24,31 +24,6 @@ def expects_a_browser() -> bool:
     if os.environ.get("OCTOLAB_LIVE", "1") == "0" or os.environ.get("OCTOLAB_FAST", "0") == "1":
         return False
     return cell() is not None or "VOILA_BASE_URL" in os.environ or "VOILA_REQUEST_URL" in os.environ
-
-
-def cell() -> tuple[str, int] | None:
-    """The cell that runs now and the number of its execution, where the front end names it."""
-    from IPython import get_ipython
-
-    shell: Any = get_ipython()
-    name = ((getattr(shell, "parent_header", None) or {}).get("metadata") or {}).get("cellId")
-    return None if name is None else (str(name), int(shell.execution_count))
-
-
-_cells: weakref.WeakKeyDictionary[Any, tuple[str, int]] = weakref.WeakKeyDictionary()
-_guard = threading.Lock()
-
-
-def replace(new: Any) -> None:
-    """A cell that runs again closes what it showed before."""
-    here = cell()
-    if here is None:
-        return
-    with _guard:
-        old = [d for d, (name, number) in _cells.items() if name == here[0] and number != here[1] and d is not new]
-        _cells[new] = here
-    for dashboard in old:
-        dashboard.close()
 
 
 class Twin:
@@ -71,9 +46,7 @@ class Twin:
         """Display the widget, and the card below it."""
         from IPython.display import HTML, display
 
-        replace(widget)
-        view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
-        display({"text/plain": repr(widget), "application/vnd.jupyter.widget-view+json": view}, raw=True)
+        put(widget)
         self.final = self._over()
         self._handle = display(HTML(self.html()), display_id=True)
         _shown.add(self)
