@@ -30,15 +30,15 @@ import numpy as np, octolab as ol
 problem = ol.problems.classification("digits", clients=50, split=ol.data.Dirichlet(alpha=0.3))
 fleet = ol.Fleet(seconds=np.linspace(1, 3, 50), up=1e5, dropout=0.1)
 runs = {
-    "EF21, Top-5%": ol.start(ol.methods.EF21(compressor=ol.compressors.TopK(0.05), lr=0.2), problem, rounds=4000, fleet=fleet),
-    "GD": ol.start(ol.methods.GD(), problem, rounds=3000, fleet=fleet),
-    "SCAFFOLD": ol.start(ol.methods.SCAFFOLD(lr=0.1), problem, rounds=1500, fleet=fleet),
+    "EF21, Top-5%": ol.start(ol.methods.EF21(compressor=ol.compressors.TopK(0.05), lr=0.2), problem, rounds=40_000, fleet=fleet),
+    "GD": ol.start(ol.methods.GD(), problem, rounds=30_000, fleet=fleet),
+    "SCAFFOLD": ol.start(ol.methods.SCAFFOLD(lr=0.1), problem, rounds=15_000, fleet=fleet),
 }"""
 SHOW = "board = ol.dashboard(runs)\nboard"
 ASYNCHRONOUS = """p = ol.problems.Tridiagonal(d=200, n=1000)
 fleet = ol.Fleet(seconds=np.sqrt(np.arange(1, 1001)), jitter=ol.federation.fleet.LogNormal(0.3))
-ring = ol.start(ol.methods.Ringmaster(R=1500, lr=0.002), p, rounds=60_000, fleet=fleet)
-asgd = ol.start(ol.methods.ASGD(lr=0.0005), p, rounds=60_000, fleet=fleet)
+ring = ol.start(ol.methods.Ringmaster(R=1500, lr=0.002), p, rounds=1_000_000, fleet=fleet)
+asgd = ol.start(ol.methods.ASGD(lr=0.0005), p, rounds=1_000_000, fleet=fleet)
 events = ol.dashboard({"Ringmaster": ring, "ASGD": asgd}, panel="time")
 events"""
 NETWORK = """net = ol.problems.classification("fashion-mnist-7k", "mlp", clients=40, split=ol.data.Dirichlet(alpha=0.2))
@@ -46,8 +46,11 @@ method = ol.methods.FedAvg(lr=0.05, local_epochs=1, batch_size=20, cohort=10)
 one = ol.start(method, net, rounds=100_000, fleet=ol.Fleet(seconds=np.linspace(1, 4, 40), up=5e6, down=2e7), deadline=90)
 layers = ol.dashboard(one, panel="model", x="time")
 layers"""
-THREADS = """import threading
-print("painters:", [t.name for t in threading.enumerate()].count("octolab-dashboard"))"""
+THREADS = """import threading, time
+def painters(): return [t.name for t in threading.enumerate()].count("octolab-dashboard")
+end = time.monotonic() + 60
+while painters() > {most} and time.monotonic() < end: time.sleep(0.1)
+print("painters:", painters())"""
 
 
 class Screen:
@@ -114,8 +117,8 @@ def test_a_dashboard_is_live_and_every_choice_works(lab, browser, axe):
             "live.ipynb",
             SYNCHRONOUS,
             SHOW,
-            THREADS,
-            "[r.result() for r in runs.values()]; print('all done')",
+            THREADS.format(most=0),
+            "[r.stop().result() for r in runs.values()]; print('all done')",
         )
         run_cell(page, 0)
         run_cell(page, 1)
@@ -134,10 +137,9 @@ def test_a_dashboard_is_live_and_every_choice_works(lab, browser, axe):
             screen.wait("[...e.querySelector('.js-plotly-plot').data].some((t) => (t.x ?? []).length > 1)")
             screen.shot(panel)
 
-        run_cell(page, 3)  # Run All-like: the next cell waits for the runs, and the picture goes on meanwhile
+        run_cell(page, 3)
         said(page, 3, "all done")
-        screen.wait("[...e.querySelectorAll('td[data-column=status]')].every((td) => td.innerText === 'finished')")
-        page.wait_for_timeout(1500)
+        screen.wait("[...e.querySelectorAll('td[data-column=status]')].every((td) => td.innerText !== 'running')")
         run_cell(page, 2)
         assert "painters: 0" in said(page, 2, "painters:")
         the_axis_the_table_and_the_legend_work(screen)
@@ -219,7 +221,7 @@ def test_a_thousand_asynchronous_devices_on_the_canvas(lab, browser):
             "events.ipynb",
             SYNCHRONOUS.split("problem =")[0],
             ASYNCHRONOUS,
-            "ring.result(), asgd.result(); print('all done')",
+            "ring.stop().result(), asgd.stop().result(); print('all done')",
         )
         run_cell(page, 0)
         run_cell(page, 1)
@@ -255,7 +257,7 @@ def test_a_thousand_asynchronous_devices_on_the_canvas(lab, browser):
         again = Screen(page)
         again.wait("e.querySelector('.js-plotly-plot').layout.annotations.some((a) => a.text.includes('Staleness'))")
         again.wait(f"{coloured} > 20000")
-        assert again.points() > 100 and set(again.column("status")) == {"finished"}
+        assert again.points() > 100 and set(again.column("status")) == {"stopped"}
 
 
 def test_running_a_cell_again_leaves_one_painter_and_the_file_stays_small(lab, browser):
@@ -267,14 +269,15 @@ def test_running_a_cell_again_leaves_one_painter_and_the_file_stays_small(lab, b
             "network.ipynb",
             SYNCHRONOUS.split("problem =")[0],
             NETWORK,
-            THREADS,
+            THREADS.format(most=1),
             "one.stop(); one.result(); print('done')",
         )
         run_cell(page, 0)
         run_cell(page, 1)
         Screen(page)
+        page.evaluate("() => { document.querySelector('.octo-dashboard').dataset.old = 1 }")
         run_cell(page, 1)
-        page.wait_for_timeout(3000)
+        page.locator("[data-old]").wait_for(state="detached")
         screen = Screen(page)
         run_cell(page, 2)
         assert "painters: 1" in said(page, 2, "painters:")

@@ -189,7 +189,12 @@ def test_a_cell_that_runs_again_leaves_no_thread_behind(lab):
     open_notebook(page, address, "twice.ipynb")
     run_cell(page, 0)
     said(page, 0, "ready")
-    threads = "import threading\nprint('threads:', sorted(t.name for t in threading.enumerate() if t.name.startswith('octolab')))"
+    threads = """import threading, time
+for _ in range(300):
+    left = sorted(t.name for t in threading.enumerate() if t.name.startswith('octolab'))
+    if not left: break
+    time.sleep(0.1)
+print('threads:', left)"""
     for _ in range(2):
         run_cell(page, 1)
         page.locator(".octo-run").first.wait_for()

@@ -286,7 +286,7 @@ def test_a_paused_run_is_not_painted_and_goes_on(board, problem):
     rounds = -1
     while run.round != rounds:
         rounds = run.round
-        time.sleep(0.05)
+        time.sleep(0.3)
     until(lambda: drawn(dashboard).data[0].x[-1] == rounds)
     paints = dashboard.painter.paints
     time.sleep(0.5)

@@ -60,7 +60,7 @@ def test_paused_nothing_moves_until_it_goes_on(session):
     wait(lambda: s.main is not None and s.main.round > 5)
     s.pause()
     wait(lambda: s.phase == "paused")
-    time.sleep(0.05)  # the round under way ends
+    time.sleep(0.5)  # the round under way ends
     at = s.main.round, s.beside.round
     time.sleep(0.1)
     assert (s.main.round, s.beside.round) == at
