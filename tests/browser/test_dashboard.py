@@ -70,7 +70,7 @@ class Screen:
         return sum(t["points"] for t in self.traces())
 
     def titles(self) -> str:
-        return self.root.locator(".js-plotly-plot").evaluate("(g) => g.layout.annotations.map((a) => a.text).join('|')")
+        return self.root.locator(".js-plotly-plot").evaluate("(g) => (g.layout.annotations ?? []).map((a) => a.text).join('|')")
 
     def axis_titles(self) -> str:
         return self.root.locator(".js-plotly-plot").evaluate(
@@ -83,7 +83,7 @@ class Screen:
 
     def open(self, panel: str, title: str) -> None:
         self.root.locator(f'[data-panel="{panel}"]').click()
-        self.wait("e.querySelector('.js-plotly-plot').layout.annotations.some((a) => a.text.includes(arg))", title)
+        self.wait("e.querySelector('.js-plotly-plot').layout.annotations?.some((a) => a.text.includes(arg))", title)
 
     def shot(self, name: str) -> None:
         self.page.wait_for_timeout(500)
@@ -151,7 +151,7 @@ def test_a_dashboard_is_live_and_every_choice_works(lab, browser, axe):
 
         page.evaluate("() => jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' })")
         screen.wait("e.querySelector('.octo-dark')")
-        screen.wait("e.querySelector('.js-plotly-plot').layout.font.color === '#E6E6E6'")
+        screen.wait("e.querySelector('.js-plotly-plot').layout.font?.color === '#E6E6E6'")
         for panel, title in {"comparison": "Pareto front", "time": "devices' time"}.items():
             screen.open(panel, title)
             screen.shot(f"{panel}-dark")
@@ -163,7 +163,7 @@ def test_a_dashboard_is_live_and_every_choice_works(lab, browser, axe):
 def the_axis_the_table_and_the_legend_work(screen: Screen) -> None:
     screen.open("convergence", "Squared gradient norm")
     screen.root.locator(".octo-x").select_option("bits_up")
-    screen.wait("e.querySelector('.js-plotly-plot').layout.xaxis.title.text.includes('bits sent up')")
+    screen.wait("e.querySelector('.js-plotly-plot').layout.xaxis?.title?.text?.includes('bits sent up')")
     assert set(screen.axis_titles().split("|")) == {"bits sent up, per client"}
     assert "x='bits_up'" in screen.root.locator("details code").text_content()
 
@@ -202,7 +202,7 @@ def the_keyboard_is_enough(screen: Screen) -> None:
     screen.root.locator('[data-panel="convergence"]').focus()
     page.keyboard.press("ArrowRight")
     screen.wait("document.activeElement.dataset.panel === 'communication'")
-    screen.wait("e.querySelector('.js-plotly-plot').layout.annotations.some((a) => a.text.includes('Bits so far'))")
+    screen.wait("e.querySelector('.js-plotly-plot').layout.annotations?.some((a) => a.text.includes('Bits so far'))")
     screen.open("time", "devices' time")
     canvas = screen.root.locator(".octo-gantt canvas")
     before = canvas.get_attribute("aria-label")
@@ -255,7 +255,7 @@ def test_a_thousand_asynchronous_devices_on_the_canvas(lab, browser):
         page.reload()  # the same kernel, a page that knows nothing: the picture and the record come back
         open_notebook(page, lab[0], "events.ipynb")
         again = Screen(page)
-        again.wait("e.querySelector('.js-plotly-plot').layout.annotations.some((a) => a.text.includes('Staleness'))")
+        again.wait("e.querySelector('.js-plotly-plot').layout.annotations?.some((a) => a.text.includes('Staleness'))")
         again.wait(f"{coloured} > 20000")
         assert again.points() > 100 and set(again.column("status")) == {"stopped"}
 
