@@ -6,6 +6,7 @@ that no thread is left behind.
 
 from __future__ import annotations
 
+import os
 import weakref
 from typing import Any
 
@@ -24,6 +25,17 @@ def cell() -> tuple[str, int] | None:
     header = getattr(shell, "parent_header", None) or {}
     name = (header.get("metadata") or {}).get("cellId")
     return None if name is None else (str(name), int(shell.execution_count))
+
+
+def in_voila() -> bool:
+    """Whether the notebook is run to be served as a page: the page comes when all cells are done."""
+    return "VOILA_BASE_URL" in os.environ or "VOILA_REQUEST_URL" in os.environ
+
+
+def again(*widgets: Any) -> None:
+    """Send what the widgets hold once more: a page that was loading when it changed may have missed it."""
+    for widget in widgets:
+        widget.send_state([key for key in widget.keys if key == "_dom_classes" or not key.startswith("_")])
 
 
 def put(widget: Any) -> None:

@@ -70,7 +70,9 @@ class Screen:
         return sum(t["points"] for t in self.traces())
 
     def titles(self) -> str:
-        return self.root.locator(".js-plotly-plot").evaluate("(g) => (g.layout.annotations ?? []).map((a) => a.text).join('|')")
+        return self.root.locator(".js-plotly-plot").evaluate(
+            "(g) => (g.layout.annotations ?? []).map((a) => a.text).join('|')"
+        )
 
     def axis_titles(self) -> str:
         return self.root.locator(".js-plotly-plot").evaluate(

@@ -273,6 +273,15 @@ def test_the_static_card_gets_the_curves_when_a_run_has_ended(lab):
     wait(lambda: "<polyline" in explorer._twin.html)
 
 
+def test_a_page_that_has_just_loaded_hears_everything_again(lab):
+    explorer, sent = lab("ef21", "quadratics", rounds=10), {}
+    explorer._stage.send_state = lambda keys: sent.update(stage=keys)
+    explorer._waiting.layout.send_state = lambda keys: sent.update(layout=keys)
+    explorer.press("hello")
+    assert {"children", "_dom_classes"} <= set(sent["stage"]) and "display" in sent["layout"]
+    assert not any(key.startswith("_") and key != "_dom_classes" for keys in sent.values() for key in keys)
+
+
 def test_an_explorer_at_rest_holds_no_thread(lab):
     before = set(threading.enumerate())
     lab("ef21")

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from octolab.experiment.progress import in_kernel
-from octolab.lab.display import cell, put
+from octolab.lab.display import cell, in_voila, put
 
 
 def expects_a_browser() -> bool:
@@ -23,7 +23,7 @@ def expects_a_browser() -> bool:
         return True
     if os.environ.get("OCTOLAB_LIVE", "1") == "0" or os.environ.get("OCTOLAB_FAST", "0") == "1":
         return False
-    return cell() is not None or "VOILA_BASE_URL" in os.environ or "VOILA_REQUEST_URL" in os.environ
+    return cell() is not None or in_voila()
 
 
 class Twin:

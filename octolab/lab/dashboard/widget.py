@@ -29,6 +29,7 @@ from octolab.lab.dashboard.panels.comparison import COLUMNS, COSTS, table, targe
 from octolab.lab.dashboard.panels.registry import PANELS
 from octolab.lab.dashboard.segments import at_work, segments
 from octolab.lab.dashboard.style import Style
+from octolab.lab.display import again
 from octolab.lab.gantt import Gantt
 
 if TYPE_CHECKING:
@@ -354,9 +355,12 @@ class Dashboard(ipywidgets.VBox):
     def _told(self, _: Any, content: Any, __: Any) -> None:
         """A browser is there; it has drawn the plot."""
         kind = content.get("kind") if isinstance(content, dict) else None
-        if kind == "ready" and self._drawing is None:
-            self._make()
-            self.painter.start()
+        if kind == "ready":
+            with self.board.lock:
+                again(self, self.controls, self._slot, *([] if self.gantt is None else [self.gantt.layout]))
+            if self._drawing is None:
+                self._make()
+                self.painter.start()
         elif kind == "plotted":
             self._arrived(content.get("traces", 0))
 

@@ -14,7 +14,7 @@ import ipywidgets
 
 from octolab.experiment import show
 from octolab.experiment.run import Run
-from octolab.lab import theme
+from octolab.lab import display, theme
 from octolab.lab.controls import View
 from octolab.lab.explorer import baseline, clients, forms, levels, page
 from octolab.lab.explorer.bench import Bench
@@ -123,6 +123,8 @@ class Explorer(ipywidgets.VBox):
         """What a click does: run, pause, step, stop, or tune. A second click on Run starts nothing."""
         if what == "hello":
             self._seen.set()
+            views = self._stage, self._waiting, self._where, self._front, self._clients, self._transport
+            display.again(*views, self._waiting.layout, *(self._stage.children[1:]))
             return
         with self._lock:
             session, phase = self._session, self._phase()
@@ -434,8 +436,8 @@ class Explorer(ipywidgets.VBox):
         return repr(self.bench) if run is None else f"{self.bench!r}\n{run!r}"
 
     def _ipython_display_(self, **_: Any) -> None:
-        from octolab.lab import display
-
+        if display.in_voila():
+            self._make_chart()  # a page that is loading would not find a widget that is made meanwhile
         self._twin = display.show(self)
         self.warm()
 
