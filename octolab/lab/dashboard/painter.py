@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable
 
 HERTZ = 10
-SHARE = 0.025
+SHARE = 0.015
 TRIES, AFTER_FAILURE = 3, 1.0
 """Repaints that may fail in a row before the painter gives up, and the seconds between them."""
 SLOWEST = 2.0
