@@ -272,9 +272,9 @@ class Payload:
         if kwargs or len(args) != 2 or not isinstance(args[1], Payload):
             return NotImplemented
         tensor, payload = args
-        if func is Tensor.add and isinstance(tensor, Tensor):
+        if func is Tensor.add:
             return payload._added_to(tensor, 1)
-        if func is Tensor.sub and isinstance(tensor, Tensor):
+        if func is Tensor.sub:
             return payload._added_to(tensor, -1)
         return payload.__rmul__(tensor) if func is Tensor.mul else NotImplemented
 

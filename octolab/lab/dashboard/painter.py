@@ -1,7 +1,8 @@
 """The thread that repaints: at most `HERTZ` times a second, and never more than `SHARE` of the time.
 
 What a repaint costs is measured in processor time of this thread alone, and the pause after it is as long as the share
-asks for: a run can lose no more to being watched, whatever is on the screen.
+asks for, whatever is on the screen. A run of very short rounds loses more than the share, as the threads take turns
+(W6 in benchmarks/RESULTS.md).
 """
 
 from __future__ import annotations
