@@ -9,12 +9,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
+T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "build" / "screenshots"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -97,6 +99,25 @@ def fresh_page(browser, **options) -> Iterator:
     context.set_default_timeout(120_000)
     yield context.new_page()
     context.close()
+
+
+def eventually(look: Callable[[], T], good: Callable[[T], bool] = bool, seconds: float = 120) -> T:
+    """What `look` finds on the page, once it is `good`: a page may always be a little behind its kernel."""
+    end = time.monotonic() + seconds
+    while not good(found := look()):
+        assert time.monotonic() < end, f"after {seconds:g} s the page still shows {found!r}"
+        time.sleep(0.1)
+    return found
+
+
+def still(look: Callable[[], T], seconds: float = 1.6) -> T:
+    """What `look` finds on the page, once it has not changed for a while."""
+    found, since = look(), time.monotonic()
+    while time.monotonic() < since + seconds:
+        time.sleep(0.2)
+        if (now := look()) != found:
+            found, since = now, time.monotonic()
+    return found
 
 
 def open_notebook(page, address: str, name: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import octolab as ol
-from tests.browser.browsing import ROOT, SHOTS, fresh_page, needs_chromium, voila
+from tests.browser.browsing import ROOT, SHOTS, eventually, fresh_page, needs_chromium, voila
 
 pytestmark = [pytest.mark.browser, needs_chromium]
 
@@ -27,20 +27,23 @@ def test_the_app_is_searched_narrowed_and_opened(tmp_path, browser):
 
         page.get_by_label("Search the methods").fill("error feedback")
         page.wait_for_function(f"document.querySelectorAll('.octo-method').length < {every}")
-        assert page.locator("[data-slug=ef21]").count() == 1
+        eventually(page.locator("[data-slug=ef21]").count, (1).__eq__)
         page.locator(".octo-clear").click()
         page.wait_for_function(f"document.querySelectorAll('.octo-method').length === {every}")
 
+        def pressed():
+            return page.locator("[data-name=bandwidth]").get_attribute("aria-pressed")
+
         page.locator("[data-name=bandwidth]").click()
         page.locator(".octo-why").first.wait_for()
-        assert "uplink" in page.locator("[data-slug=ef21]").inner_text()
-        assert page.locator("[data-name=bandwidth]").get_attribute("aria-pressed") == "true"
+        eventually(page.locator("[data-slug=ef21]").inner_text, lambda found: "uplink" in found)
+        eventually(pressed, "true".__eq__)
         page.screenshot(path=str(SHOTS / "catalogue-narrowed.png"))
 
         page.locator("[data-slug=ef21]").focus()
         page.keyboard.press("Enter")
         page.locator(".octo-explorer .octo-run").wait_for()
-        assert page.locator(".octo-explorer h2").inner_text() == "EF21"
+        eventually(page.locator(".octo-explorer h2").inner_text, "EF21".__eq__)
         page.locator(".octo-run").click()
         page.wait_for_function("document.querySelector('.octo-status').innerText.includes('finished')")
         page.locator(".js-plotly-plot .main-svg").first.wait_for()
@@ -49,4 +52,4 @@ def test_the_app_is_searched_narrowed_and_opened(tmp_path, browser):
         page.screenshot(path=str(SHOTS / "catalogue-opened.png"))
         page.locator(".octo-back").click()
         page.locator(".octo-method").first.wait_for()
-        assert page.locator("[data-name=bandwidth]").get_attribute("aria-pressed") == "true"  # what was chosen stays
+        eventually(pressed, "true".__eq__)  # what was chosen stays

@@ -11,6 +11,7 @@ import pytest
 
 from tests.browser.browsing import (
     SHOTS,
+    eventually,
     fresh_page,
     jupyter,
     needs_chromium,
@@ -18,6 +19,7 @@ from tests.browser.browsing import (
     open_notebook,
     run_cell,
     said,
+    still,
     voila,
 )
 from tests.browser.test_accessibility import CHECK
@@ -29,10 +31,11 @@ SYNCHRONOUS = """import warnings; warnings.simplefilter("ignore")
 import numpy as np, octolab as ol
 problem = ol.problems.classification("digits", clients=50, split=ol.data.Dirichlet(alpha=0.3))
 fleet = ol.Fleet(seconds=np.linspace(1, 3, 50), up=1e5, dropout=0.1)
+long = dict(rounds=1_000_000, evaluate_every=50, fleet=fleet)
 runs = {
-    "EF21, Top-5%": ol.start(ol.methods.EF21(compressor=ol.compressors.TopK(0.05), lr=0.2), problem, rounds=40_000, fleet=fleet),
-    "GD": ol.start(ol.methods.GD(), problem, rounds=30_000, fleet=fleet),
-    "SCAFFOLD": ol.start(ol.methods.SCAFFOLD(lr=0.1), problem, rounds=15_000, fleet=fleet),
+    "EF21, Top-5%": ol.start(ol.methods.EF21(compressor=ol.compressors.TopK(0.05), lr=0.2), problem, **long),
+    "GD": ol.start(ol.methods.GD(), problem, **long),
+    "SCAFFOLD": ol.start(ol.methods.SCAFFOLD(lr=0.1), problem, **long),
 }"""
 SHOW = "board = ol.dashboard(runs)\nboard"
 ASYNCHRONOUS = """p = ol.problems.Tridiagonal(d=200, n=1000)
@@ -46,6 +49,7 @@ method = ol.methods.FedAvg(lr=0.05, local_epochs=1, batch_size=20, cohort=10)
 one = ol.start(method, net, rounds=100_000, fleet=ol.Fleet(seconds=np.linspace(1, 4, 40), up=5e6, down=2e7), deadline=90)
 layers = ol.dashboard(one, panel="model", x="time")
 layers"""
+PARTS = {"include": [[".octo-dash"], [".octo-gantt"]]}
 THREADS = """import threading, time
 def painters(): return [t.name for t in threading.enumerate()].count("octolab-dashboard")
 end = time.monotonic() + 60
@@ -129,7 +133,7 @@ def test_a_dashboard_is_live_and_every_choice_works(lab, browser, axe):
         screen.wait(f"{reached} > 0")
         first = screen.root.evaluate(f"(e) => {reached}")
         screen.wait(f"{reached} > arg", first)  # the first chart's curves go on
-        assert "running" in screen.column("status")
+        eventually(lambda: screen.column("status"), lambda found: "running" in found)
         screen.shot("overview")
         for panel, title in {
             "comparison": "Pareto front", "convergence": "Squared gradient norm", "communication": "Bits so far",
@@ -149,7 +153,7 @@ def test_a_dashboard_is_live_and_every_choice_works(lab, browser, axe):
         page.evaluate(axe)
         for panel, title in {"comparison": "Pareto front", "time": "devices' time", "clients": "Participation"}.items():
             screen.open(panel, title)
-            assert page.evaluate(CHECK, {"include": [[".octo-dash"], [".octo-gantt"]]}) == []
+            eventually(lambda: page.evaluate(CHECK, PARTS), [].__eq__, seconds=10)
 
         page.evaluate("() => jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' })")
         screen.wait("e.querySelector('.octo-dark')")
@@ -157,7 +161,7 @@ def test_a_dashboard_is_live_and_every_choice_works(lab, browser, axe):
         for panel, title in {"comparison": "Pareto front", "time": "devices' time"}.items():
             screen.open(panel, title)
             screen.shot(f"{panel}-dark")
-            assert page.evaluate(CHECK, {"include": [[".octo-dash"], [".octo-gantt"]]}) == []
+            eventually(lambda: page.evaluate(CHECK, PARTS), [].__eq__, seconds=10)
         assert "Traceback" not in page.inner_text(".jp-Notebook")
         page.evaluate("() => jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Light' })")
 
@@ -166,14 +170,17 @@ def the_axis_the_table_and_the_legend_work(screen: Screen) -> None:
     screen.open("convergence", "Squared gradient norm")
     screen.root.locator(".octo-x").select_option("bits_up")
     screen.wait("e.querySelector('.js-plotly-plot').layout.xaxis?.title?.text?.includes('bits sent up')")
-    assert set(screen.axis_titles().split("|")) == {"bits sent up, per client"}
-    assert "x='bits_up'" in screen.root.locator("details code").text_content()
+    eventually(screen.axis_titles, lambda found: set(found.split("|")) == {"bits sent up, per client"})
+    eventually(screen.root.locator("details code").text_content, lambda found: "x='bits_up'" in found)
 
-    rounds = [int(t.replace(",", "")) for t in screen.column("round")]
+    def rounds():
+        return [int(t.replace(",", "")) for t in screen.column("round")]
+
+    ordered = sorted(still(rounds))
     screen.root.locator('th[data-column="round"] button').click()
-    assert [int(t.replace(",", "")) for t in screen.column("round")] == sorted(rounds)
+    eventually(rounds, ordered.__eq__)
     screen.root.locator('th[data-column="round"] button').click()
-    assert [int(t.replace(",", "")) for t in screen.column("round")] == sorted(rounds, reverse=True)
+    eventually(rounds, ordered[::-1].__eq__)
     assert screen.root.locator('th[data-column="round"]').get_attribute("aria-sort") == "descending"
 
     row = screen.root.locator('tr[data-run="GD"]')
@@ -243,8 +250,8 @@ def test_a_thousand_asynchronous_devices_on_the_canvas(lab, browser):
             "!e.querySelector('.octo-tip').hidden && e.querySelector('.octo-tip').innerText.startsWith('device')"
         )
         screen.root.locator(".octo-gantt select").select_option("slow")
-        said_something = screen.root.locator(".octo-sum").inner_text()
-        assert re.fullmatch(r"Shown: computing \d+ %, .* idle \d+ % of the devices' time\.", said_something)
+        shown = re.compile(r"Shown: computing \d+ %, .* idle \d+ % of the devices' time\.")
+        eventually(screen.root.locator(".octo-sum").inner_text, shown.fullmatch)
         screen.open("overview", "Staleness")
         screen.shot("asynchronous")
         screen.root.locator(".octo-focus").wait_for(state="hidden")
@@ -259,7 +266,8 @@ def test_a_thousand_asynchronous_devices_on_the_canvas(lab, browser):
         again = Screen(page)
         again.wait("e.querySelector('.js-plotly-plot').layout.annotations?.some((a) => a.text.includes('Staleness'))")
         again.wait(f"{coloured} > 20000")
-        assert again.points() > 100 and set(again.column("status")) == {"stopped"}
+        eventually(again.points, lambda found: found > 100)
+        eventually(lambda: set(again.column("status")), {"stopped"}.__eq__)
 
 
 def test_running_a_cell_again_leaves_one_painter_and_the_file_stays_small(lab, browser):

@@ -11,6 +11,7 @@ import pytest
 import octolab as ol
 from tests.browser.browsing import (
     SHOTS,
+    eventually,
     fresh_page,
     jupyter,
     needs_chromium,
@@ -18,6 +19,7 @@ from tests.browser.browsing import (
     open_notebook,
     run_cell,
     said,
+    still,
     voila,
 )  # fmt: skip
 
@@ -92,7 +94,7 @@ def test_a_method_of_each_family_is_run_paused_stepped_stopped_and_reproduced(la
     root.locator(".octo-run").wait_for()
     screen = Screen(page, root)
     root.scroll_into_view_if_needed()
-    assert root.locator("h2").inner_text() == ol.methods.get(slug).describe().name
+    eventually(root.locator("h2").inner_text, ol.methods.get(slug).describe().name.__eq__)
 
     runs_and_stands_still(screen)
     opens_every_level(screen)
@@ -103,8 +105,10 @@ def test_a_method_of_each_family_is_run_paused_stepped_stopped_and_reproduced(la
     screen.type("run.rounds", "30", front=False)  # short enough to be run again, and compared
     screen.press("run")
     screen.wait_status("finished", "diverged")
+    text = root.locator("pre.octo-code").nth(1)
+    eventually(text.inner_text, lambda found: json.loads(found)["settings"]["rounds"] == 30)
     root.locator(".octo-copy").nth(1).click()
-    spec = page.evaluate("navigator.clipboard.readText()")
+    spec = eventually(lambda: page.evaluate("navigator.clipboard.readText()"), text.inner_text().__eq__)
     assert json.loads(spec)["method"]["method"] == slug
     run_cell(page, at + 1, f"SPEC = {spec!r}\n{CODE}")
     assert "True 30" in said(page, at + 1, "the same numbers:")
@@ -119,17 +123,9 @@ def runs_and_stands_still(screen: Screen) -> None:
     screen.page.wait_for_function(f"(e) => ({LENGTHS})(e).some((n) => n > 2)", arg=screen.root.element_handle())
     screen.press("pause")
     screen.wait_status("paused")
-    before = None
-    for _ in range(20):  # the last round ends, the painter paints what there is
-        now = screen.lengths(), screen.round()
-        if now == before:
-            break
-        before = now
-        screen.page.wait_for_timeout(800)
-    assert (screen.lengths(), screen.round()) == before
+    _, at = still(lambda: (screen.lengths(), screen.round()))  # the last round ends, the painter paints what there is
     screen.press("step")
-    screen.wait_status(f"round {before[1] + 1:,} of")
-    assert "paused" in screen.status()
+    eventually(screen.status, lambda found: f"round {at + 1:,} of" in found and "paused" in found)
     screen.press("stop")
     screen.wait_status("stopped")
 
@@ -137,23 +133,23 @@ def runs_and_stands_still(screen: Screen) -> None:
 def opens_every_level(screen: Screen) -> None:
     for level in (1, 2, 3):
         button = screen.root.locator(f".octo-level-{level}")
-        assert button.get_attribute("aria-expanded") == "false"
+        eventually(lambda: button.get_attribute("aria-expanded"), "false".__eq__)  # noqa: B023 (called at once)
         button.click()
         screen.page.wait_for_function("(b) => b.getAttribute('aria-expanded') === 'true'", arg=button.element_handle())
     screen.root.locator(".octo-algorithm mjx-container").first.wait_for()
     assert screen.root.locator("mjx-merror, [data-mjx-error]").count() == 0
-    assert "$" not in screen.root.locator(".octo-algorithm").inner_text()
+    eventually(screen.root.locator(".octo-algorithm").inner_text, lambda found: "$" not in found)
     for number, words in ((0, "ol.run("), (1, '"settings"'), (2, "class ")):  # the call, the spec, the page
         code = screen.root.locator("pre.octo-code").nth(number).element_handle()
         screen.page.wait_for_function("([e, words]) => e.innerText.includes(words)", arg=[code, words])
 
 
 def answers_a_bad_value(screen: Screen) -> None:
-    curves, call = screen.lengths(), screen.root.locator("pre.octo-code").first.inner_text()
+    curves, call = still(screen.lengths), screen.root.locator("pre.octo-code").first.inner_text()
     screen.type("run.rounds", "-5", front=False)
     error = screen.knob("run.rounds", front=False).locator(".octo-error")
     error.wait_for()
-    assert "rounds=-5" in error.inner_text()
+    eventually(error.inner_text, lambda found: "rounds=-5" in found)
     screen.press("run")
     screen.wait_status("First mend this")
     assert screen.lengths() == curves
@@ -217,7 +213,7 @@ def test_in_voila_it_is_a_page(tmp_path, browser):
         runs_and_stands_still(screen)
         opens_every_level(screen)
         page.screenshot(path=str(SHOTS / "explorer-voila.png"), full_page=True)
-        assert not root.locator(".octo-static").is_visible() if root.locator(".octo-static").count() else True
+        eventually(page.locator(".octo-static:visible").count, (0).__eq__)
 
 
 def test_without_a_kernel_a_static_card_stays(tmp_path, browser):

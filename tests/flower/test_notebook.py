@@ -20,6 +20,8 @@ def test_the_lesson_runs_on_real_processes(part, tmp_path, monkeypatch):
     notebook = nbformat.read(LESSON, as_version=4)
     other = next(source for name, source in PARTS.items() if name != part)
     notebook.cells = [cell for cell in notebook.cells if cell.cell_type == "code" and other not in cell.source]
+    if part == "deployed":  # what it needs; all the rest runs with the other part
+        notebook.cells = notebook.cells[:2] + [cell for cell in notebook.cells[2:] if "few" in cell.source]
     client = NotebookClient(
         notebook, timeout=180, kernel_name="python3", resources={"metadata": {"path": os.fspath(tmp_path)}}
     )
