@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+FEW = 4  # entries up to which looking k times for the largest is the fastest
 SHORT = 1024  # length of rows up to which torch.topk beats numpy's partition
 CACHE_ENTRIES = 2**16  # rows are scanned in blocks of about this many entries, which stay in the L2 cache
 
@@ -27,6 +28,8 @@ def largest(x: Tensor, k: int) -> Tensor:
         order = torch.sort(x.abs().nan_to_num(nan=torch.inf, posinf=torch.inf), dim=1, descending=True, stable=True)
         return order.indices[:, :k].sort(dim=1).values
     m, d = x.shape
+    if k <= FEW:
+        return _few_largest(x, k)
     if d <= SHORT and k < d:
         found_short = _largest_of_short(x, k)
         if found_short is not None:
@@ -48,10 +51,21 @@ def largest(x: Tensor, k: int) -> Tensor:
     return torch.from_numpy(found)
 
 
+def _few_largest(x: Tensor, k: int) -> Tensor:
+    """The same by looking for the largest k times, each time the first of equals."""
+    left = np.abs(x.numpy())
+    if k == 1:
+        return torch.from_numpy(left.argmax(1, keepdims=True))
+    found, rows = np.empty((len(left), k), dtype=np.int64), np.arange(len(left))
+    for j in range(k):
+        found[:, j] = at = left.argmax(1)
+        left[rows, at] = -1
+    found.sort(axis=1)
+    return torch.from_numpy(found)
+
+
 def _largest_of_short(x: Tensor, k: int) -> Tensor | None:
     """The same for short rows by torch.topk, which breaks ties at will: None if one lies across the threshold."""
-    if k == 1:
-        return x.abs().argmax(dim=1, keepdim=True)  # the first of equals
     values, indices = x.abs().topk(k + 1, dim=1)
     edge = values.numpy()
     if (edge[:, k - 1] == edge[:, k]).any():

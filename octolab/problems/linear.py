@@ -15,21 +15,27 @@ from octolab.problems.samples import Part, Samples, check_samples
 from octolab.problems.scoring import Pair, TestPart
 
 
-def times(rows: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """rows (m, N, p) times x, (p,) or (m, p) -> (m, N). NumPy calls one gemv per client: faster than torch's
-    bmm.
-    """
-    if x.dim() == 1:
-        return torch.from_numpy(np.matmul(rows.numpy(), x.numpy()))
-    return torch.from_numpy(np.matmul(rows.numpy(), x.numpy()[:, :, None]))[:, :, 0]
+def products(rows: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """rows (m, N, p) times x, (p,) or (m, p) -> (m, N). NumPy calls one gemv per client: faster than torch's bmm."""
+    return np.matmul(rows, x) if x.ndim == 1 else np.matmul(rows, x[:, :, None])[:, :, 0]
 
 
-def combine(c: torch.Tensor, rows: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+def combination(c: np.ndarray, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """sum_j c_ij rows_ij: (m, N) and (m, N, p) -> (m, p), written into `out` where it is given."""
     if out is None:
-        return torch.from_numpy(np.matmul(c.numpy()[:, None, :], rows.numpy()))[:, 0]
-    np.matmul(c.numpy()[:, None, :], rows.numpy(), out=out.numpy()[:, None, :])
+        return np.matmul(c[:, None, :], rows)[:, 0]
+    np.matmul(c[:, None, :], rows, out=out[:, None, :])
     return out
+
+
+def times(rows: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """`products` of tensors."""
+    return torch.from_numpy(products(rows.numpy(), x.numpy()))
+
+
+def combine(c: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """`combination` of tensors."""
+    return torch.from_numpy(combination(c.numpy(), rows.numpy()))
 
 
 class Linear(Problem):
@@ -82,10 +88,10 @@ class Linear(Problem):
         rows: torch.Tensor,
         y: torch.Tensor,
         share: Any,
-        x: torch.Tensor,
-        out: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """(k, d): of sum_j share_ij loss_ij; may be written into `out`."""
+        x: np.ndarray,
+        out: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """(k, d): of sum_j share_ij loss_ij, written into `out` where it is given."""
         raise NotImplementedError
 
     def _loss(self, rows: torch.Tensor, y: torch.Tensor, share: Any, x: torch.Tensor) -> torch.Tensor:
@@ -134,18 +140,21 @@ class Linear(Problem):
             out[part.at] = compute(part, *(q if q.dim() == 1 else q[part.at] for q in points))
         return out
 
+    @np.errstate(over="ignore")  # a loss may saturate: 1/(1 + exp(800)) is 0
     def grad(self, x: torch.Tensor, clients: Clients = None, batch: Batch | None = None) -> torch.Tensor:
-        parts = self.data.parts(clients, batch)
+        parts, point = self.data.parts(clients, batch), x.numpy()
         if len(parts) == 1 and parts[0].at is None:
             _, rows, y, share = parts[0]
-            return self._gradient(rows, y, share, x).add_(self._penalty_slope(x))
-        out = torch.empty(self.count(clients), self.d, dtype=self.dtype)
-        for at, rows, y, share in parts:
-            own, into = x if x.dim() == 1 else x[at], out[at] if isinstance(at, slice) else None
-            g = self._gradient(rows, y, share, own, into)
-            if g is not into:
-                out[at] = g
-        return out.add_(self._penalty_slope(x))
+            out = self._gradient(rows, y, share, point)
+        else:
+            out = np.empty((self.count(clients), self.d), dtype=parts[0].rows.numpy().dtype)
+            for at, rows, y, share in parts:
+                own = point if point.ndim == 1 else point[at]
+                if isinstance(at, slice):
+                    self._gradient(rows, y, share, own, out[at])
+                else:
+                    out[at] = self._gradient(rows, y, share, own)
+        return torch.from_numpy(out).add_(self._penalty_slope(x))
 
     def loss(self, x: torch.Tensor, clients: Clients = None, batch: Batch | None = None) -> torch.Tensor:
         compute = lambda part, at: self._loss(part.rows, part.y, part.share, at)  # noqa: E731
@@ -168,11 +177,12 @@ class Linear(Problem):
         x = self.as_x(x)
         return sum(float(self._loss(*part, x)) for part in self._pool) + float(self._penalty(x))
 
+    @np.errstate(over="ignore")
     def gradient(self, x: Any) -> torch.Tensor:
         x = self.as_x(x)
         g = self._penalty_slope(x)
         for part in self._pool:
-            g = g + self._gradient(*part, x)[0]
+            g = g + torch.from_numpy(self._gradient(*part, x.numpy())[0])
         return g
 
     def evaluate(self, x: torch.Tensor) -> dict[str, float]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn.functional import softplus
 
-from octolab.problems.linear import Linear, combine, times
+from octolab.problems.linear import Linear, combination, combine, products, times
 from octolab.problems.problem import fingerprint, flat_layout
 from octolab.problems.scoring import Pair
 
@@ -75,11 +75,15 @@ class Logistic(Linear):
         rows: torch.Tensor,
         y: torch.Tensor,
         share: Any,
-        x: torch.Tensor,
-        out: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        c = torch.sigmoid(times(rows, x).neg_())
-        return combine(c.mul_(-share if isinstance(share, float) else share.neg()), rows, out)
+        x: np.ndarray,
+        out: np.ndarray | None = None,
+    ) -> np.ndarray:
+        a = rows.numpy()
+        c = products(a, x)  # becomes -share/(1 + exp(z)); in place, so that a small block stays in the cache
+        np.exp(c, out=c)
+        c += 1
+        np.divide(-share if isinstance(share, float) else share.neg().numpy(), c, out=c)
+        return combination(c, a, out)
 
     def _loss(self, rows: torch.Tensor, y: torch.Tensor, share: Any, x: torch.Tensor) -> torch.Tensor:
         return (softplus(times(rows, x).neg_()) * share).sum(1)

@@ -90,10 +90,11 @@ class Softmax(Linear):
         rows: torch.Tensor,
         y: torch.Tensor,
         share: Any,
-        x: torch.Tensor,
-        out: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        return self._slope(torch.softmax(self._scores(rows, x), -1), rows, y, share, out)
+        x: np.ndarray,
+        out: np.ndarray | None = None,
+    ) -> np.ndarray:
+        P = torch.softmax(self._scores(rows, torch.from_numpy(x)), -1)
+        return self._slope(P, rows, y, share, None if out is None else torch.from_numpy(out)).numpy()
 
     def _loss(self, rows: torch.Tensor, y: torch.Tensor, share: Any, x: torch.Tensor) -> torch.Tensor:
         z = self._scores(rows, x)
