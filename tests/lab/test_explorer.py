@@ -38,7 +38,7 @@ def lab(monkeypatch):
 
     def make(*args, **more):
         explorer = Explorer(*args, **more)
-        explorer._dashboard = Chart()
+        explorer._stage.chart = Chart()
         made.append(explorer)
         return explorer
 
@@ -125,7 +125,7 @@ def test_a_run_can_be_opened_and_set(lab):
     explorer = lab("ef21")
     explorer.run = run
     assert explorer.run is run and explorer.method == run.given
-    assert explorer._dashboard.shown[-1] == ["DIANA"]
+    assert explorer._stage.chart.shown[-1] == ["DIANA"]
     assert explorer._transport.state["round"] == 5
 
 
@@ -141,12 +141,12 @@ def test_a_bad_value_shows_its_sentence_beside_the_knob_and_starts_nothing(lab):
     explorer = lab("ef21", "quadratics", rounds=5)
     explorer.press("run")
     wait(lambda: explorer._phase() == "done")
-    run, drawn = explorer.run, len(explorer._dashboard.shown)
+    run, drawn = explorer.run, len(explorer._stage.chart.shown)
     explorer._heard({"path": "method.compressor.k", "value": "-3"})
     row = shown(explorer._front, "method.compressor.k")
     assert "a count" in row["error"] and row["entered"] == "-3"
     explorer.press("run")
-    assert explorer.run is run and len(explorer._dashboard.shown) == drawn  # the last chart stays
+    assert explorer.run is run and len(explorer._stage.chart.shown) == drawn  # the last chart stays
     assert explorer._transport.state["status"].startswith("First mend this: TopK: k is -3")
     explorer._heard({"path": "method.compressor.k", "value": "0.1"})
     assert shown(explorer._front, "method.compressor.k")["error"] == ""
@@ -276,7 +276,7 @@ def test_the_static_card_gets_the_curves_when_a_run_has_ended(lab):
 def test_a_page_that_has_just_loaded_hears_everything_again(lab):
     explorer, sent = lab("ef21", "quadratics", rounds=10), {}
     explorer._stage.send_state = lambda keys: sent.update(stage=keys)
-    explorer._waiting.layout.send_state = lambda keys: sent.update(layout=keys)
+    explorer._stage.waiting.layout.send_state = lambda keys: sent.update(layout=keys)
     explorer.press("hello")
     assert {"children", "_dom_classes"} <= set(sent["stage"]) and "display" in sent["layout"]
     assert not any(key.startswith("_") and key != "_dom_classes" for keys in sent.values() for key in keys)
@@ -293,7 +293,7 @@ def test_the_first_view_is_completed_by_a_thread_that_ends(lab, monkeypatch):
     explorer = lab("ef21", "quadratics", rounds=20)
     explorer.warm()
     wait(lambda: not any(t.is_alive() for t in explorer._threads))
-    assert explorer._dashboard.shown[-1] == ["GD (baseline)"]  # the baseline is there before anything is pressed
+    assert explorer._stage.chart.shown[-1] == ["GD (baseline)"]  # the baseline is there before anything is pressed
     assert "<rect" in explorer._clients.state["html"]
     assert shown(explorer._front, "method.lr")["note"]
     preview = explorer._preview[1].run

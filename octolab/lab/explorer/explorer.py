@@ -19,12 +19,11 @@ from octolab.lab.controls import View
 from octolab.lab.explorer import baseline, clients, forms, levels, page
 from octolab.lab.explorer.bench import Bench
 from octolab.lab.explorer.session import Session, Worker
+from octolab.lab.explorer.stage import Stage
 from octolab.lab.explorer.tuning import Tuning
 from octolab.methods import Method
 
 HERTZ = 10
-MEANWHILE = 3
-"""Still pictures a second until the browser has loaded the plot's program, 5 MB."""
 PREVIEW = 20_000
 """Rounds up to which the baseline is drawn before anything is pressed."""
 
@@ -41,9 +40,7 @@ class Explorer(ipywidgets.VBox):
         self._preview: tuple[Any, Worker] | None = None
         self._lock = threading.Lock()
         self._closed = False
-        self._seen = threading.Event()  # a browser is there
         self._twin: Any = None  # the handle of the static card beside the widget
-        self._dashboard: Any = None
         self._problem_said = ""
         self._threads: list[threading.Thread] = []
         self._card = View("html", {"html": page.glance(self.bench.method.card)})
@@ -51,11 +48,9 @@ class Explorer(ipywidgets.VBox):
         self._front = View("form", {"groups": [{"title": "", "rows": forms.front(self.bench, None)}]}, self._heard)
         self._clients = View("html", {"html": "", "class": "octo-clients"})
         self._transport = View("transport", self._transport_state(), lambda c: self.press(c["press"]))
-        self._waiting = View("html", {"html": "the chart is on its way", "class": "octo-placeholder"})
-        self._stage = ipywidgets.Box([self._waiting])
+        self._stage = Stage(lambda: self.runs)
         side = ipywidgets.VBox([self._where, self._clients, self._front, self._transport])
         side.add_class("octo-side")
-        self._stage.add_class("octo-stage")
         glance = ipywidgets.Box([side, self._stage])
         glance.add_class("octo-glance")
         self.levels = levels.make(self)
@@ -105,7 +100,7 @@ class Explorer(ipywidgets.VBox):
         session.main = run
         self._session = session
         self._preview = None
-        if self._unplotted:  # the plot's word comes through this very thread
+        if self._stage.unplotted:  # the plot's word comes through this very thread
             self._in_background(lambda: self._shown(session))
         else:
             self._shown(session)
@@ -122,9 +117,8 @@ class Explorer(ipywidgets.VBox):
     def press(self, what: str) -> None:
         """What a click does: run, pause, step, stop, or tune. A second click on Run starts nothing."""
         if what == "hello":
-            self._seen.set()
-            views = self._stage, self._waiting, self._where, self._front, self._clients, self._transport
-            display.again(*views, self._waiting.layout, *(self._stage.children[1:]))
+            self._stage.hello()
+            display.again(self._where, self._front, self._clients, self._transport)
             return
         with self._lock:
             session, phase = self._session, self._phase()
@@ -211,41 +205,8 @@ class Explorer(ipywidgets.VBox):
                 self._problem_said = f"The chart stopped ({type(error).__name__}: {error}); the run goes on."
 
     def _shown(self, session: Session) -> None:
-        self._draw_runs(session.runs)
-
-    def _draw_runs(self, runs: dict[str, list[Run]]) -> None:
-        """Show runs on the chart; it takes its place on the screen when there is something on it."""
-        if self._dashboard is None:
-            self._make_chart()
-        if self._unplotted:
-            self._draw_meanwhile(runs)
-            runs = self.runs or runs
-        if self._closed or self._dashboard is None:
-            return
-        self._dashboard.show(runs)
-        if self._waiting.layout.display != "none" and isinstance(self._dashboard, ipywidgets.Widget):
-            first, pause = next(iter(runs.values()))[0], threading.Event()
-            for _ in range(50):
-                if first.recorder.rows or first.done or pause.wait(0.02):
-                    break
-            self._dashboard.paint()
-            self._dashboard.remove_class("octo-unseen")
-            self._waiting.layout.display = "none"
-
-    @property
-    def _unplotted(self) -> bool:
-        """Whether a browser is there that has not loaded the plot yet."""
-        return self._seen.is_set() and not (self._dashboard is not None and self._dashboard.plotted.is_set())
-
-    def _draw_meanwhile(self, runs: dict[str, list[Run]]) -> None:
-        """Until the page has loaded its plot (seconds, once per page): the same curves, without a program."""
-        drawn = None
-        while self._dashboard is not None and not self._closed and not self._dashboard.plotted.wait(1 / MEANWHILE):
-            newest = self.runs or runs
-            there = [(run, len(run.recorder.rows)) for each in newest.values() for run in each]
-            if there != drawn and any(rows for _, rows in there):
-                self._waiting.update(html=self._dashboard.sketch(newest))
-                drawn = there
+        self._make_chart()
+        self._stage.draw(session.runs)
 
     # -- threads: each ends when its work does -----------------------------------------------------------------------
     def _in_background(self, work: Callable[[], Any]) -> None:
@@ -276,26 +237,15 @@ class Explorer(ipywidgets.VBox):
             long = self.bench.plan.rounds > PREVIEW
             run = None if long else self.bench.beside()
             if run is None:
-                self._waiting.update(html="Press Run, and the curve is drawn here.")
+                self._stage.say("Press Run, and the curve is drawn here.")
                 return
             self._preview = (self._beside_key(), Worker(run))
             self._preview[1].allow(None)
-        self._draw_runs(self.runs)
+        self._make_chart()
+        self._stage.draw(self.runs)
 
     def _make_chart(self) -> None:
-        if self._dashboard is not None or self._closed:
-            return
-        from octolab.lab.dashboard import Dashboard
-
-        made = Dashboard(None, x=baseline.axis(self.bench.method), height=430)
-        with self._lock:
-            if self._dashboard is None and not self._closed:
-                made.board.style.know(
-                    [self.method.card.name]
-                )  # the method has the first colour, whoever is drawn first
-                made.add_class("octo-unseen")  # on the page at once: its program takes a second to load there
-                self._dashboard = made
-                self._stage.children = [self._waiting, made]
+        self._stage.make(baseline.axis(self.bench.method), self.method.card.name)
 
     def _follow(self) -> None:
         """Repaint the status while the session goes on; a last time when it has ended."""
@@ -420,12 +370,12 @@ class Explorer(ipywidgets.VBox):
     def close(self) -> None:
         """End every thread and the widget."""
         self._closed = True
+        self._stage.end()
         self.stop()
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(timeout=10)
-        if self._dashboard is not None:
-            self._dashboard.close()
+        self._stage.close()
         super().close()
 
     def _repr_html_(self) -> str:
