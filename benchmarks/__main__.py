@@ -10,6 +10,18 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
+HEAD = """# Benchmark results
+
+Written by `python -m benchmarks --record`. Arms alternate in one process; a ratio is the median of
+per-repetition ratios. Absolute times move with the machine's load, ratios much less. "must" and
+"excellent" are our own targets.
+
+Machine: {machine}.
+
+```
+{lines}
+```
+"""
 
 
 def machine() -> str:
@@ -22,10 +34,21 @@ def machine() -> str:
     return f"{os.cpu_count()} cores ({names[0] if names else platform.machine()}), {versions}"
 
 
+def merged(new: str) -> list[str]:
+    """The new lines, and the recorded ones of workloads that were not run, in order."""
+    lines = new.splitlines()
+    ran = {line[:2] for line in lines}
+    recorded = (HERE / "RESULTS.md").read_text().splitlines() if (HERE / "RESULTS.md").exists() else []
+    kept = [line for line in recorded if line[:1] == "W" and line[1:2].isdigit() and line[:2] not in ran]
+    return sorted(kept + lines, key=lambda line: line[:2])
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("workloads", nargs="*", help="w1, w2, ... (default: all)")
-    parser.add_argument("--record", action="store_true", help="write benchmarks/RESULTS.md")
+    parser.add_argument(
+        "--record", action="store_true", help="write benchmarks/RESULTS.md (what is not run keeps its lines)"
+    )
     arguments = parser.parse_args()
     scripts = sorted(p.stem for p in HERE.glob("w*.py"))
     chosen = [s for s in scripts if not arguments.workloads or s.split("_")[0] in arguments.workloads]
@@ -42,23 +65,7 @@ def main() -> int:
         lines.append(output)
         failed += done.returncode != 0
     if arguments.record:
-        text = "\n".join(
-            [
-                "# Benchmark results",
-                "",
-                "Written by `python -m benchmarks --record`. Arms alternate in one process; a ratio is the median of",
-                'per-repetition ratios. Absolute times move with the machine\'s load, ratios much less. "must" and',
-                '"excellent" are our own targets.',
-                "",
-                f"Machine: {machine()}.",
-                "",
-                "```",
-                *lines,
-                "```",
-                "",
-            ]
-        )
-        (HERE / "RESULTS.md").write_text(text)
+        (HERE / "RESULTS.md").write_text(HEAD.format(machine=machine(), lines="\n".join(merged("\n".join(lines)))))
     return 1 if failed else 0
 
 

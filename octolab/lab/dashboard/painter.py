@@ -1,8 +1,8 @@
 """The thread that repaints: at most `HERTZ` times a second, and never more than `SHARE` of the time.
 
 What a repaint costs is measured in processor time of this thread alone, and the pause after it is as long as the share
-asks for, whatever is on the screen. A run of very short rounds loses more than the share, as the threads take turns
-(W6 in benchmarks/RESULTS.md).
+asks for, whatever is on the screen. A run loses about three times the share, as the threads take turns (W6 in
+benchmarks/RESULTS.md).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable
 
 HERTZ = 10
-SHARE = 0.015
+SHARE = 0.01
 TRIES, AFTER_FAILURE = 3, 1.0
 """Repaints that may fail in a row before the painter gives up, and the seconds between them."""
 SLOWEST = 2.0
