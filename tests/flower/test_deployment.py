@@ -23,7 +23,7 @@ pytestmark = pytest.mark.deployment
 
 @pytest.fixture(scope="module")
 def deployment():
-    with ol.flower.deploy_local(nodes=3, timeout=40.0) as link:
+    with ol.flower.deploy_local(nodes=3, timeout=40.0, patience=150.0) as link:  # a busy machine takes its time
         yield link
     assert tagged(link.tag) == []
 
@@ -61,7 +61,7 @@ def test_an_exported_app_runs_as_it_is(deployment, tmp_path):
     try:
         flwr.ask("run", folder, NAME, "-c", f"out='{tmp_path / 'out'}'")
         path = tmp_path / "out" / "run.octo"
-        wait_until(path.exists, 75)
+        wait_until(path.exists, 100)
     finally:
         flwr.close()
     there = ol.load_run(path)
@@ -78,13 +78,6 @@ def test_a_run_that_is_stopped_here_is_stopped_there(deployment, tmp_path):
     wait_until(lambda: not any(runs(pid, b"flwr-serverapp") for pid in deployment.processes()), 60)
 
 
-def test_too_few_supernodes_are_counted_in_words(deployment):
-    problem = ol.problems.quadratics(n=4, d=5, L=10, mu=1)
-    link = ol.flower.SuperLink(deployment.link.address, insecure=True, patience=8.0)
-    with pytest.raises(OctolabError, match=r"4 clients, 4 of them must be there .* after 8 s \d nodes serve one"):
-        ol.run("gd", problem, rounds=1, on=link, live=False)
-
-
 @pytest.fixture(scope="module")
 def killed(deployment, tmp_path_factory):
     """A run whose ServerApp was killed after its first checkpoint, and that checkpoint."""
@@ -93,7 +86,7 @@ def killed(deployment, tmp_path_factory):
     settings = {"rounds": 1, "seed": 4, "keep": "x", "checkpoint": str(path), "checkpoint_every": 1}
     started = prepare(method, problem(), on=deployment, **settings)
     started.advance(1)
-    wait_until(path.exists, 30)
+    wait_until(path.exists, 100)
     kill_serverapp(deployment)
     return started, path
 
@@ -114,6 +107,13 @@ def test_a_killed_serverapp_is_noticed_and_the_sentence_says_what_to_do(killed):
     with pytest.raises(OctolabError, match=words):
         started.finish()
     assert started.status == "failed"
+
+
+def test_too_few_supernodes_are_counted_in_words(deployment):
+    problem = ol.problems.quadratics(n=4, d=5, L=10, mu=1)
+    link = ol.flower.SuperLink(deployment.link.address, insecure=True, patience=8.0)
+    with pytest.raises(OctolabError, match=r"4 clients, 4 of them must be there .* after 8 s \d nodes serve one"):
+        ol.run("gd", problem, rounds=1, on=link, live=False)
 
 
 def two_quadratics():
