@@ -41,13 +41,13 @@ def convex() -> Any:
     problem = ol.problems.classification("digits", clients=50, split=ol.data.Dirichlet(alpha=0.3))
     fleet = ol.Fleet(seconds=np.linspace(1, 3, 50), up=1e5)
     method = ol.methods.EF21(compressor=ol.compressors.TopK(0.05))
-    return ol.start(method, problem, rounds=20_000, fleet=fleet, evaluate_every=3)
+    return ol.start(method, problem, rounds=10**7, fleet=fleet, evaluate_every=3)
 
 
 def quick() -> Any:
     """GD on a small quadratic: the shortest rounds there are, every one evaluated and recorded."""
     problem = ol.problems.quadratics(n=20, d=100, L=10, mu=1, seed=0)
-    return ol.start("gd", problem, rounds=40_000, evaluate_every=1)
+    return ol.start("gd", problem, rounds=10**7, evaluate_every=1)
 
 
 def events() -> Any:
@@ -55,14 +55,14 @@ def events() -> Any:
     problem = ol.problems.Tridiagonal(d=200, n=1000)
     fleet = ol.Fleet(seconds=np.sqrt(np.arange(1, 1001)))
     method = ol.methods.Ringmaster(R=300, lr=0.002)
-    return ol.start(method, problem, rounds=150_000, fleet=fleet)
+    return ol.start(method, problem, rounds=10**7, fleet=fleet, evaluate_every=300)
 
 
 def loss_to_painting(start: Any, panel: str, seconds: float) -> tuple[float, float, float]:
     """Share of a run's speed that painting costs, its standard error, and repaints a second.
 
     The painter is put to work and sent away in turns, for half a second each, while runs go on: whatever else the
-    machine does hits both alike. Each four turns (on, off, off, on) give one ratio.
+    machine does hits both alike. Each four turns (on, off, off, on) give one ratio, each three ratios take a new run.
     """
     from octolab.lab.dashboard import Dashboard
 
@@ -72,7 +72,7 @@ def loss_to_painting(start: Any, panel: str, seconds: float) -> tuple[float, flo
     while time.monotonic() < end:
         run = start()
         board.show(run)
-        while not run.done and time.monotonic() < end:
+        for _ in range(3):
             speed = {True: 0.0, False: 0.0}
             for on in (True, False, False, True):
                 (board.painter.start if on else board.painter.stop)()
@@ -82,8 +82,7 @@ def loss_to_painting(start: Any, panel: str, seconds: float) -> tuple[float, flo
                 speed[on] += (run.round - at) / took
                 if on:
                     paints, watched = paints + board.painter.paints - before, watched + took
-            if not run.done:
-                kept.append(speed[True] / speed[False])
+            kept.append(speed[True] / speed[False])
         run.stop().result()
     board.close()
     return 1 - statistics.mean(kept), statistics.stdev(kept) / len(kept) ** 0.5, paints / watched

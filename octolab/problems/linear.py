@@ -147,7 +147,7 @@ class Linear(Problem):
             _, rows, y, share = parts[0]
             out = self._gradient(rows, y, share, point)
         else:
-            out = np.empty((self.count(clients), self.d), dtype=parts[0].rows.numpy().dtype)
+            out = torch.empty(self.count(clients), self.d, dtype=self.dtype).numpy()
             for at, rows, y, share in parts:
                 own = point if point.ndim == 1 else point[at]
                 if isinstance(at, slice):

@@ -2,7 +2,7 @@
 
 All samples lie once in one tensor `flat` (R, p), client after client. Clients of like size are padded to the
 same number of rows (zero rows of weight zero), so that a group of them is a stacked view (k, N, p); with
-equal sizes there is one group and no padding. A full pass goes through blocks of less than 1 MB, so that scores
+equal sizes there is one group and no padding. A full pass goes through blocks of about 1 MB, so that scores
 and gradient read the data once.
 """
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 
+import octolab as ol
 from octolab.federation.randomness import Randomness
 from octolab.problems import Batch
 
@@ -144,3 +147,21 @@ def test_starting_points_are_checked(problem):
         problem.check_x0([np.nan] * problem.d)
     with pytest.raises(ValueError, match="real numbers"):
         problem.check_x0(torch.ones(problem.d, dtype=torch.bool))
+
+
+def test_saturated_margins_are_quiet_and_right():
+    """exp(800) overflows on the way to a slope of zero; on the other side the slope is one."""
+    problem = ol.problems.Logistic([[[800.0]], [[-800.0]]], [[1], [1]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        slopes = problem.grad(torch.ones(1, dtype=torch.float64))
+        assert slopes.flatten().tolist() == [0.0, 800.0]
+        assert problem.gradient(torch.ones(1, dtype=torch.float64)).tolist() == [400.0]
+
+
+def test_nobodys_gradients_are_no_rows_also_where_sizes_differ():
+    rng = np.random.default_rng(0)
+    sizes = (3, 40, 5)
+    problem = ol.problems.Logistic([rng.normal(size=(m, 4)) for m in sizes], [np.ones(m) for m in sizes])
+    nobody = torch.zeros(0, dtype=torch.int64)
+    assert problem.grad(torch.zeros(4, dtype=torch.float64), nobody).shape == (0, 4)
