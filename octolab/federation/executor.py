@@ -6,6 +6,7 @@ are put together in chunk order, so the number of threads never changes a result
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from octolab.federation.jobs import Job
 
 MANY = 50  # clients from which a second thread pays
+HUGE = 2**22  # bytes from which NumPy asks the operating system for huge pages
 
 
 @dataclass(frozen=True)
@@ -233,12 +235,20 @@ class _Gathered:
         with self._lock:
             buffer = self._buffers.get(at)
             if buffer is None:
-                buffer = self._buffers[at] = value.new_empty(self.m, *value.shape[1:])
+                buffer = self._buffers[at] = _empty((self.m, *value.shape[1:]), value.dtype)
         place = buffer[part]
         if place.shape != value.shape or place.dtype != value.dtype:  # chunks of different widths, or no row per client
             self._uneven.add(at[0])
             return value.clone()
         return place.copy_(value)
+
+
+def _empty(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """Large tensors in memory from NumPy, which asks for huge pages: 10 instead of 5,000 page faults for 20 MB."""
+    size = math.prod(shape) * dtype.itemsize
+    if size < HUGE:
+        return torch.empty(shape, dtype=dtype)
+    return torch.from_numpy(np.empty(size, np.uint8)).view(dtype).view(shape)
 
 
 def _priced(result: Result) -> Result:

@@ -163,12 +163,11 @@ class Federation:
     ) -> Any:
         keep = None if replied is None else torch.from_numpy(np.flatnonzero(replied))
         clients = ids if replied is None else ids[replied]
-        weights = self.weights if clients is self.everybody else self.weights[torch.from_numpy(clients)]
         out: list[Replies] = []
         for payload in result.payloads:
             if payload is not None and keep is not None:
                 payload = payload.select(keep)
-            replies = Replies(payload, clients, weights, self.same_weight, self.d, f"Call {event} ({fn.__name__})")
+            replies = Replies(payload, clients, self.weights, self.same_weight, self.d, f"Call {event} ({fn.__name__})")
             if result.seconds is not None:
                 replies.seconds = result.seconds if replied is None else result.seconds[replied]
             if self.attack is not None and payload is not None and len(clients):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -28,10 +29,16 @@ class Replies:
         d: int,
         where: str,
     ):
-        self.payload, self.clients, self.weights = payload, clients, weights
-        self._same, self._d, self._where = same, d, where  # _same: the weight of every client if they are all equal
+        """weights: (n,) of all clients; same: the weight of every client if they are all equal."""
+        self.payload, self.clients = payload, clients
+        self._weights, self._same, self._d, self._where = weights, same, d, where
         self.attacked: torch.Tensor | None = None  # (r, d) what arrived, where attackers changed it
         self.seconds: np.ndarray | None = None  # (r,) virtual seconds of the upload; None where links take no time
+
+    @cached_property
+    def weights(self) -> torch.Tensor:
+        """(r,) weights w_i of those who replied, in the simulation's dtype."""
+        return self._weights[torch.from_numpy(self.clients)]
 
     def __len__(self) -> int:
         return len(self.clients)
@@ -49,13 +56,13 @@ class Replies:
         if self.attacked is not None:
             return self.attacked
         if self.payload is None:
-            return self.weights.new_zeros(0, *self.shape)
+            return self._weights.new_zeros(0, *self.shape)
         return self.payload.dense()
 
     def sum(self, weights: torch.Tensor | None = None) -> torch.Tensor:
         """Sum over those who replied, with weights (r,) if given. Nobody replied: zeros."""
         if len(self.clients) == 0 or self.payload is None:
-            return self.weights.new_zeros(self.shape)
+            return self._weights.new_zeros(self.shape)
         if self.attacked is not None:
             rows = self.attacked if weights is None else self.attacked * _column(weights, self.attacked)
             return rows.sum(0)

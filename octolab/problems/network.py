@@ -284,8 +284,12 @@ class Network(Problem):
     def _steps(self, kernel: Kernel, schedule: Schedule | None, index: torch.Tensor, share: Any, stop: Any) -> Any:
         """now(t) for `descend`: drawn minibatches, or the same full batch at every step until a client's stop."""
         take = lambda i: (kernel.take(self.X, i), self._targets(i))  # noqa: E731
-        if schedule is not None:
-            return lambda t: schedule.at(t, take)
+        if schedule is not None and self.Y.dim() > 1:
+            return lambda t: schedule.at(t, *take(schedule.rows[t]))
+        if schedule is not None:  # one number per sample: the labels of all steps at once
+            rows = schedule.rows
+            labels = [y[: len(r)] for r, y in zip(rows, self._targets(schedule.index), strict=True)]
+            return lambda t: schedule.at(t, kernel.take(self.X, rows[t]), labels[t])
         kept = {len(index): Now(len(index), *take(index), share, None), 0: Now(0, index, index, share, None)}
 
         def now(t: int) -> Now:  # the first k clients, those who still train

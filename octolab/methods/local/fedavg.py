@@ -125,7 +125,7 @@ class FedAvg(Method):
         return updates.sum(updates.weights / times.to(updates.weights.dtype))
 
     def client(self, cohort: Cohort, x: torch.Tensor) -> Any:
-        return cohort.local_sgd(x, lr=self.lr, momentum=self.momentum, **self.plan(cohort)) - x
+        return cohort.local_sgd(x, lr=self.lr, momentum=self.momentum, **self.plan(cohort)).sub_(x)
 
     def plan(self, cohort: Cohort) -> dict[str, Any]:
         """How much local training: for `cohort.local_sgd` and `cohort.local_steps`."""

@@ -8,6 +8,7 @@ fast as autograd.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import pairwise
 
 import torch
@@ -16,7 +17,12 @@ from torch import nn
 from octolab.problems.kernels.kernel import Kernel, Share, Views
 from octolab.problems.kernels.losses import Loss
 
-Pieces = list[tuple[int, torch.Tensor, torch.Tensor]]
+Pieces = tuple[list[tuple[int, torch.Tensor, torch.Tensor]], float]  # (layer, residuals, inputs), times a number
+
+
+@lru_cache(64)
+def _minus_ones(shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
+    return torch.full((1, 1, 1), -1.0, dtype=dtype).expand(*shape, 1)
 
 
 class Chain(Kernel):
@@ -56,19 +62,30 @@ class Chain(Kernel):
             and not tied
         )
 
+    def views(self, flat: torch.Tensor) -> Views:
+        """The parameters; after them, of stacked models, each layer's weight transposed and its bias as a row.
+
+        Made once instead of in every step: a step is some twenty calls of torch, and each takes and gives back
+        the interpreter's lock, for which two threads compete.
+        """
+        views = super().views(flat)
+        if flat.dim() > 1:
+            views += [views[w].mT for w, _, _ in self.plan]
+            views += [views[w] if b is None else views[b].unsqueeze(1) for w, b, _ in self.plan]
+        return views
+
     def take(self, X: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        return X.index_select(0, index.reshape(-1)).view(*index.shape, X[0].numel())
+        return torch.embedding(X if X.dim() == 2 else X.flatten(1), index)
 
     def _forward(self, views: Views, h: torch.Tensor) -> list[torch.Tensor]:
-        layers = [h]
-        for w, b, relu in self.plan:
-            W, bias = views[w], None if b is None else views[b]
-            if W.dim() == 2:
-                h = nn.functional.linear(h, W, bias)
-            elif bias is None:
-                h = torch.bmm(h, W.mT)
+        layers, own = [h], len(self.shapes)
+        for at, (w, b, relu) in enumerate(self.plan):
+            if len(views) == own:  # one model for all
+                h = nn.functional.linear(h, views[w], None if b is None else views[b])
+            elif b is None:
+                h = torch.bmm(h, views[own + at])
             else:
-                h = torch.baddbmm(bias[:, None, :], h, W.mT)
+                h = torch.baddbmm(views[own + len(self.plan) + at], h, views[own + at])
             layers.append(h.relu_() if relu else h)
         return layers
 
@@ -78,9 +95,11 @@ class Chain(Kernel):
     def pieces(self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share) -> tuple[Pieces, torch.Tensor]:
         layers = self._forward(views, xb)
         r = torch.softmax(layers[-1], -1)
-        r.scatter_add_(2, yb[:, :, None], r.new_full((1, 1, 1), -1.0).expand(*yb.shape, 1))
-        r.mul_(share if isinstance(share, float) else share[:, :, None])
-        pieces: Pieces = []
+        r.scatter_add_(2, yb.unsqueeze(2), _minus_ones(yb.shape, r.dtype))
+        even = isinstance(share, float)
+        if not even:
+            r.mul_(share.unsqueeze(2))
+        pieces = []
         for at in range(len(self.plan) - 1, -1, -1):
             pieces.append((at, r, layers[at]))
             if at:
@@ -88,11 +107,12 @@ class Chain(Kernel):
                 r = torch.matmul(r, W) if W.dim() == 2 else torch.bmm(r, W)
                 if self.plan[at - 1][2]:
                     r = torch.ops.aten.threshold_backward(r, layers[at], 0)  # zero where the ReLU was
-        return pieces, layers[-1]
+        return (pieces, share if even else 1.0), layers[-1]
 
     def add(self, pieces: Pieces, views: Views, alpha: float, overwrite: bool = False) -> None:
-        beta = 0 if overwrite else 1
-        for at, r, h in pieces:
+        layers, share = pieces
+        beta, alpha = 0 if overwrite else 1, alpha * share
+        for at, r, h in layers:
             w, b, _ = self.plan[at]
             views[w].baddbmm_(r.mT, h, beta=beta, alpha=alpha)
             if b is not None:

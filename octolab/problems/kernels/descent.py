@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -60,9 +61,14 @@ class Schedule:
         self.live = live.to(dtype)
         self.share = mask / count.clamp(min=1)[:, :, None].to(dtype)
 
-    def at(self, t: int, take: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]) -> Now:
+    @cached_property
+    def rows(self) -> tuple[torch.Tensor, ...]:
+        """Of each step, rows (k, B) of the data for the k clients that take it."""
+        m = self.index.shape[1]
+        return tuple(r if k == m else r[:k] for r, k in zip(self.index.unbind(0), self.active, strict=True))
+
+    def at(self, t: int, xb: torch.Tensor, yb: torch.Tensor) -> Now:
         k = self.active[t]
-        xb, yb = take(self.index[t, :k])
         share = self.even if self.share is None or self.whole[t] else self.share[t, :k]
         return Now(k, xb, yb, share, self.live[t, :k, None] if self.idle[t] else None)
 
