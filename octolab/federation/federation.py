@@ -93,6 +93,7 @@ class Federation:
         ids = self.everybody if to is None else np.asarray(to, dtype=np.int64)
         event = self.counters["calls"]
         self.counters["calls"] = event + 1
+        self._last = ()  # the last call's replies make room for these
         result = self.executor.run(self, fn, ids, down, event)
         sent = self.size_of(down)
         replied = self._clock(ids, result, sent, event)

@@ -29,7 +29,6 @@ class Ledger:
         A client that appears twice, in a cohort drawn with replacement, pays twice.
         """
         n = self.n if clients is None else len(clients)
-        distinct = clients is None or bool((clients[1:] > clients[:-1]).all())
         for column, amount in amounts.items():
             if isinstance(amount, np.ndarray):
                 self._total[column] += float(amount.sum())
@@ -40,8 +39,6 @@ class Ledger:
                     continue
             if clients is None:
                 self._each[column] += amount
-            elif distinct:
-                self._each[column][clients] += amount
             else:
                 np.add.at(self._each[column], clients, amount)
 

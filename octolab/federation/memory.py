@@ -116,12 +116,12 @@ class CohortMemory:
     def __getattr__(self, name: str) -> Any:
         if name in self._staged:
             return self._staged[name]
-        if name not in self._memory:
+        everybody, rows = self._memory._store.get(name), self._rows
+        if everybody is None:
             raise AttributeError(
                 f"The clients' memory holds no {name!r} yet: write cohort.memory.{name} first, in a function that "
                 f"init calls on every client."
             )
-        everybody, rows = self._memory[name], self._rows
         if isinstance(rows, slice):
             return everybody.clone() if self._size == len(everybody) else everybody[rows].clone()
         return everybody[rows]

@@ -23,7 +23,7 @@ def _subset(source: Randomness, event: int, n: int, m: int, purpose: str = "coho
         drawn = source.server(purpose, event, 2 * m + 16) * n
         distinct = list(dict.fromkeys(drawn.astype(np.int64).tolist()))[:m]
         if len(distinct) == m:
-            return np.sort(np.array(distinct, dtype=np.int64))
+            return np.array(sorted(distinct), dtype=np.int64)
     order = source.server(f"{purpose}/all", event, n).argsort(kind="stable")
     return np.sort(order[:m])
 

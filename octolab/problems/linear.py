@@ -115,8 +115,9 @@ class Linear(Problem):
     def _penalty(self, x: torch.Tensor) -> torch.Tensor:
         return self.l2 / 2 * (x * x).sum(-1)
 
-    def _penalty_slope(self, x: torch.Tensor) -> torch.Tensor:
-        return self.l2 * x
+    def _with_penalty(self, g: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """g (d,) or (m, d) with the regulariser's gradient at x added in place."""
+        return g.add_(x, alpha=self.l2)
 
     def _penalty_curvature(self, x: torch.Tensor) -> torch.Tensor:
         """Second derivatives, per coordinate."""
@@ -140,7 +141,6 @@ class Linear(Problem):
             out[part.at] = compute(part, *(q if q.dim() == 1 else q[part.at] for q in points))
         return out
 
-    @np.errstate(over="ignore")  # a loss may saturate: 1/(1 + exp(800)) is 0
     def grad(self, x: torch.Tensor, clients: Clients = None, batch: Batch | None = None) -> torch.Tensor:
         parts, point = self.data.parts(clients, batch), x.numpy()
         if len(parts) == 1 and parts[0].at is None:
@@ -154,7 +154,7 @@ class Linear(Problem):
                     self._gradient(rows, y, share, own, out[at])
                 else:
                     out[at] = self._gradient(rows, y, share, own)
-        return torch.from_numpy(out).add_(self._penalty_slope(x))
+        return self._with_penalty(torch.from_numpy(out), x)
 
     def loss(self, x: torch.Tensor, clients: Clients = None, batch: Batch | None = None) -> torch.Tensor:
         compute = lambda part, at: self._loss(part.rows, part.y, part.share, at)  # noqa: E731
@@ -177,20 +177,20 @@ class Linear(Problem):
         x = self.as_x(x)
         return sum(float(self._loss(*part, x)) for part in self._pool) + float(self._penalty(x))
 
-    @np.errstate(over="ignore")
     def gradient(self, x: Any) -> torch.Tensor:
         x = self.as_x(x)
-        g = self._penalty_slope(x)
+        g = torch.zeros_like(x)
         for part in self._pool:
-            g = g + torch.from_numpy(self._gradient(*part, x.numpy())[0])
-        return g
+            g += torch.from_numpy(self._gradient(*part, x.numpy())[0])
+        return self._with_penalty(g, x)
 
     def evaluate(self, x: torch.Tensor) -> dict[str, float]:
         """Loss and gradient from the same scores, block by block."""
-        f, g = float(self._penalty(x)), self._penalty_slope(x)
+        f, g = float(self._penalty(x)), torch.zeros_like(x)
         for part in self._pool:
             loss, slope = self._both(*part, x)
-            f, g = f + float(loss), g + slope[0]
+            f, g = f + float(loss), g.add_(slope[0])
+        g = self._with_penalty(g, x)
         return {"loss": f, "grad_norm_sq": float(g @ g), **self.test_metrics(x)}
 
     def test_metrics(self, x: torch.Tensor) -> dict[str, float]:

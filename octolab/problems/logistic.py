@@ -79,10 +79,10 @@ class Logistic(Linear):
         out: np.ndarray | None = None,
     ) -> np.ndarray:
         a = rows.numpy()
-        c = products(a, x)  # becomes -share/(1 + exp(z)); in place, so that a small block stays in the cache
-        np.exp(c, out=c)
-        c += 1
-        np.divide(-share if isinstance(share, float) else share.neg().numpy(), c, out=c)
+        c = products(a, x)  # becomes -share/(1 + exp(z)), in place: a small block stays in the cache
+        np.negative(c, out=c)
+        torch.from_numpy(c).sigmoid_()
+        c *= -share if isinstance(share, float) else share.neg().numpy()
         return combination(c, a, out)
 
     def _loss(self, rows: torch.Tensor, y: torch.Tensor, share: Any, x: torch.Tensor) -> torch.Tensor:
@@ -108,9 +108,9 @@ class Logistic(Linear):
         f = self.l2 / 2 * (x * x).sum(-1)
         return f + self.nonconvex * (x * x / (1 + x * x)).sum(-1) if self.nonconvex else f
 
-    def _penalty_slope(self, x: torch.Tensor) -> torch.Tensor:
-        g = self.l2 * x
-        return g + self.nonconvex * 2 * x / (1 + x * x) ** 2 if self.nonconvex else g
+    def _with_penalty(self, g: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        g = super()._with_penalty(g, x)
+        return g.add_(self.nonconvex * 2 * x / (1 + x * x) ** 2) if self.nonconvex else g
 
     def _penalty_curvature(self, x: torch.Tensor) -> torch.Tensor:
         c = torch.full_like(x, self.l2)

@@ -96,8 +96,10 @@ class Chain(Kernel):
         layers = self._forward(views, xb)
         r = torch.softmax(layers[-1], -1)
         r.scatter_add_(2, yb.unsqueeze(2), _minus_ones(yb.shape, r.dtype))
-        even = isinstance(share, float)
-        if not even:
+        scale = 1.0
+        if isinstance(share, float):
+            scale = share
+        else:
             r.mul_(share.unsqueeze(2))
         pieces = []
         for at in range(len(self.plan) - 1, -1, -1):
@@ -107,7 +109,7 @@ class Chain(Kernel):
                 r = torch.matmul(r, W) if W.dim() == 2 else torch.bmm(r, W)
                 if self.plan[at - 1][2]:
                     r = torch.ops.aten.threshold_backward(r, layers[at], 0)  # zero where the ReLU was
-        return (pieces, share if even else 1.0), layers[-1]
+        return (pieces, scale), layers[-1]
 
     def add(self, pieces: Pieces, views: Views, alpha: float, overwrite: bool = False) -> None:
         layers, share = pieces
