@@ -65,6 +65,7 @@ def case(n: int, m: int, d: int, rounds: int) -> Arms:
     problem = ol.problems.Logistic(list(A), list(y), RIDGE)
     method = ol.methods.EF21(compressor=ol.compressors.TopK(k), lr=LR)
     run = prepare(method, problem, rounds=10**7, evaluate_every=10**7, threads=1).advance(2)
+    twin = prepare(method, problem, rounds=10**7, evaluate_every=10**7, threads=1).advance(2)
     loop, bare = numpy_loop(A, y, k), stacked(A, y, k)
 
     def turn(generator):
@@ -75,7 +76,12 @@ def case(n: int, m: int, d: int, rounds: int) -> Arms:
 
         return go
 
-    return Arms(octolab=lambda: run.advance(rounds), numpy=turn(loop), stacked=turn(bare)).run(repeats=7)
+    def steps():
+        with torch.no_grad():
+            for _ in range(rounds):
+                twin.state = method.step(twin.federation, twin.state)
+
+    return Arms(octolab=lambda: run.advance(rounds), numpy=turn(loop), stacked=turn(bare), steps=steps).run(repeats=9)
 
 
 def bench() -> dict[str, float]:
@@ -87,11 +93,13 @@ def bench() -> dict[str, float]:
         "large_over_stacked": large.ratio("octolab", "stacked"),
         "cache_over_stacked": small.ratio("octolab", "stacked"),
         "cache_over_numpy_loop": small.ratio("octolab", "numpy"),
+        "recording_us": 1e6 * (small.seconds["octolab"] - small.seconds["steps"]) / 500,
     }
     print(f"W2  n=100, m=100, d=300: {result['large_over_numpy_loop']:.2f} x NumPy loop (must be >= 1.1; excellent 1.35), "
           f"{result['large_over_stacked']:.2f} x bare stacked torch")  # fmt: skip
-    print(f"W2  n=20, m=50, d=100 (in cache): {result['cache_over_stacked']:.2f} x bare stacked torch (wanted >= 0.8), "
-          f"{result['cache_over_numpy_loop']:.2f} x NumPy loop")  # fmt: skip
+    print(f"W2  n=20, m=50, d=100 (in cache): {result['cache_over_stacked']:.2f} x bare stacked torch (must be >= 0.5; "
+          f"wanted 0.8), {result['cache_over_numpy_loop']:.2f} x NumPy loop")  # fmt: skip
+    print(f"W2  in cache, recording and checking a round: {result['recording_us']:.1f} us (wanted <= 10)")
     return result
 
 

@@ -141,6 +141,7 @@ class Linear(Problem):
             out[part.at] = compute(part, *(q if q.dim() == 1 else q[part.at] for q in points))
         return out
 
+    @np.errstate(over="ignore")  # a loss may saturate: 1/(1 + exp(800)) is 0
     def grad(self, x: torch.Tensor, clients: Clients = None, batch: Batch | None = None) -> torch.Tensor:
         parts, point = self.data.parts(clients, batch), x.numpy()
         if len(parts) == 1 and parts[0].at is None:
@@ -177,6 +178,7 @@ class Linear(Problem):
         x = self.as_x(x)
         return sum(float(self._loss(*part, x)) for part in self._pool) + float(self._penalty(x))
 
+    @np.errstate(over="ignore")
     def gradient(self, x: Any) -> torch.Tensor:
         x = self.as_x(x)
         g = torch.zeros_like(x)

@@ -79,10 +79,10 @@ class Logistic(Linear):
         out: np.ndarray | None = None,
     ) -> np.ndarray:
         a = rows.numpy()
-        c = products(a, x)  # becomes -share/(1 + exp(z)), in place: a small block stays in the cache
-        np.negative(c, out=c)
-        torch.from_numpy(c).sigmoid_()
-        c *= -share if isinstance(share, float) else share.neg().numpy()
+        c = products(a, x)  # becomes -share/(1 + exp(z)); in place, so that a small block stays in the cache
+        np.exp(c, out=c)
+        c += 1
+        np.divide(-share if isinstance(share, float) else share.neg().numpy(), c, out=c)
         return combination(c, a, out)
 
     def _loss(self, rows: torch.Tensor, y: torch.Tensor, share: Any, x: torch.Tensor) -> torch.Tensor:

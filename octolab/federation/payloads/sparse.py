@@ -98,13 +98,11 @@ class Sparse(Payload):
         return zeros.scatter_add_(-1, self.indices, self.kept)
 
     def _added_to(self, other: Tensor, sign: int) -> Tensor:
-        shape, kept = self.shape, self.kept
-        if other.dtype != kept.dtype or other.shape[-1:] != (self.d,) or other.dim() > len(shape):
+        kept = self.kept
+        if other.dtype != kept.dtype or other.shape not in (self.shape, (self.d,)):
             return super()._added_to(other, sign)
-        if other.shape != shape:
-            if other.dim() == len(shape):
-                return super()._added_to(other, sign)
-            other = other.expand(shape)
+        if other.dim() < self.indices.dim():
+            other = other.expand(self.shape)
         return other.scatter_add(-1, self.indices, kept if sign > 0 else -kept)
 
     def _sum(self, weights: Tensor | None) -> Tensor:
