@@ -133,8 +133,7 @@ class Mixture(Method):
         """(m, d) alpha_i x_i + (1 - alpha_i) x_i*, for x (d,) or (m, d)."""
         if not self.personalised:
             return x
-        a = rows(cohort, self.shares)
-        return a * x + (1 - a) * cohort.memory.own
+        return cohort.memory.own.lerp_(x, rows(cohort, self.shares))  # a copy
 
     def models(self, fed: Federation, x: torch.Tensor) -> torch.Tensor:
         """(n, d) the same for everybody, seen from outside."""
