@@ -159,6 +159,35 @@ def test_sums_do_not_depend_on_the_number_of_threads():
     assert torch.equal(totals[0], by_hand)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(9,), (9, 1), (0, 4), (3, 0), (40, 3), (7, 2, 3), (300, 70)])
+def test_sums_run_in_row_order_whatever_the_layout(shape, dtype):
+    x = torch.randn(*shape, generator=torch.Generator().manual_seed(1), dtype=dtype)
+    by_hand = torch.zeros(shape[1:], dtype=dtype)
+    for row in x:
+        by_hand = by_hand + row
+    assert torch.equal(ordered_sum(x), by_hand)
+    assert torch.equal(ordered_sum(torch.stack([x, x], -1)[..., 0]), by_hand)  # rows that lie apart
+    if x.dim() == 2:
+        assert torch.equal(ordered_sum(x.T.contiguous().T), by_hand)
+
+
+def test_adding_quantised_messages_block_by_block_changes_nothing():
+    m, d, draw = 90, 2003, torch.Generator().manual_seed(2)  # three blocks
+    codes, weights = torch.randint(-9, 10, (m, d), generator=draw, dtype=torch.int32), torch.rand(m, generator=draw)
+    for kind, levels, scales in (
+        ("linear", 9, 1),
+        ("dyadic", 9, 1),
+        ("natural", 1, 0),
+        ("affine", 18, 2),
+        ("sign", 1, 1),
+    ):
+        own = codes.abs() % 2 if kind == "sign" else codes.abs() if kind == "affine" else codes
+        p = Quantized(own, torch.rand(m, scales, generator=draw), Grid(kind, levels))
+        assert torch.equal(p.sum(), ordered_sum(p.dense()))
+        assert torch.equal(p.sum(weights), ordered_sum(p.dense(), weights))
+
+
 def test_a_bundle_adds_a_clients_messages_and_their_bits():
     bundle = Bundle(Dense(torch.ones(3, 2)), torch.tensor([0, 0, 2]), m=4)
     assert bundle.dense().tolist() == [[2.0, 2.0], [0.0, 0.0], [1.0, 1.0], [0.0, 0.0]]

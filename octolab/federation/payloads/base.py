@@ -15,15 +15,18 @@ from octolab.federation.payloads.bitstream import BitReader
 P = TypeVar("P", bound="Payload")
 
 
-def ordered_sum(rows: Tensor, weights: Tensor | None = None) -> Tensor:
-    """sum_r w_r rows[r], in row order: bitwise the same with any number of threads. (m, ...) -> (...)."""
+def ordered_sum(rows: Tensor, weights: Tensor | None = None, into: Tensor | None = None) -> Tensor:
+    """sum_r w_r rows[r], in row order: bitwise the same with any number of threads. (m, ...) -> (...).
+
+    into: (...), contiguous, to which they are added in place.
+    """
     if weights is not None:
         rows = rows * weights.to(rows.dtype).reshape(-1, *[1] * (rows.dim() - 1))
-    wide = rows.shape[1:].numel() > 1 and rows.is_contiguous()  # otherwise NumPy adds in pairs
-    if wide and rows.is_cpu and rows.dtype in (torch.float32, torch.float64) and not rows.requires_grad:
+    plain = into is None and rows.shape[1:].numel() > 1 and rows.is_contiguous()  # otherwise NumPy adds in pairs
+    if plain and rows.is_cpu and rows.dtype in (torch.float32, torch.float64) and not rows.requires_grad:
         return torch.from_numpy(np.add.reduce(rows.numpy(), axis=0))
     flat = rows.reshape(rows.shape[0], rows.shape[1:].numel())
-    total = rows.new_zeros((1, flat.shape[1]))
+    total = rows.new_zeros((1, flat.shape[1])) if into is None else into.view(1, -1)
     total.index_add_(0, torch.zeros(flat.shape[0], dtype=torch.int64, device=rows.device), flat)
     return total.reshape(rows.shape[1:])
 

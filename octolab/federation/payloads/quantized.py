@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from octolab.federation.payloads.base import Payload, dtype_name, dtype_named
+from octolab.federation.payloads.base import Payload, dtype_name, dtype_named, ordered_sum
 from octolab.federation.payloads.bitstream import (
     FLOAT_BITS,
     BitReader,
@@ -21,6 +21,7 @@ from octolab.federation.payloads.bitstream import (
 
 CODINGS = ("fixed", "elias-dense", "elias-sparse")
 NATURAL_BIAS = 127  # float32's exponent bias: code c stands for 2^(c - 127), code 0 for zero
+BLOCK = 2**16  # entries decoded at once when messages are added up
 GRIDS = ("linear", "dyadic", "affine", "natural", "sign")
 
 
@@ -45,6 +46,9 @@ class Grid:
 
     def values(self, codes: Tensor, scales: Tensor) -> Tensor:
         """Codes (.., d) and scales (.., r) -> reals (.., d) in the scales' dtype."""
+        if self.kind == "natural":  # the code is float32's exponent field, with its sign
+            bits = (codes.abs() << 23) | (codes & -(2**31))
+            return bits.to(torch.int32).view(torch.float32).to(scales.dtype)
         c = codes.to(scales.dtype)
         if self.kind == "linear":
             return scales * (c / self.levels)
@@ -53,9 +57,6 @@ class Grid:
         if self.kind == "affine":
             low, high = scales[..., :1], scales[..., 1:]
             return low + c * ((high - low) / self.levels)
-        if self.kind == "natural":
-            bits = (codes.abs() << 23) | (codes & -(2**31))  # the code is float32's exponent field, with its sign
-            return bits.to(torch.int32).view(torch.float32).to(scales.dtype)
         return scales * (2 * c - 1)
 
     @property
@@ -119,6 +120,15 @@ class Quantized(Payload):
 
     def dense(self) -> Tensor:
         return self.grid.values(self.codes, self.scales)
+
+    def _sum(self, weights: Tensor | None) -> Tensor:
+        """In blocks of clients: decoded all at once, a thousand messages would take several times their own memory."""
+        (m, d), total = self.codes.shape, self.scales.new_zeros(self.codes.shape[1:])
+        size = max(1, BLOCK // max(1, d))
+        for a in range(0, m, size):
+            rows = self.grid.values(self.codes[a : a + size], self.scales[a : a + size])
+            ordered_sum(rows, None if weights is None else weights[a : a + size], into=total)
+        return total
 
     def _cost(self) -> int | Tensor:
         head, d = FLOAT_BITS * self.scales.shape[-1], self.codes.shape[-1]
