@@ -15,13 +15,25 @@ from octolab.federation.payloads.bitstream import BitReader
 P = TypeVar("P", bound="Payload")
 
 
+def rows_at_once(d: int) -> int:
+    """How many rows of length d a sum takes at once, so that what it makes of them stays in the cache."""
+    return max(1, 2**16 // max(1, d))
+
+
 def ordered_sum(rows: Tensor, weights: Tensor | None = None, into: Tensor | None = None) -> Tensor:
     """sum_r w_r rows[r], in row order: bitwise the same with any number of threads. (m, ...) -> (...).
 
     into: (...), contiguous, to which they are added in place.
     """
     if weights is not None:
-        rows = rows * weights.to(rows.dtype).reshape(-1, *[1] * (rows.dim() - 1))
+        scale = weights.to(rows.dtype).reshape(-1, *[1] * (rows.dim() - 1))
+        size = rows_at_once(rows.shape[1:].numel())
+        if len(rows) <= size:
+            return ordered_sum(rows * scale, into=into)
+        total = rows.new_zeros(rows.shape[1:]) if into is None else into
+        for a in range(0, len(rows), size):
+            ordered_sum(rows[a : a + size] * scale[a : a + size], into=total)
+        return total
     plain = into is None and rows.shape[1:].numel() > 1 and rows.is_contiguous()  # otherwise NumPy adds in pairs
     if plain and rows.is_cpu and rows.dtype in (torch.float32, torch.float64) and not rows.requires_grad:
         return torch.from_numpy(np.add.reduce(rows.numpy(), axis=0))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from octolab.federation.payloads.base import Payload, dtype_name, dtype_named, ordered_sum
+from octolab.federation.payloads.base import Payload, dtype_name, dtype_named, ordered_sum, rows_at_once
 from octolab.federation.payloads.bitstream import (
     FLOAT_BITS,
     BitReader,
@@ -21,7 +21,6 @@ from octolab.federation.payloads.bitstream import (
 
 CODINGS = ("fixed", "elias-dense", "elias-sparse")
 NATURAL_BIAS = 127  # float32's exponent bias: code c stands for 2^(c - 127), code 0 for zero
-BLOCK = 2**16  # entries decoded at once when messages are added up
 GRIDS = ("linear", "dyadic", "affine", "natural", "sign")
 
 
@@ -124,7 +123,7 @@ class Quantized(Payload):
     def _sum(self, weights: Tensor | None) -> Tensor:
         """In blocks of clients: decoded all at once, a thousand messages would take several times their own memory."""
         (m, d), total = self.codes.shape, self.scales.new_zeros(self.codes.shape[1:])
-        size = max(1, BLOCK // max(1, d))
+        size = rows_at_once(d)
         for a in range(0, m, size):
             rows = self.grid.values(self.codes[a : a + size], self.scales[a : a + size])
             ordered_sum(rows, None if weights is None else weights[a : a + size], into=total)
