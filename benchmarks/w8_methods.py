@@ -82,7 +82,7 @@ def fitted(kind: type, p: Any) -> Any:
 
 
 def round_over_kernels(kind: type, p: Any, rounds: int = 6) -> float:
-    run = prepare(fitted(kind, p), p, rounds=10**7, evaluate_every=10**7, threads=1).advance(2)
+    run = prepare(fitted(kind, p), p, rounds=10**7, evaluate_every=10**7, threads=1).advance(5)
     with watching(p) as inside:
         start = time.perf_counter()
         run.advance(rounds)
