@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
@@ -181,10 +181,8 @@ class Linear(Problem):
     @np.errstate(over="ignore")
     def gradient(self, x: Any) -> torch.Tensor:
         x = self.as_x(x)
-        g = torch.zeros_like(x)
-        for part in self._pool:
-            g += torch.from_numpy(self._gradient(*part, x.numpy())[0])
-        return self._with_penalty(g, x)
+        parts = (torch.from_numpy(self._gradient(*part, x.numpy())[0]) for part in self._pool)
+        return self._with_penalty(reduce(torch.add, parts), x)
 
     def evaluate(self, x: torch.Tensor) -> dict[str, float]:
         """Loss and gradient from the same scores, block by block."""
