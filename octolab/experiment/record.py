@@ -40,9 +40,10 @@ class Recorder:
                 total["samples"] / n,
             )
         )
-        at = len(self.rows) - 1
-        for values in (evaluated, fed.take_log()):
-            for name, value in values.items():
+        logged = fed.take_log()
+        if evaluated or logged:
+            at = len(self.rows) - 1
+            for name, value in (*evaluated.items(), *logged.items()):
                 where, what = self.sparse.setdefault(name, ([], []))
                 where.append(at)
                 what.append(value)
