@@ -129,7 +129,7 @@ def bench() -> dict[str, float]:
     for cohort in (2, 10):
         other = case(Wrapped(), (784,), cohort, 2)
         result[f"module_{cohort}"] = other.ratio("octolab", "plain")
-    result["threads"] = case(ol.problems.MLP(784, 64, 10), (784,), 100, 6, threads=2, repeats=9).ratio(
+    result["threads"] = case(ol.problems.MLP(784, 64, 10), (784,), 100, 6, threads=2, repeats=15).ratio(
         "octolab", "single"
     )
     cost = overhead()
