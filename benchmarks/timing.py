@@ -6,6 +6,7 @@ import gc
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 from threadpoolctl import threadpool_limits
 
@@ -39,6 +40,26 @@ class Arms:
     def ratio(self, fast: str, slow: str) -> float:
         """How many times faster `fast` is than `slow`: the median of slow/fast per repetition."""
         return statistics.median(s / f for f, s in zip(self.times[fast], self.times[slow], strict=True))
+
+
+class Inside:
+    """Seconds spent in the outermost of the watched functions."""
+
+    def __init__(self) -> None:
+        self.seconds, self._depth = 0.0, 0
+
+    def watch(self, function: Any) -> Any:
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            self._depth += 1
+            start = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self._depth -= 1
+                if self._depth == 0:
+                    self.seconds += time.perf_counter() - start
+
+        return watched
 
 
 def thousands(x: float) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import octolab as ol
-from benchmarks.timing import Arms
+from benchmarks.timing import Arms, Inside
 from octolab.experiment.front import prepare
 from octolab.problems import Batch
 
@@ -82,30 +82,22 @@ def overhead(repeats: int = 11) -> dict[str, float]:
     problem = ol.problems.Network(ol.problems.MLP(784, 64, 10), features=x, labels=y)
     method = ol.methods.FedAvg(lr=LR, local_epochs=EPOCHS, batch_size=BATCH, cohort=10)
     run = prepare(method, problem, rounds=10**7, evaluate_every=10**7, threads=1).advance(2)
-    inside, kernel = [0.0], problem.local_sgd
-
-    def timed(*args: Any, **kwargs: Any) -> torch.Tensor:
-        start = time.perf_counter()
-        try:
-            return kernel(*args, **kwargs)
-        finally:
-            inside[0] += time.perf_counter() - start
-
-    problem.local_sgd = timed  # type: ignore[method-assign]
-    loop = by_hand(problem, 10)
-    arms = {"octolab": lambda: run.advance(10), "hand": lambda: [next(loop) for _ in range(10)]}
-    outside: dict[str, list[float]] = {name: [] for name in arms}
-    whole: list[float] = []
+    inside = Inside()
+    problem.local_sgd = inside.watch(problem.local_sgd)  # type: ignore[method-assign]
+    loop, ours, hand, whole = by_hand(problem, 10), [], [], []
     for _ in range(repeats):
-        for name, arm in arms.items():
-            gc.collect()
-            inside[0], start = 0.0, time.perf_counter()
-            arm()
-            taken = time.perf_counter() - start
-            outside[name].append((taken - inside[0]) / 10)
-            whole += [taken / 10] if name == "octolab" else []
-    ours, hand, one = (statistics.median(v) for v in (outside["octolab"], outside["hand"], whole))
-    return {"ours": 1000 * ours, "hand": 1000 * hand, "ours_share": ours / one, "added_share": (ours - hand) / one}
+        gc.collect()
+        inside.seconds, start = 0.0, time.perf_counter()
+        run.advance(10)
+        whole.append(time.perf_counter() - start)
+        ours.append(whole[-1] - inside.seconds)
+        gc.collect()
+        inside.seconds, start = 0.0, time.perf_counter()
+        for _ in range(10):
+            next(loop)
+        hand.append(time.perf_counter() - start - inside.seconds)
+    mine, bare, one = (100 * statistics.median(v) for v in (ours, hand, whole))  # ms a round
+    return {"ours": mine, "hand": bare, "ours_share": mine / one, "added_share": (mine - bare) / one}
 
 
 def by_hand(problem: Any, cohort: int):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 import octolab as ol
-from benchmarks.timing import Arms
+from benchmarks.timing import Arms, Inside
 from octolab.experiment.front import prepare
 
 LR, RIDGE = 1e-3, 1e-3
@@ -86,19 +86,12 @@ def recording(n: int, m: int, d: int, rounds: int) -> float:
     A, y = data(n, m, d)
     method = ol.methods.EF21(compressor=ol.compressors.TopK(max(1, round(0.01 * d))), lr=LR)
     run = prepare(method, ol.problems.Logistic(list(A), list(y), RIDGE), rounds=10**7, evaluate_every=10**7, threads=1)
-    inside, step = [0.0], run.advance(2)._step
-
-    def timed(*args):
-        start = time.perf_counter()
-        state = step(*args)
-        inside[0] += time.perf_counter() - start
-        return state
-
-    run._step, beside = timed, []  # type: ignore[method-assign]
+    inside, beside = Inside(), []
+    run._step = inside.watch(run.advance(2)._step)  # type: ignore[method-assign]
     for _ in range(9):
-        inside[0], start = 0.0, time.perf_counter()
+        inside.seconds, start = 0.0, time.perf_counter()
         run.advance(rounds)
-        beside.append(time.perf_counter() - start - inside[0])
+        beside.append(time.perf_counter() - start - inside.seconds)
     return 1e6 * statistics.median(beside) / rounds
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 import octolab as ol
+from benchmarks.timing import Inside
 from octolab.compressors import Compressor
 from octolab.errors import OctolabError
 from octolab.experiment.front import prepare
@@ -32,26 +33,6 @@ def problem() -> Any:
     x = rng.standard_normal((CLIENTS, SAMPLES, FEATURES), dtype=np.float32)
     y = rng.integers(0, CLASSES, (CLIENTS, SAMPLES))
     return ol.problems.Softmax(list(x), list(y), CLASSES, l2=1e-3, dtype=torch.float32)
-
-
-class Inside:
-    """Seconds spent in the outermost of the watched functions."""
-
-    def __init__(self) -> None:
-        self.seconds, self._depth = 0.0, 0
-
-    def watch(self, function: Any) -> Any:
-        def watched(*args: Any, **kwargs: Any) -> Any:
-            self._depth += 1
-            start = time.perf_counter()
-            try:
-                return function(*args, **kwargs)
-            finally:
-                self._depth -= 1
-                if self._depth == 0:
-                    self.seconds += time.perf_counter() - start
-
-        return watched
 
 
 @contextmanager

@@ -190,7 +190,7 @@ class Run:
                 return self._end("stalled", error)
             fed.log(skipped=True)  # nobody answered: the round is void, time has passed
         x = self.x
-        if not math.isfinite(float(x @ x)) and not bool(torch.isfinite(x).all()):  # the square may overflow by itself
+        if not math.isfinite(float(x.sum())) and not bool(torch.isfinite(x).all()):
             return self._end("diverged", fed.blame(self.round + 1, getattr(self.method, "lr", None)))
         self.round += 1
         self._record(x)
