@@ -13,7 +13,7 @@ from torch import nn
 
 import octolab as ol
 from benchmarks.timing import Arms, Inside
-from octolab.experiment.front import prepare
+from octolab.experiment.launch import prepare
 from octolab.problems import Batch
 
 CLIENTS, SAMPLES, EPOCHS, BATCH, LR = 1000, 60, 5, 10, 0.05

@@ -10,7 +10,7 @@ import torch
 
 import octolab as ol
 from benchmarks.timing import Arms, Inside
-from octolab.experiment.front import prepare
+from octolab.experiment.launch import prepare
 
 LR, RIDGE = 1e-3, 1e-3
 

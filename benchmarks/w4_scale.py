@@ -10,7 +10,7 @@ import torch
 
 import octolab as ol
 from benchmarks.timing import Arms
-from octolab.experiment.front import prepare
+from octolab.experiment.launch import prepare
 from octolab.federation import Importance, Nice, Randomness
 
 SAMPLES, FEATURES, CLASSES, KEEP = 20, 784, 10, 78

@@ -20,7 +20,7 @@ import octolab as ol
 from benchmarks.timing import Inside
 from octolab.compressors import Compressor
 from octolab.errors import OctolabError
-from octolab.experiment.front import prepare
+from octolab.experiment.launch import prepare
 from octolab.methods import Theory
 
 CLIENTS, SAMPLES, FEATURES, CLASSES = 1000, 20, 784, 10

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from octolab import compressors, data, errors, experiment, federation, flower, methods, problems, testing  # noqa: F401
     from octolab.experiment import Run, Until, from_spec, load_run, repeat, resume, start, tune, tune_k  # noqa: F401
     from octolab.experiment.compare import compare  # noqa: F401
-    from octolab.experiment.front import run  # noqa: F401
+    from octolab.experiment.launch import run  # noqa: F401
     from octolab.federation import Federation, Fleet, Randomness, Scripted  # noqa: F401
     from octolab.lab.dashboard import dashboard  # noqa: F401
     from octolab.methods import Method, Theory  # noqa: F401

@@ -251,7 +251,7 @@ def run(a: argparse.Namespace) -> None:
 def _prepared(a: argparse.Namespace) -> Any:
     """The run that the words ask for, not started."""
     from octolab import experiment
-    from octolab.experiment.front import prepare
+    from octolab.experiment.launch import prepare
 
     if (a.spec is None) == (a.method is None):
         raise ValueError(f"Give a method, such as `octolab {a.verb} ... ef21`, or --spec FILE, and not both.")

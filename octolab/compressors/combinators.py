@@ -12,7 +12,7 @@ from torch import Tensor
 from octolab.compressors.compressor import Compressor, check_compressor, check_whole
 from octolab.compressors.quantizers import QSGD
 from octolab.compressors.sparsifiers import Identity, Sparsifier, TopK
-from octolab.federation.payloads import Blocks, Buckets, Gated, Payload, Rescaled
+from octolab.payloads import Blocks, Buckets, Gated, Payload, Rescaled
 
 
 @dataclass(frozen=True, repr=False)

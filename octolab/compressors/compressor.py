@@ -17,8 +17,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
-from octolab.federation.payloads import Payload
-from octolab.federation.randomness import Draws, Randomness
+from octolab.payloads import Payload
+from octolab.randomness import Draws, Randomness
 
 _calls = itertools.count()
 

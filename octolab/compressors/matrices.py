@@ -14,7 +14,7 @@ from torch import Tensor
 
 from octolab.compressors.compressor import Compressor, check_choice, check_count, check_whole, count_of
 from octolab.compressors.selection import largest
-from octolab.federation.payloads import (
+from octolab.payloads import (
     FLOAT_BITS,
     INDEX_CODES,
     Dense,

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from octolab.compressors.compressor import Compressor, check_choice, check_whole
 from octolab.compressors.selection import CACHE_ENTRIES, row_norms
-from octolab.federation.payloads import FLOAT_BITS, Grid, Payload, Quantized
-from octolab.federation.payloads.bitstream import ceil_log2
-from octolab.federation.payloads.quantized import CODINGS, NATURAL_BIAS
+from octolab.payloads import FLOAT_BITS, Grid, Payload, Quantized
+from octolab.payloads.bitstream import ceil_log2
+from octolab.payloads.quantized import CODINGS, NATURAL_BIAS
 
 
 def _safe(scale: Tensor) -> Tensor:

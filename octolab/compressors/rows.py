@@ -20,9 +20,9 @@ from torch import Tensor
 from octolab.compressors.compressor import Compressor, check_choice
 from octolab.compressors.knapsack import knapsack
 from octolab.compressors.selection import energies, largest_each, row_norms, row_sums
-from octolab.federation.payloads import FLOAT_BITS, Payload, Ragged
-from octolab.federation.payloads.bitstream import ceil_log2, index_bits_each
-from octolab.federation.payloads.ragged import WIDTH_BITS
+from octolab.payloads import FLOAT_BITS, Payload, Ragged
+from octolab.payloads.bitstream import ceil_log2, index_bits_each
+from octolab.payloads.ragged import WIDTH_BITS
 
 LEVELS = (1, 3, 7, 15, 127)
 """QSGD levels s that `FittedTopKQSGD` tries beside reals: 2, 3, 4, 5 and 8 bits a value."""

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from octolab.compressors.compressor import Compressor, check_choice, check_count, check_whole, count_of
 from octolab.compressors.selection import largest
-from octolab.federation.payloads import FLOAT_BITS, INDEX_CODES, Dense, Payload, Sparse, index_bits
-from octolab.federation.payloads.bitstream import ceil_log2
+from octolab.payloads import FLOAT_BITS, INDEX_CODES, Dense, Payload, Sparse, index_bits
+from octolab.payloads.bitstream import ceil_log2
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from octolab.experiment.checkpoint import load_run, resume
 from octolab.experiment.compare import Comparison, Repetition, compare, repeat, written
-from octolab.experiment.front import run, start
 from octolab.experiment.halving import Halving, halving, tune_k
+from octolab.experiment.launch import run, start
 from octolab.experiment.run import Run, Settings, Until
 from octolab.experiment.spec import from_spec
 from octolab.experiment.tuning import Tuned, tune

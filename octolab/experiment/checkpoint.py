@@ -22,7 +22,7 @@ from octolab.experiment.run import Run, Settings
 from octolab.experiment.spec import describe, from_spec
 from octolab.federation import Job
 from octolab.federation.jobs import Jobs
-from octolab.federation.payloads import Dense
+from octolab.payloads import Dense
 
 FORMAT = "octolab-run"
 VERSION = 1

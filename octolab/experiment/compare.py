@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from octolab.experiment import show
-from octolab.experiment.front import prepare
+from octolab.experiment.launch import prepare
 from octolab.experiment.run import Run, Until
 from octolab.experiment.tuning import Tuned, grid_for, quiet, search
 from octolab.methods import Method, Theory, get

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from octolab.compressors import Chain, Compressor
-from octolab.experiment.front import prepare
+from octolab.experiment.launch import prepare
 from octolab.experiment.run import FOREVER, Run
 from octolab.experiment.tuning import quiet
 from octolab.methods import Method, get

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from octolab.errors import AssumptionWarning, UnknownConstant
 from octolab.experiment import show
-from octolab.experiment.front import prepare
+from octolab.experiment.launch import prepare
 from octolab.experiment.run import Run
 from octolab.methods import Method, Theory, get
 

@@ -4,11 +4,9 @@ from octolab.federation.attack import Attack, AttackContext
 from octolab.federation.cohort import Cohort
 from octolab.federation.executor import Each
 from octolab.federation.federation import Federation
-from octolab.federation.fleet import Exponential, Fleet, HalfNormal, Hang, LogNormal
 from octolab.federation.jobs import Job
 from octolab.federation.ledger import Ledger
 from octolab.federation.memory import Memory
-from octolab.federation.randomness import Randomness, Scripted
 from octolab.federation.replies import Replies
 from octolab.federation.sampling import (
     Block,
@@ -25,6 +23,8 @@ from octolab.federation.sampling import (
     Weighted,
 )
 from octolab.federation.timeline import Timeline
+from octolab.fleets.fleet import Exponential, Fleet, HalfNormal, Hang, LogNormal
+from octolab.randomness import Randomness, Scripted
 
 __all__ = [
     "Attack",

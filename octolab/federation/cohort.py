@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from octolab.federation.memory import CohortMemory, Memory, Rows
-from octolab.federation.randomness import CALL, Draws, Randomness
+from octolab.randomness import CALL, Draws, Randomness
 
 if TYPE_CHECKING:
     from octolab.problems import Batch, Layer, Problem

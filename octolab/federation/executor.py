@@ -19,8 +19,8 @@ import torch
 from octolab.federation.buffers import Buffers
 from octolab.federation.cohort import Cohort
 from octolab.federation.memory import Memory, Rows
-from octolab.federation.payloads import Dense, Payload, Scalars
-from octolab.federation.randomness import JOB
+from octolab.payloads import Dense, Payload, Scalars
+from octolab.randomness import JOB
 
 if TYPE_CHECKING:
     from octolab.federation.federation import Federation

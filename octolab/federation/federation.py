@@ -20,15 +20,15 @@ from octolab.errors import NonFinite
 from octolab.federation.attack import Attack, AttackContext
 from octolab.federation.cohort import Cohort
 from octolab.federation.executor import Each, Executor, Result
-from octolab.federation.fleet import Fleet, Hang
 from octolab.federation.jobs import Job, Jobs
 from octolab.federation.ledger import Ledger
 from octolab.federation.memory import Memory
-from octolab.federation.payloads import Dense, Payload
-from octolab.federation.randomness import Randomness
 from octolab.federation.replies import Replies
 from octolab.federation.sampling import Sampler, as_sampler
 from octolab.federation.timeline import DONE, DROPPED, LATE, Timeline
+from octolab.fleets.fleet import Fleet, Hang
+from octolab.payloads import Dense, Payload
+from octolab.randomness import Randomness
 
 if TYPE_CHECKING:
     from octolab.problems import Problem

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from octolab.errors import ClientAway, NothingUnderWay
-from octolab.federation.payloads import Payload
-from octolab.federation.randomness import JOB
 from octolab.federation.timeline import CANCELLED as INTERRUPTED
 from octolab.federation.timeline import DONE, DROPPED, IGNORED
+from octolab.payloads import Payload
+from octolab.randomness import JOB
 
 if TYPE_CHECKING:
     from octolab.federation.federation import Federation

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from octolab.errors import NoReplies
-from octolab.federation.payloads import Payload
+from octolab.payloads import Payload
 
 
 class Replies:

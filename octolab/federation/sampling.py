@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from octolab.federation.randomness import Randomness
+from octolab.randomness import Randomness
 
 
 def _subset(source: Randomness, event: int, n: int, m: int, purpose: str = "cohort") -> np.ndarray:

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from octolab.federation.executor import Each
-from octolab.federation.payloads import Dense, Grid, Payload
-from octolab.federation.payloads.base import dtype_name, dtype_named
+from octolab.payloads import Dense, Grid, Payload
+from octolab.payloads.base import dtype_name, dtype_named
 
 WIRES = ("float32", "exact")
 

@@ -18,12 +18,12 @@ import octolab
 from octolab.errors import ClientAway, NoReplies, OctolabError
 from octolab.federation.executor import Result, _priced
 from octolab.federation.memory import Memory
-from octolab.federation.payloads import Payload
-from octolab.federation.randomness import CALL, JOB
 from octolab.flower.codec import Down, check_wire, pack_rows, unpack, unpack_rows
 from octolab.flower.node import LOST, STALE, UNKNOWN, fingerprint, name_of
 from octolab.flower.nodes import NodeError, Nodes
 from octolab.flower.traffic import Traffic
+from octolab.payloads import Payload
+from octolab.randomness import CALL, JOB
 
 if TYPE_CHECKING:
     from octolab.federation import Federation

@@ -24,8 +24,8 @@ import octolab
 from octolab.federation.cohort import Cohort
 from octolab.federation.executor import stacked
 from octolab.federation.memory import CohortMemory, Memory
-from octolab.federation.randomness import Randomness
 from octolab.flower.codec import pack, pack_rows, read_down, unpack_rows
+from octolab.randomness import Randomness
 
 RECORD, TASK, MEMORY = "octolab", "octolab.task", "octolab.memory"
 UNKNOWN, LOST, STALE, RAISED = "unknown task", "lost memory", "stale", "raised"

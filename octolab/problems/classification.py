@@ -12,8 +12,8 @@ from torch import nn
 
 from octolab import data
 from octolab.problems.logistic import Logistic
-from octolab.problems.models import CNN, MLP
 from octolab.problems.network import Network
+from octolab.problems.networks import CNN, MLP
 from octolab.problems.problem import Problem
 from octolab.problems.softmax import Softmax
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from octolab import data
-from octolab.problems.models import CharGPT
 from octolab.problems.network import Network
+from octolab.problems.networks import CharGPT
 
 
 def language(

@@ -10,6 +10,6 @@ raises AssertionError with what was broken, or `NotApplicable` with why it does 
 """
 
 from octolab.testing.checker import ONCE, PROMISES, Report, check_method
-from octolab.testing.worlds import STANDARD, NotApplicable, fitted, home
+from octolab.testing.problems import STANDARD, NotApplicable, fitted, home
 
 __all__ = ["ONCE", "PROMISES", "STANDARD", "NotApplicable", "Report", "check_method", "fitted", "home"]

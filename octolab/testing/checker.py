@@ -7,26 +7,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from octolab.methods import Method
-from octolab.testing import running, saying
-from octolab.testing.worlds import STANDARD, NotApplicable
+from octolab.testing import behaviour, declarations
+from octolab.testing.problems import STANDARD, NotApplicable
 
 Promise = Callable[[Method, Any], "str | None"]
 _ALL: tuple[Promise, ...] = (
-    running.runs,
-    running.repeats,
-    running.one_by_one,
-    running.threads,
-    running.resumes,
-    running.stops,
-    running.forks,
-    running.bits,
-    running.drop_outs,
-    running.descends,
-    running.spec,
-    saying.refuses_bad_values,
-    saying.keeps_to_assumptions,
-    saying.card,
-    saying.page,
+    behaviour.runs,
+    behaviour.repeats,
+    behaviour.one_by_one,
+    behaviour.threads,
+    behaviour.resumes,
+    behaviour.stops,
+    behaviour.forks,
+    behaviour.bits,
+    behaviour.drop_outs,
+    behaviour.descends,
+    behaviour.spec,
+    declarations.refuses_bad_values,
+    declarations.keeps_to_assumptions,
+    declarations.card,
+    declarations.page,
 )
 PROMISES: dict[str, Promise] = {promise.__name__: promise for promise in _ALL}
 """Every promise by name: a function (method, problem) -> remark."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from octolab.federation import Each
-from octolab.federation.payloads import Dense, Payload
+from octolab.payloads import Dense, Payload
 
 
 class Wire:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from octolab.federation.randomness import Draws, Randomness
+from octolab.randomness import Draws, Randomness
 
 
 class Given:

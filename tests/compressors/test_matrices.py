@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from octolab.compressors import Bernoulli, MatrixRandK, MatrixTopK, RankR, Scaled, from_spec
-from octolab.federation.payloads import Payload
+from octolab.payloads import Payload
 
 MATRIX = [
     RankR(1),

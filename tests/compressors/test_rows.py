@@ -23,8 +23,8 @@ from octolab.compressors.rows import (
     topk_bits,
 )
 from octolab.compressors.selection import energies, largest, largest_each
-from octolab.federation.payloads import Payload, index_bits
-from octolab.federation.randomness import Draws, Randomness
+from octolab.payloads import Payload, index_bits
+from octolab.randomness import Draws, Randomness
 
 K = torch.tensor([1, 7, 3, 40, 2, 22])
 FREE = torch.tensor([0.0, 50.0, 500.0, 5e4, float("inf"), 3.0], dtype=torch.float64)

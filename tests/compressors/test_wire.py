@@ -29,8 +29,8 @@ from octolab.compressors import (
     catalog,
     from_spec,
 )
-from octolab.federation.payloads import Payload
-from octolab.federation.randomness import Draws, Randomness
+from octolab.payloads import Payload
+from octolab.randomness import Draws, Randomness
 
 COMPRESSORS = [
     Identity(),

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import octolab as ol
-from octolab.federation.payloads import Dense
 from octolab.methods import Method, param
+from octolab.payloads import Dense
 from octolab.testing import PROMISES, NotApplicable, Report, check_method
 
 PROBLEM = ol.problems.quadratics(n=5, d=6)

@@ -9,7 +9,7 @@ import pytest
 
 import octolab as ol
 from octolab.experiment.alerts import LEVELS, Alert, alerts, stale_after
-from octolab.experiment.front import prepare
+from octolab.experiment.launch import prepare
 
 M = ol.methods
 

@@ -10,7 +10,7 @@ import torch
 import octolab as ol
 from octolab.errors import RunFileError
 from octolab.experiment import checkpoint
-from octolab.experiment.front import prepare
+from octolab.experiment.launch import prepare
 
 QUIET = {"live": False}
 

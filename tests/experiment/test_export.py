@@ -161,7 +161,7 @@ def test_a_comparison_exports_as_it_is(problem, tmp_path):
 
 
 def test_what_has_not_begun_exports_too(problem, tmp_path):
-    from octolab.experiment.front import prepare
+    from octolab.experiment.launch import prepare
 
     run = prepare("gd", problem, rounds=3)
     for ending in (".csv", ".html", ".svg", ".tex"):

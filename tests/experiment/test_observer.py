@@ -8,7 +8,7 @@ import torch
 
 import octolab as ol
 from octolab.experiment import observer
-from octolab.experiment.front import prepare
+from octolab.experiment.launch import prepare
 
 M = ol.methods
 

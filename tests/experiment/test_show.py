@@ -12,7 +12,7 @@ import torch
 
 import octolab as ol
 from octolab.experiment import progress, show
-from octolab.experiment.front import prepare
+from octolab.experiment.launch import prepare
 from octolab.experiment.svg import Line, svg_chart, thin
 
 M = ol.methods

@@ -464,7 +464,7 @@ def test_random_job_times_are_addressed_by_client_and_job_number(problem):
 
 
 def test_dense_matrices_keep_their_shape_when_a_cohort_is_cut_into_passes():
-    from octolab.federation.payloads import Dense
+    from octolab.payloads import Dense
 
     fed = Federation(ol.problems.quadratics(n=5, d=3), executor=2)
     whole = Federation(ol.problems.quadratics(n=5, d=3), executor="stacked")
@@ -498,7 +498,7 @@ def test_writing_rows_of_the_memory_leaves_alone_who_else_holds_its_tensor():
     ids=repr,
 )
 def test_a_cohort_cut_into_chunks_sends_the_same_messages(compressor, size):
-    from octolab.federation.payloads import Dense, Gated
+    from octolab.payloads import Dense, Gated
 
     problem = ol.problems.quadratics(n=10, d=12, seed=0)
     whole, cut = (ol.Federation(problem, executor=e) for e in ("stacked", size))

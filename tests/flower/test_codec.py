@@ -8,8 +8,8 @@ import torch
 
 import octolab as ol
 from octolab.federation import Each
-from octolab.federation.payloads import Bundle, Dense, Gated, LowRank, Scalars
 from octolab.flower.codec import Down, pack, pack_rows, read_down, unpack, unpack_rows
+from octolab.payloads import Bundle, Dense, Gated, LowRank, Scalars
 
 C = ol.compressors
 

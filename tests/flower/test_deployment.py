@@ -13,7 +13,7 @@ import pytest
 
 import octolab as ol
 from octolab.errors import OctolabError
-from octolab.experiment.front import prepare
+from octolab.experiment.launch import prepare
 from octolab.flower.deploy import LocalDeployment, tagged
 from octolab.flower.superlink import NAME, Flwr
 from tests.flower.cases import CASES, gap, run

@@ -11,7 +11,7 @@ import torch
 from flwr.app import Context, Message, RecordDict
 
 import octolab as ol
-from octolab.experiment.front import prepare
+from octolab.experiment.launch import prepare
 from octolab.flower import nodes as nodes_module
 from octolab.flower.client import client_app
 from octolab.flower.grid import FIRST_NODE, InProcessGrid

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import octolab as ol
-from octolab.experiment.front import prepare
+from octolab.experiment.launch import prepare
 from octolab.flower.own import OwnData, OwnLoop
 from octolab.testing.sameness import difference
 

@@ -7,8 +7,8 @@ import pytest
 
 import octolab as ol
 from octolab.errors import AssumptionWarning
+from octolab.testing.problems import NotApplicable, fitted, home, quiet
 from octolab.testing.sameness import difference
-from octolab.testing.worlds import NotApplicable, fitted, home, quiet
 from tests.flower.cases import CASES, gap, run
 
 pytestmark = [pytest.mark.flower, pytest.mark.filterwarnings("ignore::octolab.errors.AssumptionWarning")]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import octolab as ol
-from octolab.experiment.front import prepare
+from octolab.experiment.launch import prepare
 from octolab.experiment.record import COUNTED
 from octolab.lab.dashboard.feed import Feed, Thinned
 from octolab.lab.dashboard.segments import STATES, Segments, segments

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import octolab as ol
-from octolab.experiment.front import prepare
+from octolab.experiment.launch import prepare
 from octolab.lab.dashboard import PANELS, Board, panel
 from octolab.lab.dashboard.chart import Chart, Mark
 from octolab.lab.dashboard.draw import NARROW, WIDE, figure
@@ -21,7 +21,7 @@ from octolab.lab.dashboard.panels.clock import SPENT, spent
 from octolab.lab.dashboard.panels.comparison import front, target_of, to_target
 from octolab.lab.dashboard.panels.diagnostics import smooth
 from octolab.lab.dashboard.style import Style
-from octolab.testing.worlds import NotApplicable, home, run_of
+from octolab.testing.problems import NotApplicable, home, run_of
 
 M = ol.methods
 

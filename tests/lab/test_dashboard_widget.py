@@ -15,7 +15,7 @@ pytest.importorskip("anywidget", reason="the extra lab is not installed")
 pytest.importorskip("ipywidgets", reason="the extra lab is not installed")
 
 import octolab as ol
-from octolab.experiment.front import prepare
+from octolab.experiment.launch import prepare
 from octolab.lab import display
 from octolab.lab.dashboard import Board, Dashboard
 from octolab.lab.dashboard import notebook as place

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import octolab as ol
-from octolab.experiment.front import prepare
+from octolab.experiment.launch import prepare
 
 
 class Finish(NamedTuple):

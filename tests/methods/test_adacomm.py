@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import octolab as ol
-from octolab.methods.local.adacomm import best_steps
+from octolab.methods.local_training.adacomm import best_steps
 from tests.methods.by_hand import close, gradients, iterates
 from tests.methods.local_by_hand import mixed, never_again, train, weighted
 

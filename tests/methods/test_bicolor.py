@@ -11,7 +11,7 @@ import torch
 import octolab as ol
 from octolab.compressors import Identity, Natural, RandK, TopK
 from octolab.errors import AssumptionWarning, OutsideAssumptions
-from octolab.experiment.front import prepare
+from octolab.experiment.launch import prepare
 from tests.methods.by_hand import close, gradients, permutations, rand
 from tests.methods.racing import race
 

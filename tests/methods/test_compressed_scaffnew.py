@@ -9,7 +9,7 @@ import pytest
 
 import octolab as ol
 from octolab.errors import AssumptionWarning, OutsideAssumptions
-from octolab.experiment.front import prepare
+from octolab.experiment.launch import prepare
 from tests.methods.by_hand import close, gradients, iterates
 from tests.methods.racing import race
 

@@ -10,7 +10,7 @@ import torch
 
 import octolab as ol
 from octolab.compressors import QSGD, Identity, Natural, RandK, TopK
-from octolab.experiment.front import prepare
+from octolab.experiment.launch import prepare
 from tests.methods.by_hand import close, gradients, iterates, mean, permutations, rand
 
 

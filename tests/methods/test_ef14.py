@@ -7,7 +7,7 @@ import pytest
 
 import octolab as ol
 from octolab.compressors import QSGD, Identity, RandK, SignNorm, TopK
-from octolab.experiment.front import prepare
+from octolab.experiment.launch import prepare
 from tests.methods.by_hand import close, gap_to, gradients, iterates, mean, top
 
 

@@ -10,8 +10,8 @@ import torch
 
 import octolab as ol
 from octolab.compressors import Compressor, Identity, TopK
-from octolab.federation.payloads import Dense
 from octolab.methods.communication.ef21 import xi
+from octolab.payloads import Dense
 from tests.methods.by_hand import close, gap_to, gradients, iterates, mean, top
 
 

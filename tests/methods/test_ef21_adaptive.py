@@ -9,8 +9,8 @@ import torch
 import octolab as ol
 from octolab.compressors import Identity, TopK
 from octolab.errors import UnknownConstant
-from octolab.federation.payloads import index_bits
 from octolab.methods.communication import adaptive_rules as rules
+from octolab.payloads import index_bits
 from tests.methods.by_hand import close, gradients, iterates, mean, top
 
 SPEEDS = np.geomspace(1e3, 1e5, 4)

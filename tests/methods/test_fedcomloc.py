@@ -13,7 +13,7 @@ import torch
 import octolab as ol
 from octolab.compressors import QSGD, Bucketed, Identity, TopK
 from octolab.errors import AssumptionWarning
-from octolab.experiment.front import prepare
+from octolab.experiment.launch import prepare
 from tests.methods.by_hand import close, gradients, iterates, top
 
 FedComLoc = ol.methods.FedComLoc

@@ -10,7 +10,7 @@ import torch
 
 import octolab as ol
 from octolab.errors import OutsideAssumptions, UnknownConstant
-from octolab.experiment.front import prepare
+from octolab.experiment.launch import prepare
 from octolab.federation import Block, Cyclic, Full, Importance, Nice, Poisson, Stratified, Weighted
 from octolab.methods.participation.sampling_theory import (
     constants,

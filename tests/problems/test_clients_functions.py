@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import octolab as ol
-from octolab.federation.randomness import Randomness
 from octolab.problems import Batch
+from octolab.randomness import Randomness
 
 
 def close(a, b, tol=1e-12):

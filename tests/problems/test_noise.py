@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from octolab.federation.randomness import Randomness
 from octolab.problems import Quadratics, Tridiagonal, quadratics
+from octolab.randomness import Randomness
 
 
 def dense(d):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from octolab.experiment.front import prepare
+from octolab.experiment.launch import prepare
 from octolab.experiment.record import COUNTED
 from octolab.experiment.tuning import quiet
 from octolab.methods import Method, Theory, get

@@ -20,7 +20,7 @@ from typing import Any
 
 from octolab.errors import AssumptionWarning, OctolabError, UnknownConstant
 from octolab.experiment import from_spec
-from octolab.experiment.front import prepare
+from octolab.experiment.launch import prepare
 from octolab.experiment.run import Run
 from octolab.experiment.tuning import quiet
 from octolab.federation import Fleet
@@ -107,7 +107,7 @@ class Bench:
                 return presets.PRESETS[name][1]
             except (OctolabError, ValueError):
                 continue
-        from octolab.testing.worlds import home
+        from octolab.testing.problems import home
 
         return presets.preset_of(home(self._method))
 

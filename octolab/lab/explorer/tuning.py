@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from octolab.errors import OctolabError
-from octolab.experiment.front import prepare
+from octolab.experiment.launch import prepare
 from octolab.experiment.run import Run
 from octolab.experiment.tuning import _rank, grid_for, quiet
 from octolab.lab.explorer import baseline

@@ -35,8 +35,8 @@ import torch
 
 from octolab.compressors import Compressor, RandK
 from octolab.federation import Cohort, Each, Federation
-from octolab.federation.payloads import Bundle
 from octolab.methods.method import Method, Theory, param
+from octolab.payloads import Bundle
 
 
 class State(NamedTuple):

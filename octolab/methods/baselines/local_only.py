@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import torch
 
 from octolab.federation import Cohort, Federation, Sampler
-from octolab.methods.local.fedprox import needs_hessians
+from octolab.methods.local_training.fedprox import needs_hessians
 from octolab.methods.method import Method, Theory, param
 
 

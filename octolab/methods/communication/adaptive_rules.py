@@ -9,8 +9,8 @@ import torch
 
 from octolab.compressors.rows import k_within, topk_bits
 from octolab.federation import Federation
-from octolab.federation.payloads import Ragged
 from octolab.federation.replies import Replies
+from octolab.payloads import Ragged
 
 GRID = 64  # deadlines that the rule tries
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from octolab.federation import Cohort
-from octolab.methods.local.scaffnew import weakest
+from octolab.methods.local_training.scaffnew import weakest
 from octolab.methods.method import Method, caution
 
 

@@ -39,12 +39,12 @@ import torch
 
 from octolab.compressors import Compressor, Natural
 from octolab.federation import Cohort, Federation
-from octolab.federation.randomness import SERVER
 from octolab.methods.communication.anchor import Anchored, missed
 from octolab.methods.communication.dcgd import mean_omega
 from octolab.methods.communication.ef21_bc import current, repair
-from octolab.methods.local.scaffnew import balanced, weakest
+from octolab.methods.local_training.scaffnew import balanced, weakest
 from octolab.methods.method import Theory, param
+from octolab.randomness import SERVER
 
 
 class State(NamedTuple):

@@ -35,9 +35,9 @@ import torch
 
 from octolab.errors import OutsideAssumptions
 from octolab.federation import Cohort, Federation
-from octolab.federation.payloads import Sparse
-from octolab.methods.local.scaffnew import balanced, until_heard, weakest
+from octolab.methods.local_training.scaffnew import balanced, until_heard, weakest
 from octolab.methods.method import Method, Theory, param
+from octolab.payloads import Sparse
 
 
 class State(NamedTuple):

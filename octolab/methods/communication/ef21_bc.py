@@ -37,10 +37,10 @@ import torch
 
 from octolab.compressors import Compressor, TopK
 from octolab.federation import Cohort, Federation
-from octolab.federation.payloads import Dense
-from octolab.federation.randomness import SERVER
 from octolab.methods.communication.ef21 import xi
 from octolab.methods.method import Method, Theory, param
+from octolab.payloads import Dense
+from octolab.randomness import SERVER
 
 
 class State(NamedTuple):

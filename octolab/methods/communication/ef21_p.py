@@ -33,10 +33,10 @@ import torch
 
 from octolab.compressors import Compressor, TopK
 from octolab.federation import Cohort, Federation
-from octolab.federation.randomness import SERVER
 from octolab.methods.communication.ef21 import linear_rate, xi
 from octolab.methods.communication.ef21_bc import current, repair, spread
 from octolab.methods.method import Method, Theory, param
+from octolab.randomness import SERVER
 
 
 class State(NamedTuple):

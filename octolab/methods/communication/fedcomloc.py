@@ -36,9 +36,9 @@ import torch
 
 from octolab.compressors import Compressor, TopK
 from octolab.federation import Cohort, Federation, Sampler
-from octolab.federation.randomness import SERVER
-from octolab.methods.local.scaffnew import Scaffnew, until_heard
+from octolab.methods.local_training.scaffnew import Scaffnew, until_heard
 from octolab.methods.method import param
+from octolab.randomness import SERVER
 
 OWN = {"com": "sum_zero", "local": "sum_zero", "global": "server_error"}
 

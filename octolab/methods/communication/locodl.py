@@ -38,7 +38,7 @@ from octolab.federation import Cohort, Federation
 from octolab.methods.communication.anchor import Anchored, missed
 from octolab.methods.communication.dcgd import mean_omega
 from octolab.methods.communication.ef21_bc import current, repair
-from octolab.methods.local.scaffnew import balanced, until_heard, weakest
+from octolab.methods.local_training.scaffnew import balanced, until_heard, weakest
 from octolab.methods.method import Theory, param
 
 

@@ -33,9 +33,9 @@ from typing import Any, NamedTuple
 import torch
 
 from octolab.federation import Cohort, Each, Federation, Replies
-from octolab.federation.payloads import Dense, Gated
 from octolab.methods.method import Method, Theory, param
 from octolab.methods.participation.water_filling import water_filling
+from octolab.payloads import Dense, Gated
 
 
 class State(NamedTuple):

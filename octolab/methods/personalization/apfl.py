@@ -36,7 +36,7 @@ from typing import Any
 import torch
 
 from octolab.federation import Cohort, Federation
-from octolab.methods.local.fedavg import FedAvg, State
+from octolab.methods.local_training.fedavg import FedAvg, State
 from octolab.methods.method import param
 from octolab.methods.personalization.own import check_each, column, per_client
 from octolab.problems import Batch

@@ -33,8 +33,8 @@ from typing import Any
 import torch
 
 from octolab.federation import Cohort, Federation
-from octolab.methods.local.fedavg import FedAvg, State
-from octolab.methods.local.fedprox import needs_hessians
+from octolab.methods.local_training.fedavg import FedAvg, State
+from octolab.methods.local_training.fedprox import needs_hessians
 from octolab.methods.method import param
 
 __all__ = ["Ditto", "State"]

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from octolab.federation import Cohort, Federation
-from octolab.methods.local.fedprox import needs_hessians
-from octolab.methods.local.scaffnew import weakest
+from octolab.methods.local_training.fedprox import needs_hessians
+from octolab.methods.local_training.scaffnew import weakest
 from octolab.methods.method import Method, _range, param
 
 AFFORDABLE = 2e11

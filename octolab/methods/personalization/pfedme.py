@@ -34,8 +34,8 @@ import numpy as np
 import torch
 
 from octolab.federation import Cohort, Federation, Sampler
-from octolab.methods.local.fedavg import State
-from octolab.methods.local.fedprox import needs_hessians
+from octolab.methods.local_training.fedavg import State
+from octolab.methods.local_training.fedprox import needs_hessians
 from octolab.methods.method import Method, Theory, param
 
 

@@ -40,7 +40,7 @@ import torch
 
 from octolab.federation import Cohort, Federation
 from octolab.federation.replies import Replies
-from octolab.methods.local.scaffnew import Scaffnew, State, until_heard
+from octolab.methods.local_training.scaffnew import Scaffnew, State, until_heard
 from octolab.methods.method import Theory, param
 from octolab.methods.personalization.own import Mixture, check_each, column, per_client, rows
 

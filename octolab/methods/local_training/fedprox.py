@@ -32,7 +32,7 @@ import torch
 
 from octolab.errors import OutsideAssumptions
 from octolab.federation import Cohort
-from octolab.methods.local.fedavg import FedAvg, State
+from octolab.methods.local_training.fedavg import FedAvg, State
 from octolab.methods.method import param
 
 __all__ = ["FedProx", "State"]

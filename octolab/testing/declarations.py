@@ -13,7 +13,7 @@ from typing import Any
 from octolab import compressors, problems
 from octolab.errors import AssumptionWarning, OutsideAssumptions
 from octolab.methods import Method
-from octolab.testing.worlds import NotApplicable, home, with_attributes
+from octolab.testing.problems import NotApplicable, home, with_attributes
 
 
 def refuses_bad_values(method: Method, problem: Any) -> str | None:

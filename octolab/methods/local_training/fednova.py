@@ -36,7 +36,7 @@ import numpy as np
 import torch
 
 from octolab.federation import Cohort, Each, Federation
-from octolab.methods.local.fedavg import FedAvg
+from octolab.methods.local_training.fedavg import FedAvg
 from octolab.methods.method import param
 
 

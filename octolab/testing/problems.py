@@ -12,7 +12,7 @@ from typing import Any
 from octolab import methods, problems
 from octolab.errors import AssumptionWarning, OutsideAssumptions, UnknownConstant
 from octolab.experiment import Run
-from octolab.experiment.front import prepare
+from octolab.experiment.launch import prepare
 from octolab.methods import Method, Theory
 
 ROUNDS = 6

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from octolab.federation.payloads.base import Payload, dtype_name, dtype_named
-from octolab.federation.payloads.bitstream import FLOAT_BITS, BitReader, pack_floats
+from octolab.payloads.base import Payload, dtype_name, dtype_named
+from octolab.payloads.bitstream import FLOAT_BITS, BitReader, pack_floats
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -92,7 +92,7 @@ def upper(matrix: Tensor) -> Tensor:
 class Symmetric(Payload):
     """A symmetric d x d matrix, sent as its upper triangle: any payload over a vector of d(d+1)/2 entries.
 
-    >>> from octolab.federation.payloads import Dense
+    >>> from octolab.payloads import Dense
     >>> Symmetric(Dense(upper(torch.eye(3)))).bits
     192
     """

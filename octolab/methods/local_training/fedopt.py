@@ -34,7 +34,7 @@ import torch
 
 from octolab.federation import Federation
 from octolab.methods.card import Card
-from octolab.methods.local.fedavg import FedAvg
+from octolab.methods.local_training.fedavg import FedAvg
 from octolab.methods.method import param
 
 

@@ -10,14 +10,14 @@ from typing import Any
 
 from torch import Tensor
 
-from octolab.federation.payloads.base import Payload, ordered_sum
-from octolab.federation.payloads.bitstream import FLOAT_BITS, INDEX_CODES, index_bits
-from octolab.federation.payloads.composed import Blocks, Buckets, Bundle, Gated, Rescaled
-from octolab.federation.payloads.matrices import LowRank, Symmetric, upper
-from octolab.federation.payloads.plain import Dense, Masked, Scalars
-from octolab.federation.payloads.quantized import Grid, Quantized
-from octolab.federation.payloads.ragged import Ragged
-from octolab.federation.payloads.sparse import Sparse
+from octolab.payloads.base import Payload, ordered_sum
+from octolab.payloads.bitstream import FLOAT_BITS, INDEX_CODES, index_bits
+from octolab.payloads.composed import Blocks, Buckets, Bundle, Gated, Rescaled
+from octolab.payloads.matrices import LowRank, Symmetric, upper
+from octolab.payloads.plain import Dense, Masked, Scalars
+from octolab.payloads.quantized import Grid, Quantized
+from octolab.payloads.ragged import Ragged
+from octolab.payloads.sparse import Sparse
 
 __all__ = [
     "FLOAT_BITS",

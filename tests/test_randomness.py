@@ -8,7 +8,7 @@ import torch
 
 from octolab.errors import ScriptExhausted
 from octolab.federation import Randomness, Scripted
-from octolab.federation.randomness import JOB, Draws
+from octolab.randomness import JOB, Draws
 
 
 def test_philox_known_answer():

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import torch
 
 from octolab.federation import Federation
-from octolab.methods.local.fedavg import FedAvg
+from octolab.methods.local_training.fedavg import FedAvg
 from octolab.methods.method import param
 
 

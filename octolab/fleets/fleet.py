@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from octolab.federation.randomness import CALL, JOB, Randomness
+from octolab.randomness import CALL, JOB, Randomness
 
 
 @dataclass(frozen=True)

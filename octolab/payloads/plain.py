@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from octolab.federation.payloads.base import Payload, dtype_name, dtype_named
-from octolab.federation.payloads.bitstream import FLOAT_BITS, BitReader, pack_floats
+from octolab.payloads.base import Payload, dtype_name, dtype_named
+from octolab.payloads.bitstream import FLOAT_BITS, BitReader, pack_floats
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -35,8 +35,8 @@ from typing import Any, NamedTuple
 import torch
 
 from octolab.federation import Cohort, Federation, Sampler
-from octolab.methods.local.fedprox import needs_hessians
-from octolab.methods.local.scaffold import at_most_once
+from octolab.methods.local_training.fedprox import needs_hessians
+from octolab.methods.local_training.scaffold import at_most_once
 from octolab.methods.method import Method, Theory, param
 
 

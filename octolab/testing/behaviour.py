@@ -13,9 +13,7 @@ import torch
 from octolab.experiment import from_spec, resume
 from octolab.federation import Fleet
 from octolab.methods import Method
-from octolab.testing.sameness import difference, tensors_of
-from octolab.testing.wire import Wire
-from octolab.testing.worlds import (
+from octolab.testing.problems import (
     ROUNDS,
     cannot_rebuild,
     home,
@@ -24,6 +22,8 @@ from octolab.testing.worlds import (
     start,
     with_attributes,
 )
+from octolab.testing.sameness import difference, tensors_of
+from octolab.testing.wire import Wire
 
 
 def runs(method: Method, problem: Any) -> str | None:

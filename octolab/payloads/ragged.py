@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from octolab.federation.payloads.base import Payload, dtype_name, dtype_named
-from octolab.federation.payloads.bitstream import (
+from octolab.payloads.base import Payload, dtype_name, dtype_named
+from octolab.payloads.bitstream import (
     FLOAT_BITS,
     BitReader,
     ceil_log2,
@@ -32,7 +32,7 @@ class Ragged(Payload):
     """k_i of d entries, k_i different for every client: values + positions + k_i itself.
 
     values: (d,) or (m, d), 0 where nothing is kept; kept: bool of the same shape.
-    index:  how positions travel, see :func:`~octolab.federation.payloads.bitstream.index_bits`.
+    index:  how positions travel, see :func:`~octolab.payloads.bitstream.index_bits`.
     sizes:  lengths of the pieces (layers) that the vector is made of; each has its own count and positions. None: one.
     told:   both ends know the counts (and widths) beforehand, because the server assigned them: they cost nothing. Else
             a count costs ceil(log2(size + 1)) bits, and a width, where there are widths, 4.

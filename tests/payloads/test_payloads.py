@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from octolab.federation.payloads import (
+from octolab.payloads import (
     Blocks,
     Buckets,
     Bundle,
@@ -30,7 +30,7 @@ from octolab.federation.payloads import (
     ordered_sum,
     upper,
 )
-from octolab.federation.payloads.bitstream import BitReader, enum_bits, pack, subset_rank, subset_unrank
+from octolab.payloads.bitstream import BitReader, enum_bits, pack, subset_rank, subset_unrank
 
 X = torch.tensor([[1.5, 0.0, -2.0, 0.25, 7.0, 0.1], [0.0, -1.0, 0.5, 3.0, 0.0, -0.3]], dtype=torch.float32)
 I = torch.tensor([[4, 0], [3, 1]])

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from octolab.federation.payloads.bitstream import BitReader
+from octolab.payloads.bitstream import BitReader
 
 P = TypeVar("P", bound="Payload")
 
@@ -78,7 +78,7 @@ class Payload:
 
     Arithmetic with tensors gives tensors: ``x + c``, ``x - c``, ``c - x``, ``2 * c``, ``memory += c``.
 
-    >>> from octolab.federation.payloads import Dense
+    >>> from octolab.payloads import Dense
     >>> Dense(torch.zeros(3, 10)).bits
     tensor([320, 320, 320])
     """

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from octolab.federation.payloads.base import Payload, dtype_name, dtype_named
-from octolab.federation.payloads.bitstream import (
+from octolab.payloads.base import Payload, dtype_name, dtype_named
+from octolab.payloads.bitstream import (
     FLOAT_BITS,
     BitReader,
     ceil_log2,
@@ -31,7 +31,7 @@ class Sparse(Payload):
     values:  (k,) or (m, k) reals (32 bits each), or a payload of that shape (quantised values).
     indices: int64 of the same shape, distinct in a row; ascending where values is a payload sent with a
              bitmap.
-    index:   how positions travel, see :func:`~octolab.federation.payloads.bitstream.index_bits`. With "none"
+    index:   how positions travel, see :func:`~octolab.payloads.bitstream.index_bits`. With "none"
              both ends know them (shared seed, fixed mask), so they are part of ``meta``.
     blocks:  (B, k_B) when the entries are k_B per block of B in ascending order (the last block: min(k_B, its
              length)): positions then cost ceil(log2 B) bits each.

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from octolab.federation.payloads.base import Payload, dtype_name, dtype_named, ordered_sum, rows_at_once
-from octolab.federation.payloads.bitstream import (
+from octolab.payloads.base import Payload, dtype_name, dtype_named, ordered_sum, rows_at_once
+from octolab.payloads.bitstream import (
     FLOAT_BITS,
     BitReader,
     ceil_log2,

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from octolab.federation.payloads.base import Payload, dtype_name, dtype_named, ordered_sum
-from octolab.federation.payloads.bitstream import BitReader
-from octolab.federation.payloads.plain import Dense
+from octolab.payloads.base import Payload, dtype_name, dtype_named, ordered_sum
+from octolab.payloads.bitstream import BitReader
+from octolab.payloads.plain import Dense
 
 NO_BITS = np.zeros(0, dtype=np.uint8)
 
@@ -241,7 +241,7 @@ class Bundle(Payload):
            range(m).
     A client without a row sends nothing (0 bits) and stands for zero. m = None: one client's messages.
 
-    >>> from octolab.federation.payloads import Dense
+    >>> from octolab.payloads import Dense
     >>> Bundle(Dense(torch.ones(3, 2)), torch.tensor([0, 0, 1]), m=2).dense()
     tensor([[2., 2.],
             [1., 1.]])
