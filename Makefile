@@ -28,7 +28,7 @@ help:
 	@echo "make app          serve the catalogue of all methods as a web page, on this machine only"
 	@echo "make test         install, run the fast tests and every notebook"
 	@echo "make test-all     make test, then the slow, browser, Flower and deployment tests"
-	@echo "make check        ruff check, ruff format --check, mypy"
+	@echo "make check        ruff check, ruff format --check, mypy, imports one way"
 	@echo "make bench        the benchmarks"
 	@echo "make venv         only create $(VENV), for example to install another build of torch first"
 	@echo "make clean        remove build and the tools' caches (the environment stays)"
@@ -109,6 +109,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
+	$(BIN)/lint-imports --no-logo
 
 bench: $(VENV)/.installed-dev
 	@[ -f benchmarks/__main__.py ] || { echo "There is no benchmarks/__main__.py here to run."; exit 1; }
