@@ -15,7 +15,7 @@ import numpy as np
 
 from octolab import data
 from octolab.data import Dirichlet, Split
-from octolab.methods.method import _check, param
+from octolab.params import check, param
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Preset:
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
-            _check("problem", f, getattr(self, f.name))
+            check("problem", f, getattr(self, f.name))
 
     def build(self) -> Any:
         """The problem. Raises ValueError, in words, where the numbers do not fit together."""
@@ -66,15 +66,15 @@ class Classification(Preset):
 
     dataset: str = param("digits", "data set", choices=("digits", "breast-cancer", "fashion-mnist-7k"))
     model: str = param("logistic", "model", choices=("logistic", "mlp", "cnn"))
-    clients: int = param(20, "number of clients", low=1, upto=1000)
+    clients: int = param(20, "number of clients", ge=1, le=1000)
     split: Split = param(Dirichlet(0.3), "how the samples are divided")
-    l2: float | None = param(None, "ridge; None: 0.001 for linear models, 0 for networks", low=0)
-    nonconvex: float = param(0.0, "weight of a non-convex regulariser (two classes, logistic)", low=0)
+    l2: float | None = param(None, "ridge; None: 0.001 for linear models, 0 for networks", ge=0)
+    nonconvex: float = param(0.0, "weight of a non-convex regulariser (two classes, logistic)", ge=0)
     weights: str = param(
         "examples", "a client's weight: its examples, or the same for all", choices=("examples", "uniform")
     )
-    seed: int = param(0, "seed of the split and of a network's first weights", low=0)
-    test_share: float = param(0.2, "share of a client's samples kept for testing", low=0, below=1)
+    seed: int = param(0, "seed of the split and of a network's first weights", ge=0)
+    test_share: float = param(0.2, "share of a client's samples kept for testing", ge=0, lt=1)
 
     def build(self) -> Any:
         from octolab import problems
@@ -104,15 +104,15 @@ class QuadraticClients(Preset):
     kind: ClassVar[str] = "quadratics"
     skew: ClassVar[tuple[str, float, float] | None] = ("spread", 0.01, 100.0)
 
-    n: int = param(10, "number of clients", low=1, upto=1000)
-    d: int = param(40, "dimension", low=1, upto=2000)
-    L: float = param(100.0, "largest curvature of a client", above=0)
-    mu: float = param(1.0, "smallest curvature of a client", above=0)
-    spread: float = param(1.0, "how far the clients' own minimisers lie apart", low=0)
-    L_spread: float = param(1.0, "largest over smallest L_i", low=1)
+    n: int = param(10, "number of clients", ge=1, le=1000)
+    d: int = param(40, "dimension", ge=1, le=2000)
+    L: float = param(100.0, "largest curvature of a client", gt=0)
+    mu: float = param(1.0, "smallest curvature of a client", gt=0)
+    spread: float = param(1.0, "how far the clients' own minimisers lie apart", ge=0)
+    L_spread: float = param(1.0, "largest over smallest L_i", ge=1)
     eigenbasis: str = param("shared", "do clients share their axes?", choices=("shared", "random"))
-    seed: int = param(0, "seed of the matrices", low=0)
-    noise: float = param(0.0, "standard deviation of a stochastic gradient's noise", low=0)
+    seed: int = param(0, "seed of the matrices", ge=0)
+    noise: float = param(0.0, "standard deviation of a stochastic gradient's noise", ge=0)
     noise_kind: str = param("iid", "noise in each coordinate, or one number for all", choices=("iid", "scalar"))
 
     def build(self) -> Any:
@@ -127,9 +127,9 @@ class SameObjective(Preset):
 
     kind: ClassVar[str] = "Tridiagonal"
 
-    d: int = param(50, "dimension", low=1, upto=20000)
-    n: int = param(10, "number of clients", low=1, upto=10000)
-    noise: float = param(0.01, "standard deviation of a stochastic gradient's noise", low=0)
+    d: int = param(50, "dimension", ge=1, le=20000)
+    n: int = param(10, "number of clients", ge=1, le=10000)
+    noise: float = param(0.01, "standard deviation of a stochastic gradient's noise", ge=0)
     noise_kind: str = param("scalar", "one number for all coordinates, or noise in each", choices=("scalar", "iid"))
 
     def build(self) -> Any:
@@ -145,14 +145,14 @@ class NextCharacter(Preset):
     kind: ClassVar[str] = "language"
 
     dataset: str = param("shakespeare", "text", choices=("shakespeare",))
-    clients: int = param(8, "how many of the 64 roles", low=1, upto=64)
-    context: int = param(32, "characters a window holds", low=4, upto=256)
-    samples: int | None = param(8, "windows per client; None: all", low=1)
-    test_samples: int = param(64, "windows of the test set", low=1)
-    width: int = param(32, "width of the model", low=8, upto=256)
-    heads: int = param(4, "attention heads", low=1, upto=16)
-    blocks: int = param(1, "transformer blocks", low=1, upto=8)
-    seed: int = param(0, "seed of the model and the split", low=0)
+    clients: int = param(8, "how many of the 64 roles", ge=1, le=64)
+    context: int = param(32, "characters a window holds", ge=4, le=256)
+    samples: int | None = param(8, "windows per client; None: all", ge=1)
+    test_samples: int = param(64, "windows of the test set", ge=1)
+    width: int = param(32, "width of the model", ge=8, le=256)
+    heads: int = param(4, "attention heads", ge=1, le=16)
+    blocks: int = param(1, "transformer blocks", ge=1, le=8)
+    seed: int = param(0, "seed of the model and the split", ge=0)
 
     def build(self) -> Any:
         from octolab import problems

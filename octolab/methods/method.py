@@ -4,7 +4,7 @@
     class EF21(Method):
         slug = "ef21"
         compressor: Compressor = param(TopK(0.05), "contractive compressor C")
-        lr: float | Theory = param(Theory(), "step size", above=0)
+        lr: float | Theory = param(Theory(), "step size", gt=0)
 
         def stepsize(self, problem): ...      # the theorem: what Theory() means for `lr`
         def init(self, fed): ...              # -> State
@@ -17,8 +17,6 @@ The module's docstring is the method's card; see `octolab.methods.card`.
 from __future__ import annotations
 
 import dataclasses
-import math
-import numbers
 import sys
 import warnings
 from dataclasses import dataclass
@@ -27,42 +25,13 @@ from typing import Any, ClassVar
 
 import torch
 
-from octolab.compressors import Compressor
 from octolab.errors import AssumptionWarning, OutsideAssumptions, UnknownConstant
 from octolab.federation import Federation
 from octolab.federation.sampling import as_sampler
 from octolab.methods.card import Card, read_card
+from octolab.params import Theory, allowed, check, param
 
 __all__ = ["Method", "Theory", "param"]
-
-
-@dataclass(frozen=True)
-class Theory:
-    """The value that the method's theorem prescribes for the problem at hand, times a multiplier."""
-
-    multiplier: float = 1.0
-
-    def __repr__(self) -> str:
-        return "Theory()" if self.multiplier == 1 else f"Theory({self.multiplier:g})"
-
-
-def param(
-    default: Any,
-    doc: str,
-    *,
-    above: float | None = None,
-    low: float | None = None,
-    upto: float | None = None,
-    below: float | None = None,
-    choices: tuple | None = None,
-    main: bool = False,
-) -> Any:
-    """A hyperparameter: its default, one line of documentation, and what is allowed.
-
-    above/below: open bounds; low/upto: closed bounds; choices: allowed values; main: one of the few knobs to show first.
-    """
-    metadata = {"doc": doc, "above": above, "low": low, "upto": upto, "below": below, "choices": choices, "main": main}
-    return dataclasses.field(default=default, metadata=metadata)
 
 
 class Constants:
@@ -103,7 +72,7 @@ class Method:
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
-            _check(type(self).__name__, f, getattr(self, f.name))
+            check(type(self).__name__, f, getattr(self, f.name))
 
     # -- what a page defines -----------------------------------------------------------------------------------------
     def init(self, fed: Federation) -> Any:
@@ -144,7 +113,7 @@ class Method:
                 rule = method.stepsize if f.name == "lr" else getattr(method, f"theory_{f.name}", None)
                 if rule is None:
                     raise UnknownConstant(
-                        f"{type(self).__name__}: {f.name}={value!r}: no theorem gives this value; give {_range(f.metadata)}."
+                        f"{type(self).__name__}: {f.name}={value!r}: no theorem gives this value; give {allowed(f.metadata)}."
                     )
                 number: Any = rule(Constants(problem, method, f.name)) * value.multiplier
                 if getattr(number, "ndim", 0):  # one value per client
@@ -229,56 +198,3 @@ def _same(a: Any, b: Any) -> bool:
 def caution(text: str) -> None:
     """Say that a theorem does not cover what was asked for."""
     warnings.warn(text, AssumptionWarning, stacklevel=4)
-
-
-def _check(owner: str, f: dataclasses.Field, value: Any) -> None:
-    """One hyperparameter against what is allowed; a ValueError names field, value and range."""
-    rule = f.metadata
-    if isinstance(f.default, Compressor) and not isinstance(value, Compressor):
-        raise ValueError(f"{owner}: {f.name}={value!r}: give a compressor, such as {f.default!r}.")
-    if not rule or isinstance(value, Theory) or value is None:
-        if isinstance(value, Theory) and not value.multiplier > 0:
-            raise ValueError(f"{owner}: {f.name}={value!r}: the multiplier of a theory value is > 0.")
-        if value is None and rule and f.default is not None and "None" not in str(f.type):
-            raise ValueError(f"{owner}: {f.name}=None: give {_range(rule)}.")
-        return
-    if rule["choices"] is not None and value not in rule["choices"]:
-        raise ValueError(f"{owner}: {f.name}={value!r}: choose one of {', '.join(map(repr, rule['choices']))}.")
-    bounds = [rule[k] for k in ("above", "low", "upto", "below")]
-    if all(b is None for b in bounds):
-        return
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        if not isinstance(value, str) and (hasattr(value, "__len__") or hasattr(value, "probabilities")):
-            return  # one value per client, or a sampler: checked where it is used
-        raise ValueError(f"{owner}: {f.name}={value!r}: give {_range(rule)}.")
-    whole = "int" in str(f.type) and "float" not in str(f.type)
-    if whole and math.isfinite(value) and not float(value).is_integer():
-        raise ValueError(f"{owner}: {f.name}={value!r}: give {_range(rule)}, a whole number.")
-    above, low, upto, below = bounds
-    good = (
-        math.isfinite(value)
-        and (above is None or value > above)
-        and (low is None or value >= low)
-        and (upto is None or value <= upto)
-        and (below is None or value < below)
-    )
-    if not good:
-        raise ValueError(f"{owner}: {f.name}={value!r}: give {_range(rule)}.")
-
-
-def _range(rule: Any) -> str:
-    left = (
-        f"({rule['above']:g}"
-        if rule["above"] is not None
-        else f"[{rule['low']:g}"
-        if rule["low"] is not None
-        else "(-inf"
-    )
-    right = (
-        f"{rule['upto']:g}]"
-        if rule["upto"] is not None
-        else f"{rule['below']:g})"
-        if rule["below"] is not None
-        else "inf)"
-    )
-    return f"a number in {left}, {right}" + ("" if not rule.get("doc") else f" ({rule['doc']})")

@@ -30,7 +30,7 @@ def refuses_bad_values(method: Method, problem: Any) -> str | None:
             else:
                 raise AssertionError(f"{f.name}={bad!r} is accepted.")
     if not tried:
-        raise NotApplicable("no field declares what it allows; use param(default, doc, above=..., upto=...).")
+        raise NotApplicable("no field declares what it allows; use param(default, doc, gt=..., le=...).")
     return f"{tried} bad values refused"
 
 
@@ -43,11 +43,11 @@ def _bad_values(f: dataclasses.Field, value: Any) -> Iterator[tuple[Any, list[st
     if isinstance(value, compressors.Compressor):
         yield "nonsense", ["compressor"]
         return
-    bounds = {k: rule[k] for k in ("above", "low", "upto", "below") if rule.get(k) is not None}
+    bounds = {k: rule[k] for k in ("gt", "ge", "le", "lt") if rule.get(k) is not None}
     for name, bound in bounds.items():
         whole = "int" in str(f.type) and "float" not in str(f.type)
-        off = 1 if whole or name in ("low", "upto") else 0
-        yield bound - off if name in ("above", "low") else bound + off, [f"{bound:g}"]
+        off = 1 if whole or name in ("ge", "le") else 0
+        yield bound - off if name in ("gt", "ge") else bound + off, [f"{bound:g}"]
     if bounds:
         yield math.nan, [f"{b:g}" for b in bounds.values()]
         yield math.inf, [f"{b:g}" for b in bounds.values()]

@@ -41,7 +41,7 @@ class Mine(Method):
     """
 
     slug = "mine"
-    lr: float = param(0.05, "step size", above=0)
+    lr: float = param(0.05, "step size", gt=0)
 
     def init(self, fed):
         return State(fed.x0, fed.call(self.client, fed.x0).total())

@@ -166,7 +166,7 @@ class State(NamedTuple):
 @dataclass(frozen=True, repr=False)
 class Half(Method):
     slug = "half"
-    lr: float | Theory = param(0.1, "step", above=0)
+    lr: float | Theory = param(0.1, "step", gt=0)
     compressor: Compressor = param(TopK(1), "what is sent")
 
     def init(self, fed):

@@ -140,8 +140,8 @@ def _knob(f: dataclasses.Field, value: Any, path: str, hint: Any, doc: str) -> K
     rule: Any = f.metadata or {}
     doc = rule.get("doc") or doc
     parts = _parts(hint)
-    low = rule.get("above") if rule.get("low") is None else rule["low"]
-    high = rule.get("below") if rule.get("upto") is None else rule["upto"]
+    low = rule.get("gt") if rule.get("ge") is None else rule["ge"]
+    high = rule.get("lt") if rule.get("le") is None else rule["le"]
     default = None if f.default is dataclasses.MISSING else f.default
     base = {
         "path": path, "label": f.name, "doc": doc, "value": value, "default": default, "low": low, "high": high,

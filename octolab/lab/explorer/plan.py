@@ -10,7 +10,7 @@ import numpy as np
 
 from octolab.experiment.run import Settings
 from octolab.federation import Attack, Exponential, Fleet, HalfNormal, Hang, LogNormal
-from octolab.methods.method import Theory, _check, param
+from octolab.params import Theory, check, param
 
 STOPS = ("loss", "grad_norm_sq", "bits", "seconds")
 
@@ -19,22 +19,22 @@ STOPS = ("loss", "grad_norm_sq", "bits", "seconds")
 class Plan:
     """The settings of a run. baseline: what is drawn beside it."""
 
-    rounds: int = param(300, "steps of the method", low=1)
-    seed: int = param(0, "everything random follows from it", low=0)
+    rounds: int = param(300, "steps of the method", ge=1)
+    seed: int = param(0, "everything random follows from it", ge=0)
     baseline: str = param("auto", "drawn beside it: auto, none, or a method's slug")
-    baseline_lr: float | Theory = param(Theory(), "the baseline's step size", above=0)
+    baseline_lr: float | Theory = param(Theory(), "the baseline's step size", gt=0)
     loss: float | None = param(None, "stop at this loss; None: never")
-    grad_norm_sq: float | None = param(None, "stop at this squared gradient norm; None: never", low=0)
-    bits: float | None = param(None, "stop after so many bits sent up by a client; None: never", above=0)
-    seconds: float | None = param(None, "stop after so many virtual seconds; None: never", above=0)
+    grad_norm_sq: float | None = param(None, "stop at this squared gradient norm; None: never", ge=0)
+    bits: float | None = param(None, "stop after so many bits sent up by a client; None: never", gt=0)
+    seconds: float | None = param(None, "stop after so many virtual seconds; None: never", gt=0)
     attack: Attack | None = param(None, "who lies, and how; None: nobody")
-    deadline: float | None = param(None, "seconds after which a round stops waiting; None: never", above=0)
-    evaluate_every: int | None = param(None, "rounds between evaluations; None: as needed", low=1)
+    deadline: float | None = param(None, "seconds after which a round stops waiting; None: never", gt=0)
+    evaluate_every: int | None = param(None, "rounds between evaluations; None: as needed", ge=1)
     dtype: str | None = param(None, "numbers", choices=(None, "float32", "float64"))
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
-            _check("run", f, getattr(self, f.name))
+            check("run", f, getattr(self, f.name))
 
     def arguments(self) -> dict[str, Any]:
         """As `ol.run` takes them; what is at its default is left out."""
@@ -65,20 +65,20 @@ class Devices:
     speeds: str = param(
         "alike", "seconds per gradient over the devices", choices=("alike", "evenly spread", "a tenth slow", "root")
     )
-    slowest: float = param(10.0, "how many times slower the slowest device is", low=1)
+    slowest: float = param(10.0, "how many times slower the slowest device is", ge=1)
     unit: str = param(
         "gradient", "work is counted per minibatch gradient, or per sample", choices=("gradient", "sample")
     )
-    up: float | None = param(None, "uplink, bits per second; None: no limit", above=0)
-    down: float | None = param(None, "downlink, bits per second; None: no limit", above=0)
-    latency: float = param(0.0, "seconds per message", low=0)
-    dropout: float = param(0.0, "probability that a device that was asked never replies", low=0, upto=1)
+    up: float | None = param(None, "uplink, bits per second; None: no limit", gt=0)
+    down: float | None = param(None, "downlink, bits per second; None: no limit", gt=0)
+    latency: float = param(0.0, "seconds per message", ge=0)
+    dropout: float = param(0.0, "probability that a device that was asked never replies", ge=0, le=1)
     jitter: LogNormal | Exponential | HalfNormal | Hang | None = param(None, "random compute times; None: fixed")
     _given: Fleet | None = None
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
-            _check("fleet", f, getattr(self, f.name))
+            check("fleet", f, getattr(self, f.name))
 
     def seconds(self, n: int) -> Any:
         """Seconds per unit of work: 1.0, or an array (n,), the slowest last."""

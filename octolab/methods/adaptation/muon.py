@@ -57,14 +57,14 @@ class Muon(Method):
     slug = "muon"
     tags = ("networks", "layer-wise", "nonconvex", "client sampling")
 
-    lr: float = param(0.02, "step size of matrices", above=0, main=True)
-    momentum: float = param(0.95, "weight beta of the old momentum", low=0, below=1, main=True)
-    adam_lr: float = param(3e-4, "step size of embeddings, heads and vectors", above=0, main=True)
-    beta2: float = param(0.95, "Adam's second-moment weight", low=0, below=1)
-    beta1: float = param(0.9, "Adam's first-moment weight", low=0, below=1)
-    weight_decay: float = param(0.0, "decay of matrices per unit of lr", low=0)
+    lr: float = param(0.02, "step size of matrices", gt=0, main=True)
+    momentum: float = param(0.95, "weight beta of the old momentum", ge=0, lt=1, main=True)
+    adam_lr: float = param(3e-4, "step size of embeddings, heads and vectors", gt=0, main=True)
+    beta2: float = param(0.95, "Adam's second-moment weight", ge=0, lt=1)
+    beta1: float = param(0.9, "Adam's first-moment weight", ge=0, lt=1)
+    weight_decay: float = param(0.0, "decay of matrices per unit of lr", ge=0)
     nesterov: bool = param(True, "look ahead: U = beta M + (1 - beta) G")
-    batch_size: int | None = param(32, "samples per gradient; None: all", low=1, main=True)
+    batch_size: int | None = param(32, "samples per gradient; None: all", ge=1, main=True)
     cohort: Sampler | int | float | None = param(None, "who takes part in a round; None: everybody")
 
     def init(self, fed: Federation) -> State:

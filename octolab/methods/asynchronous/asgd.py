@@ -44,10 +44,10 @@ class ASGD(Method):
     needs = ("homogeneous",)
     tags = ("asynchronous", "stochastic", "nonconvex", "networks")
 
-    lr: float | Theory = param(Theory(), "step size", above=0, main=True)
+    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
     policy: str = param("vanilla", "how staleness changes the step", choices=("vanilla", "delay-adaptive"), main=True)
-    batch_size: int | None = param(1, "samples per gradient; None: all", low=1, main=True)
-    eps: float | None = param(None, "target for |grad f|^2 in the theory step; None: ignore the noise", above=0)
+    batch_size: int | None = param(1, "samples per gradient; None: all", ge=1, main=True)
+    eps: float | None = param(None, "target for |grad f|^2 in the theory step; None: ignore the noise", gt=0)
 
     def stepsize(self, problem: Any) -> float:
         lr = 1 / (2 * problem.n * problem.L)

@@ -47,13 +47,13 @@ class Ringmaster(Method):
     needs = ("homogeneous",)
     tags = ("asynchronous", "stochastic", "nonconvex", "networks")
 
-    R: int | Theory = param(Theory(), "delays from which a gradient is discarded", low=1, main=True)
-    lr: float | Theory = param(Theory(), "step size", above=0, main=True)
+    R: int | Theory = param(Theory(), "delays from which a gradient is discarded", ge=1, main=True)
+    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
     variant: str = param(
         "ignore", "late gradients are ignored, or their jobs stopped", choices=("ignore", "stop"), main=True
     )
-    batch_size: int | None = param(1, "samples per gradient; None: all", low=1, main=True)
-    eps: float = param(1e-2, "target for |grad f|^2 in the theory values", above=0)
+    batch_size: int | None = param(1, "samples per gradient; None: all", ge=1, main=True)
+    eps: float = param(1e-2, "target for |grad f|^2 in the theory values", gt=0)
 
     def theory_R(self, problem: Any) -> int:
         return max(1, math.ceil(problem.variance(self.batch_size) / self.eps * (1 - 1e-12)))  # 2.0000000000000004 is 2

@@ -84,9 +84,9 @@ class Shadowheart(Method):
     tags = ("asynchronous", "stochastic", "nonconvex", "unbiased compression")
 
     compressor: Compressor = param(RandK(0.1), "unbiased compressor C", main=True)
-    s: float | Theory = param(Theory(), "sigma^2/eps: how much noise must be averaged out", low=0, main=True)
-    lr: float | Theory = param(Theory(), "step size", above=0, main=True)
-    eps: float = param(1e-2, "target for |grad f|^2 in the theory value of s", above=0)
+    s: float | Theory = param(Theory(), "sigma^2/eps: how much noise must be averaged out", ge=0, main=True)
+    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
+    eps: float = param(1e-2, "target for |grad f|^2 in the theory value of s", gt=0)
 
     def theory_s(self, problem: Any) -> float:
         return problem.variance(1) / self.eps

@@ -42,9 +42,9 @@ class Centralised(Method):
     slug = "centralised"
     tags = ("stochastic", "networks", "nonconvex")
 
-    lr: float | Theory = param(Theory(), "step size", above=0, main=True)
-    local_steps: int = param(5, "steps per round", low=1, main=True)
-    batch_size: int | None = param(None, "samples per step from each client's part; None: all", low=1, main=True)
+    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
+    local_steps: int = param(5, "steps per round", ge=1, main=True)
+    batch_size: int | None = param(None, "samples per step from each client's part; None: all", ge=1, main=True)
 
     def stepsize(self, problem: Any) -> float:
         return 1 / problem.L

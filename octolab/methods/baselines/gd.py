@@ -42,7 +42,7 @@ class GD(Method):
     slug = "gd"
     tags = ("deterministic",)
 
-    lr: float | Theory = param(Theory(), "step size", above=0, main=True)
+    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
 
     def stepsize(self, problem: Any) -> float:
         return 1 / problem.L

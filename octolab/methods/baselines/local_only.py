@@ -41,11 +41,11 @@ class LocalOnly(Method):
     slug = "local-only"
     tags = ("personalisation", "heterogeneous", "networks", "nonconvex")
 
-    lr: float | Theory = param(Theory(), "local step size", above=0, main=True)
-    local_epochs: int = param(5, "passes over a client's data per round", low=1, main=True)
-    local_steps: int | None = param(None, "local steps per round; replaces local_epochs", low=1)
-    batch_size: int | None = param(None, "samples per local step; None: all", low=1, main=True)
-    momentum: float = param(0.0, "momentum of the local steps, new in every round", low=0, below=1)
+    lr: float | Theory = param(Theory(), "local step size", gt=0, main=True)
+    local_epochs: int = param(5, "passes over a client's data per round", ge=1, main=True)
+    local_steps: int | None = param(None, "local steps per round; replaces local_epochs", ge=1)
+    batch_size: int | None = param(None, "samples per local step; None: all", ge=1, main=True)
+    momentum: float = param(0.0, "momentum of the local steps, new in every round", ge=0, lt=1)
     cohort: Sampler | int | float | None = param(None, "who trains in a round, for FedAvg's work; None: everybody")
     solver: str = param("sgd", "local training, or the exact minimiser (needs Hessians)", choices=("sgd", "exact"))
 

@@ -42,10 +42,10 @@ class SGD(Method):
     slug = "sgd"
     tags = ("stochastic", "client sampling", "networks", "nonconvex")
 
-    lr: float | Theory = param(Theory(), "step size", above=0, main=True)
-    batch_size: int | None = param(32, "samples per gradient; None: all", low=1, main=True)
+    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
+    batch_size: int | None = param(32, "samples per gradient; None: all", ge=1, main=True)
     cohort: Sampler | int | float | None = param(None, "who takes part in a round; None: everybody", main=True)
-    eps: float | None = param(None, "target for |grad f|^2 in the theory step; None: ignore the noise", above=0)
+    eps: float | None = param(None, "target for |grad f|^2 in the theory step; None: ignore the noise", gt=0)
 
     def stepsize(self, problem: Any) -> float:
         if self.eps is None:

@@ -61,15 +61,15 @@ class EF21Adaptive(Method):
     tags = ("heterogeneous", "nonconvex", "biased compression", "error feedback", "adaptive", "devices")
 
     rule: str = param("auto", "how k_i is chosen", choices=("auto", "theory", "balanced", "latency"), main=True)
-    lr: float | Theory = param(Theory(), "step size (rule theory: of uncompressed rounds)", above=0, main=True)
-    kmin: int = param(1, "entries that every message holds at least", low=1)
-    retune: int = param(10, "rounds between two plans of the server", low=1)
+    lr: float | Theory = param(Theory(), "step size (rule theory: of uncompressed rounds)", gt=0, main=True)
+    kmin: int = param(1, "entries that every message holds at least", ge=1)
+    retune: int = param(10, "rounds between two plans of the server", ge=1)
     bandwidth: str = param("known", "where speeds come from", choices=("known", "measured"))
-    seconds: float = param(1.0, "time budget of an upload (rule latency)", above=0, main=True)
-    bits: int | None = param(None, "budget of a message in bits (rule latency); None: only time counts", low=1)
+    seconds: float = param(1.0, "time budget of an upload (rule latency)", gt=0, main=True)
+    bits: int | None = param(None, "budget of a message in bits (rule latency); None: only time counts", ge=1)
     spend: str = param("k", "what the budget is divided among (rule latency)", choices=("k", "k and bits", "layers"))
     start: str = param("compressed", "g_i at the start", choices=("gradient", "compressed", "zero"))
-    batch_size: int | None = param(None, "samples per gradient; None: all", low=1)
+    batch_size: int | None = param(None, "samples per gradient; None: all", ge=1)
 
     def resolve(self, problem: Any) -> Method:
         """rule "auto" is "theory" with a step from theory, which takes the same constants, else "balanced"."""

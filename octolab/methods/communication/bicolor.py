@@ -74,13 +74,13 @@ class BiCoLoR(Anchored):
     steps: str = param(
         "practical", "omegas in the formulas: their own, or 0", choices=("theory", "practical"), main=True
     )
-    b: float = param(0.5, "weight of g", above=0)
-    ridge: float | Theory = param(Theory(), "g = f_s = (ridge/2)|x|^2; (1 + b) times it is taken out of f_i", low=0)
-    lr: float | Theory = param(Theory(), "step size", above=0, main=True)
-    rho: float | Theory = param(Theory(), "step towards agreement", above=0, upto=1)
-    p: float | Theory = param(Theory(), "probability to communicate after a step", above=0, upto=1, main=True)
-    eta: float | Theory = param(Theory(), "step of u_i, us and v", above=0)
-    batch_size: int | None = param(None, "samples per local step; None: all", low=1)
+    b: float = param(0.5, "weight of g", gt=0)
+    ridge: float | Theory = param(Theory(), "g = f_s = (ridge/2)|x|^2; (1 + b) times it is taken out of f_i", ge=0)
+    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
+    rho: float | Theory = param(Theory(), "step towards agreement", gt=0, le=1)
+    p: float | Theory = param(Theory(), "probability to communicate after a step", gt=0, le=1, main=True)
+    eta: float | Theory = param(Theory(), "step of u_i, us and v", gt=0)
+    batch_size: int | None = param(None, "samples per local step; None: all", ge=1)
 
     def B(self, problem: Any, steps: str | None = None) -> tuple[float, float]:
         """B and B'."""

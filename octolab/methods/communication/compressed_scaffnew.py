@@ -50,11 +50,11 @@ class CompressedScaffnew(Method):
     needs = ("strongly convex", "full participation")
     tags = ("heterogeneous", "convex", "local steps", "accelerated communication", "unbiased compression")
 
-    s: int | Theory = param(Theory(), "clients that send each coordinate, up to n (Scaffnew)", low=2, main=True)
-    lr: float | Theory = param(Theory(), "step size", above=0, main=True)
-    eta: float | Theory = param(Theory(), "step of the shifts h_i, in units of p/lr", above=0, upto=1)
-    p: float | Theory = param(Theory(), "probability to communicate after a step", above=0, upto=1, main=True)
-    batch_size: int | None = param(None, "samples per local step; None: all", low=1)
+    s: int | Theory = param(Theory(), "clients that send each coordinate, up to n (Scaffnew)", ge=2, main=True)
+    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
+    eta: float | Theory = param(Theory(), "step of the shifts h_i, in units of p/lr", gt=0, le=1)
+    p: float | Theory = param(Theory(), "probability to communicate after a step", gt=0, le=1, main=True)
+    batch_size: int | None = param(None, "samples per local step; None: all", ge=1)
 
     def check(self, problem: Any) -> None:
         super().check(problem)

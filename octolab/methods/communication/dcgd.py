@@ -44,8 +44,8 @@ class DCGD(Method):
     tags = ("unbiased compression", "baseline", "networks")
 
     compressor: Compressor = param(RandK(0.25), "unbiased compressor Q (a biased one only to see it fail)", main=True)
-    lr: float | Theory = param(Theory(), "step size", above=0, main=True)
-    batch_size: int | None = param(None, "samples per gradient (QSGD); None: all", low=1)
+    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
+    batch_size: int | None = param(None, "samples per gradient (QSGD); None: all", ge=1)
 
     def check(self, problem: Any) -> None:
         super().check(problem)

@@ -45,8 +45,8 @@ class DIANA(Method):
     tags = ("heterogeneous", "convex", "unbiased compression", "variance reduction")
 
     compressor: Compressor = param(RandK(0.25), "unbiased compressor Q", main=True)
-    alpha: float | Theory = param(Theory(), "step of the shifts h_i", low=0, upto=1)
-    lr: float | Theory = param(Theory(), "step size", above=0, main=True)
+    alpha: float | Theory = param(Theory(), "step of the shifts h_i", ge=0, le=1)
+    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
 
     def theory_alpha(self, problem: Any) -> float:
         return 1 / (1 + self.compressor.omega(problem.d))

@@ -46,7 +46,7 @@ class EF14(Method):
     tags = ("biased compression", "error feedback", "nonconvex")
 
     compressor: Compressor = param(TopK(0.05), "contractive compressor C", main=True)
-    lr: float | Theory = param(Theory(), "step size (inside the message)", above=0, main=True)
+    lr: float | Theory = param(Theory(), "step size (inside the message)", gt=0, main=True)
 
     def stepsize(self, problem: Any) -> float:
         return 1 / (problem.L + problem.L_mean * xi(self.compressor.alpha(problem.d)))

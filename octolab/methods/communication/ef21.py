@@ -63,7 +63,7 @@ class EF21(Method):
     tags = ("heterogeneous", "nonconvex", "biased compression", "error feedback")
 
     compressor: Compressor = param(TopK(0.05), "contractive compressor C", main=True)
-    lr: float | Theory = param(Theory(), "step size", above=0, main=True)
+    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
     start: str = param("gradient", "g_i at the start", choices=("gradient", "compressed", "zero"))
     smoothness: str = param(
         "mean", "M in the step size: mean L_i, or their quadratic mean", choices=("mean", "quadratic")

@@ -58,7 +58,7 @@ class EF21BC(Method):
 
     compressor: Compressor = param(TopK(0.05), "contractive compressor C of the clients", main=True)
     downlink: Compressor = param(TopK(0.05), "contractive compressor D of the server", main=True)
-    lr: float | Theory = param(Theory(), "step size", above=0, main=True)
+    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
 
     def _slope(self, problem: Any) -> float:
         """M sqrt(2 B)."""

@@ -52,7 +52,7 @@ class EF21P(Method):
     tags = ("heterogeneous", "nonconvex", "biased compression", "error feedback", "downlink")
 
     compressor: Compressor = param(TopK(0.05), "contractive compressor C of the server", main=True)
-    lr: float | Theory = param(Theory(), "step size", above=0, main=True)
+    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
 
     def stepsize(self, problem: Any) -> float:
         return 1 / (problem.L * (1 + xi(self.compressor.alpha(problem.d))))

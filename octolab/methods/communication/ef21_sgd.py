@@ -42,8 +42,8 @@ class EF21SGD(EF21):
     slug = "ef21-sgd"
     tags = ("heterogeneous", "nonconvex", "biased compression", "error feedback", "stochastic", "networks")
 
-    batch_size: int | None = param(32, "samples per gradient; None: all", low=1, main=True)
-    start_batch: int | None = param(None, "samples of the first gradient; None: all", low=1)
+    batch_size: int | None = param(32, "samples per gradient; None: all", ge=1, main=True)
+    start_batch: int | None = param(None, "samples of the first gradient; None: all", ge=1)
 
     def rate(self, problem: Any) -> float | None:
         return super().rate(problem) if self.batch_size is None else None

@@ -48,11 +48,11 @@ class EF21SGDM(Method):
     tags = ("heterogeneous", "nonconvex", "biased compression", "error feedback", "stochastic", "momentum", "networks")
 
     compressor: Compressor = param(TopK(0.05), "contractive compressor C", main=True)
-    lr: float | Theory = param(Theory(), "step size", above=0, main=True)
-    eta: float = param(0.1, "weight of the newest gradient; 1/eta is the average's window", above=0, upto=1, main=True)
-    batch_size: int | None = param(32, "samples per gradient; None: all", low=1, main=True)
+    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
+    eta: float = param(0.1, "weight of the newest gradient; 1/eta is the average's window", gt=0, le=1, main=True)
+    batch_size: int | None = param(32, "samples per gradient; None: all", ge=1, main=True)
     momentum: str = param("single", "averages before compressing: SGDM or SGD2M", choices=("single", "double"))
-    start_batch: int | None = param(None, "samples of the first gradient; None: all", low=1)
+    start_batch: int | None = param(None, "samples of the first gradient; None: all", ge=1)
 
     def stepsize(self, problem: Any) -> float:
         return min(self.compressor.alpha(problem.d) / (20 * problem.L_qm), self.eta / (7 * problem.L))

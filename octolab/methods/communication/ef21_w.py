@@ -51,7 +51,7 @@ class EF21W(EF21):
     needs = ("contractive",)
 
     L_i: tuple[float, ...] | None = param(None, "the clients' L_i, up to one common factor; None: the problem's")
-    batch_size: int | None = param(None, "samples per gradient; None: all", low=1)
+    batch_size: int | None = param(None, "samples per gradient; None: all", ge=1)
     cohort: Sampler | int | float | None = param(None, "who takes part in a round; None: everybody")
 
     def check(self, problem: Any) -> None:

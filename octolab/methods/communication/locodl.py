@@ -57,12 +57,12 @@ class LoCoDL(Anchored):
 
     compressor: Compressor = param(Natural(), "unbiased compressor C", main=True)
     steps: str = param("theory", "omega in the formulas: its own, or 0", choices=("theory", "practical"), main=True)
-    ridge: float | Theory = param(Theory(), "g = (ridge/2)|y|^2 is taken out of every f_i", low=0)
-    lr: float | Theory = param(Theory(), "step size", above=0, main=True)
-    rho: float | Theory = param(Theory(), "step towards agreement", above=0, below=2)
-    chi: float | Theory = param(Theory(), "step of u_i and v, before the factor p/(lr (1 + 2 omega))", above=0, upto=1)
-    p: float | Theory = param(Theory(), "probability to communicate after a step", above=0, upto=1, main=True)
-    batch_size: int | None = param(None, "samples per local step; None: all", low=1)
+    ridge: float | Theory = param(Theory(), "g = (ridge/2)|y|^2 is taken out of every f_i", ge=0)
+    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
+    rho: float | Theory = param(Theory(), "step towards agreement", gt=0, lt=2)
+    chi: float | Theory = param(Theory(), "step of u_i and v, before the factor p/(lr (1 + 2 omega))", gt=0, le=1)
+    p: float | Theory = param(Theory(), "probability to communicate after a step", gt=0, le=1, main=True)
+    batch_size: int | None = param(None, "samples per local step; None: all", ge=1)
 
     def omega(self, d: int) -> float:
         return 0.0 if self.steps == "practical" else float(self.compressor.omega(d) or 0)

@@ -50,12 +50,12 @@ class AdaComm(Method):
     slug = "adacomm"
     tags = ("local steps", "adaptive", "device speeds", "client sampling", "networks", "nonconvex")
 
-    local_steps: int = param(20, "local steps at the start, tau_0", low=1, main=True)
-    interval: float = param(50.0, "virtual seconds between two adaptations, T_0", above=0, main=True)
-    lr: float | Theory = param(Theory(), "local step size", above=0, main=True)
-    batch_size: int | None = param(None, "samples per local step; None: all", low=1, main=True)
+    local_steps: int = param(20, "local steps at the start, tau_0", ge=1, main=True)
+    interval: float = param(50.0, "virtual seconds between two adaptations, T_0", gt=0, main=True)
+    lr: float | Theory = param(Theory(), "local step size", gt=0, main=True)
+    batch_size: int | None = param(None, "samples per local step; None: all", ge=1, main=True)
     cohort: Sampler | int | float | None = param(None, "who takes part in a round; None: everybody", main=True)
-    server_lr: float = param(1.0, "server step size", above=0)
+    server_lr: float = param(1.0, "server step size", gt=0)
     f_inf: float | Theory = param(Theory(), "lower bound of the loss")
 
     def stepsize(self, problem: Any) -> float:

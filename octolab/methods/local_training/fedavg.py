@@ -45,16 +45,16 @@ class FedAvg(Method):
     slug = "fedavg"
     tags = ("local steps", "client sampling", "networks", "nonconvex")
 
-    lr: float | Theory = param(Theory(), "local step size", above=0, main=True)
-    local_epochs: int = param(5, "passes over a client's data per round", low=1, main=True)
+    lr: float | Theory = param(Theory(), "local step size", gt=0, main=True)
+    local_epochs: int = param(5, "passes over a client's data per round", ge=1, main=True)
     local_steps: int | Sequence[int] | None = param(
-        None, "local steps per round, for all or one number per client; replaces local_epochs", low=1
+        None, "local steps per round, for all or one number per client; replaces local_epochs", ge=1
     )
-    batch_size: int | None = param(None, "samples per local step; None: all", low=1, main=True)
+    batch_size: int | None = param(None, "samples per local step; None: all", ge=1, main=True)
     cohort: Sampler | int | float | None = param(None, "who takes part in a round; None: everybody", main=True)
     weighting: str = param("ratio", "weights in the average of a cohort", choices=("ratio", "unbiased", "sampled"))
-    server_lr: float = param(1.0, "server step size", above=0)
-    momentum: float = param(0.0, "momentum of the local steps, new in every round", low=0, below=1)
+    server_lr: float = param(1.0, "server step size", gt=0)
+    momentum: float = param(0.0, "momentum of the local steps, new in every round", ge=0, lt=1)
     aggregator: Callable | None = param(None, "how updates are combined; None: the weighted mean")
 
     def __post_init__(self) -> None:

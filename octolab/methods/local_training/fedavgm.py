@@ -43,8 +43,8 @@ class FedAvgM(FedAvg):
     slug = "fedavgm"
     tags = ("heterogeneous", "local steps", "client sampling", "networks", "nonconvex")
 
-    beta: float = param(0.9, "momentum of the server", low=0, below=1, main=True)
-    server_lr: float = param(1.0, "server step size", above=0, main=True)
+    beta: float = param(0.9, "momentum of the server", ge=0, lt=1, main=True)
+    server_lr: float = param(1.0, "server step size", gt=0, main=True)
 
     def rate(self, problem: Any) -> float | None:
         return super().rate(problem) if self.beta == 0 else None

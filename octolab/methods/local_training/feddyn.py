@@ -51,11 +51,11 @@ class FedDyn(Method):
     slug = "feddyn"
     tags = ("heterogeneous", "local steps", "client sampling", "networks", "nonconvex")
 
-    alpha: float | Theory = param(Theory(), "weight of the dynamic regulariser", above=0, main=True)
-    lr: float | Theory = param(Theory(), "local step size", above=0, main=True)
-    local_epochs: int = param(5, "passes over a client's data per round", low=1, main=True)
-    local_steps: int | None = param(None, "local steps per round, the same for all; replaces local_epochs", low=1)
-    batch_size: int | None = param(None, "samples per local step; None: all", low=1, main=True)
+    alpha: float | Theory = param(Theory(), "weight of the dynamic regulariser", gt=0, main=True)
+    lr: float | Theory = param(Theory(), "local step size", gt=0, main=True)
+    local_epochs: int = param(5, "passes over a client's data per round", ge=1, main=True)
+    local_steps: int | None = param(None, "local steps per round, the same for all; replaces local_epochs", ge=1)
+    batch_size: int | None = param(None, "samples per local step; None: all", ge=1, main=True)
     cohort: Sampler | int | float | None = param(None, "who takes part in a round; None: everybody", main=True)
     solver: str = param("sgd", "local training, or the exact minimiser (needs Hessians)", choices=("sgd", "exact"))
     report: str = param("clients", "the model shown: mean of the clients', or x", choices=("clients", "cloud"))

@@ -51,9 +51,9 @@ class FedNova(FedAvg):
     tags = ("heterogeneous", "local steps", "unequal work", "client sampling", "networks", "nonconvex")
 
     weighting: str = param("ratio", "weights in the average of a cohort", choices=("ratio", "sampled"))
-    mu: float = param(0.0, "weight of a proximal term", low=0)
-    server_momentum: float = param(0.0, "momentum of the server (gmf)", low=0, below=1)
-    seconds: float | None = param(None, "time of a round: devices take what steps fit; None: no limit", above=0)
+    mu: float = param(0.0, "weight of a proximal term", ge=0)
+    server_momentum: float = param(0.0, "momentum of the server (gmf)", ge=0, lt=1)
+    seconds: float | None = param(None, "time of a round: devices take what steps fit; None: no limit", gt=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()

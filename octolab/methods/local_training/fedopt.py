@@ -49,10 +49,10 @@ class FedOpt(FedAvg):
     slug = ""  # the base of the three below
     tags = ("local steps", "adaptive", "client sampling", "networks", "nonconvex")
 
-    server_lr: float = param(0.1, "server step size", above=0, main=True)
-    beta1: float = param(0.9, "momentum of the server", low=0, below=1)
-    tau: float = param(1e-3, "adaptivity: the larger, the less adaptive", above=0)
-    v0: float | None = param(None, "start of v; None: tau^2", low=0)
+    server_lr: float = param(0.1, "server step size", gt=0, main=True)
+    beta1: float = param(0.9, "momentum of the server", ge=0, lt=1)
+    tau: float = param(1e-3, "adaptivity: the larger, the less adaptive", gt=0)
+    v0: float | None = param(None, "start of v; None: tau^2", ge=0)
 
     def rate(self, problem: Any) -> float | None:
         return None
@@ -83,7 +83,7 @@ class FedAdam(FedOpt):
 
     slug = "fedadam"
 
-    beta2: float = param(0.99, "memory of v", low=0, below=1)
+    beta2: float = param(0.99, "memory of v", ge=0, lt=1)
 
     def second(self, v: torch.Tensor, squared: torch.Tensor) -> torch.Tensor:
         return self.beta2 * v + (1 - self.beta2) * squared
@@ -95,7 +95,7 @@ class FedYogi(FedOpt):
 
     slug = "fedyogi"
 
-    beta2: float = param(0.99, "memory of v", low=0, below=1)
+    beta2: float = param(0.99, "memory of v", ge=0, lt=1)
 
     def second(self, v: torch.Tensor, squared: torch.Tensor) -> torch.Tensor:
         return v - (1 - self.beta2) * squared * torch.sign(v - squared)
@@ -107,7 +107,7 @@ class FedAdagrad(FedOpt):
 
     slug = "fedadagrad"
 
-    beta1: float = param(0.0, "momentum of the server", low=0, below=1)
+    beta1: float = param(0.0, "momentum of the server", ge=0, lt=1)
 
     def second(self, v: torch.Tensor, squared: torch.Tensor) -> torch.Tensor:
         return v + squared

@@ -43,8 +43,8 @@ class FedProx(FedAvg):
     slug = "fedprox"
     tags = ("heterogeneous", "local steps", "client sampling", "stragglers", "networks", "nonconvex")
 
-    mu: float = param(0.1, "weight of the proximal term", low=0, main=True)
-    stragglers: float = param(0.0, "share of devices that do a random part of their work", low=0, upto=1)
+    mu: float = param(0.1, "weight of the proximal term", ge=0, main=True)
+    stragglers: float = param(0.0, "share of devices that do a random part of their work", ge=0, le=1)
     solver: str = param("sgd", "local training, or the exact minimiser (needs Hessians)", choices=("sgd", "exact"))
 
     def stepsize(self, problem: Any) -> float:

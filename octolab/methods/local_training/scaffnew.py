@@ -46,9 +46,9 @@ class Scaffnew(Method):
     needs = ("strongly convex", "full participation")
     tags = ("heterogeneous", "convex", "local steps", "accelerated communication")
 
-    lr: float | Theory = param(Theory(), "step size", above=0, main=True)
-    p: float | Theory = param(Theory(), "probability to communicate after a step", above=0, upto=1, main=True)
-    batch_size: int | None = param(None, "samples per local step; None: all", low=1)
+    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
+    p: float | Theory = param(Theory(), "probability to communicate after a step", gt=0, le=1, main=True)
+    batch_size: int | None = param(None, "samples per local step; None: all", ge=1)
 
     def stepsize(self, problem: Any) -> float:
         return 1 / problem.L_max

@@ -47,11 +47,11 @@ class SCAFFOLD(Method):
     slug = "scaffold"
     tags = ("heterogeneous", "local steps", "client sampling", "networks", "nonconvex")
 
-    local_steps: int = param(5, "local steps K per round", low=1, main=True)
-    lr: float | Theory = param(Theory(), "local step size", above=0, main=True)
-    batch_size: int | None = param(None, "samples per local step; None: all", low=1, main=True)
+    local_steps: int = param(5, "local steps K per round", ge=1, main=True)
+    lr: float | Theory = param(Theory(), "local step size", gt=0, main=True)
+    batch_size: int | None = param(None, "samples per local step; None: all", ge=1, main=True)
     cohort: Sampler | int | float | None = param(None, "who takes part in a round; None: everybody", main=True)
-    server_lr: float = param(1.0, "server step size", above=0)
+    server_lr: float = param(1.0, "server step size", gt=0)
     option: int = param(2, "how c_i is refreshed: 1 (a gradient at x) or 2 (from the path)", choices=(1, 2))
 
     def stepsize(self, problem: Any) -> float:

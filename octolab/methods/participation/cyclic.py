@@ -45,16 +45,16 @@ class CyCP(Method):
     tags = ("heterogeneous", "local steps", "client sampling", "availability")
 
     groups: Any = param(3, "the groups as lists of clients, or how many groups of neighbours", main=True)
-    per_round: int | None = param(None, "m, clients drawn from the group; None: all of it", low=1, main=True)
-    lr: float | Theory = param(Theory(), "local step size", above=0, main=True)
+    per_round: int | None = param(None, "m, clients drawn from the group; None: all of it", ge=1, main=True)
+    lr: float | Theory = param(Theory(), "local step size", gt=0, main=True)
     optimizer: str = param(
         "shuffled-sgd",
         "local steps on all data, on fresh minibatches, or on reshuffled passes",
         choices=("gd", "sgd", "shuffled-sgd"),
     )
-    local_steps: int = param(5, "local steps per round", low=1, main=True)
-    batch_size: int | None = param(16, "samples per local step (sgd, shuffled-sgd)", low=1)
-    server_lr: float = param(1.0, "server step size", above=0)
+    local_steps: int = param(5, "local steps per round", ge=1, main=True)
+    batch_size: int | None = param(16, "samples per local step (sgd, shuffled-sgd)", ge=1)
+    server_lr: float = param(1.0, "server step size", gt=0)
     weighting: str = param("mean", "the plain mean over the cohort, or unbiased", choices=("mean", "unbiased"))
 
     @property

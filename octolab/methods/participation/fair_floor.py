@@ -49,15 +49,15 @@ class FairFloor(Method):
     slug = "fair-floor"
     tags = ("heterogeneous", "local steps", "client sampling", "fairness", "networks", "nonconvex")
 
-    cohort: int | float = param(0.25, "m, the size of every cohort: a number or a share", above=0, main=True)
-    at_least: int = param(10, "k, rounds that each device takes part in, at the least", low=0, main=True)
-    window: int = param(100, "T, the rounds in which it does so", low=1, main=True)
+    cohort: int | float = param(0.25, "m, the size of every cohort: a number or a share", gt=0, main=True)
+    at_least: int = param(10, "k, rounds that each device takes part in, at the least", ge=0, main=True)
+    window: int = param(100, "T, the rounds in which it does so", ge=1, main=True)
     q: Any = param(None, "(n,) weights of the free places; None: equal")
     weighting: str = param("ratio", "how updates are weighed", choices=("ratio", "unbiased"))
-    lr: float | Theory = param(Theory(), "local step size", above=0, main=True)
-    local_steps: int = param(5, "local steps per round", low=1)
-    batch_size: int | None = param(None, "samples per local step; None: all", low=1)
-    server_lr: float = param(1.0, "server step size", above=0)
+    lr: float | Theory = param(Theory(), "local step size", gt=0, main=True)
+    local_steps: int = param(5, "local steps per round", ge=1)
+    batch_size: int | None = param(None, "samples per local step; None: all", ge=1)
+    server_lr: float = param(1.0, "server step size", gt=0)
 
     def stepsize(self, problem: Any) -> float:
         return 1 / problem.L_max

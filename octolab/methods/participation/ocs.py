@@ -48,15 +48,15 @@ class OCS(Method):
     tags = ("heterogeneous", "local steps", "client sampling", "importance sampling", "networks", "nonconvex")
 
     uploads: float = param(
-        0.25, "m, uploads per round on average, or a share of the clients in (0, 1)", above=0, main=True
+        0.25, "m, uploads per round on average, or a share of the clients in (0, 1)", gt=0, main=True
     )
     variant: str = param("ocs", "the optimal p_i, or approximate from sums alone", choices=("ocs", "aocs"), main=True)
-    lr: float | Theory = param(Theory(), "local step size", above=0, main=True)
-    local_steps: int = param(1, "local steps per round", low=1, main=True)
-    batch_size: int | None = param(None, "samples per local step; None: all", low=1)
-    server_lr: float = param(1.0, "server step size", above=0)
-    floor: float = param(0.0, "fairness: the smallest probability to upload (ocs)", low=0, below=1)
-    loops: int = param(4, "rescaling loops (aocs)", low=1)
+    lr: float | Theory = param(Theory(), "local step size", gt=0, main=True)
+    local_steps: int = param(1, "local steps per round", ge=1, main=True)
+    batch_size: int | None = param(None, "samples per local step; None: all", ge=1)
+    server_lr: float = param(1.0, "server step size", gt=0)
+    floor: float = param(0.0, "fairness: the smallest probability to upload (ocs)", ge=0, lt=1)
+    loops: int = param(4, "rescaling loops (aocs)", ge=1)
 
     def budget(self, n: int) -> float:
         return self.uploads * n if self.uploads < 1 else float(self.uploads)

@@ -48,12 +48,12 @@ class OSMD(Method):
     slug = "osmd"
     tags = ("heterogeneous", "client sampling", "importance sampling", "adaptive", "nonconvex")
 
-    draws: int = param(2, "K, clients drawn per round, with replacement", low=1, main=True)
-    lr: float | Theory = param(Theory(), "step size", above=0, main=True)
-    eta: float | None = param(None, "learning rate of p; None: from the first feedback", above=0, main=True)
-    floor: float = param(0.4, "p_i >= floor/n; 1 is uniform sampling", above=0, upto=1, main=True)
-    local_steps: int = param(1, "local steps per round", low=1)
-    batch_size: int | None = param(None, "samples per local step; None: all", low=1)
+    draws: int = param(2, "K, clients drawn per round, with replacement", ge=1, main=True)
+    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
+    eta: float | None = param(None, "learning rate of p; None: from the first feedback", gt=0, main=True)
+    floor: float = param(0.4, "p_i >= floor/n; 1 is uniform sampling", gt=0, le=1, main=True)
+    local_steps: int = param(1, "local steps per round", ge=1)
+    batch_size: int | None = param(None, "samples per local step; None: all", ge=1)
 
     def stepsize(self, problem: Any) -> float:
         worst = float(problem.weights.max()) * problem.n / (self.draws * self.floor)

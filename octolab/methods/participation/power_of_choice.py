@@ -45,17 +45,17 @@ class PowerOfChoice(Method):
     slug = "power-of-choice"
     tags = ("heterogeneous", "local steps", "client sampling", "fairness", "networks", "nonconvex")
 
-    cohort: int | float = param(0.25, "m, clients that train: a number or a share", above=0, main=True)
+    cohort: int | float = param(0.25, "m, clients that train: a number or a share", gt=0, main=True)
     candidates: int | float = param(
-        0.5, "d, clients that are asked first, m <= d <= n: a number or a share", above=0, main=True
+        0.5, "d, clients that are asked first, m <= d <= n: a number or a share", gt=0, main=True
     )
     variant: str = param(
         "pow-d", "losses: exact, on a minibatch, or last known", choices=("pow-d", "cpow-d", "rpow-d"), main=True
     )
-    lr: float | Theory = param(Theory(), "local step size", above=0, main=True)
-    local_steps: int = param(5, "local steps per round", low=1, main=True)
-    batch_size: int | None = param(None, "samples per local step and per loss of cpow-d; None: all", low=1)
-    server_lr: float = param(1.0, "server step size", above=0)
+    lr: float | Theory = param(Theory(), "local step size", gt=0, main=True)
+    local_steps: int = param(5, "local steps per round", ge=1, main=True)
+    batch_size: int | None = param(None, "samples per local step and per loss of cpow-d; None: all", ge=1)
+    server_lr: float = param(1.0, "server step size", gt=0)
 
     def stepsize(self, problem: Any) -> float:
         return 1 / problem.L_max

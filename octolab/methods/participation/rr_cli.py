@@ -53,11 +53,11 @@ class RRCLI(Method):
     tags = ("heterogeneous", "convex", "local steps", "client sampling", "random reshuffling")
 
     cohort: Sampler | int | float | None = param(0.5, "C, clients per round, or a sampler with turns", main=True)
-    lr: float | Theory = param(Theory(), "local step size gamma", above=0, main=True)
-    eta: float | Theory = param(Theory(), "step of a round, on g_i", above=0, main=True)
-    theta: float | Theory = param(Theory(), "step of a turn", above=0, main=True)
-    local_epochs: int = param(1, "passes over a client's data per round", low=1)
-    batch_size: int | None = param(16, "samples per local step; None: all, one step a pass", low=1, main=True)
+    lr: float | Theory = param(Theory(), "local step size gamma", gt=0, main=True)
+    eta: float | Theory = param(Theory(), "step of a round, on g_i", gt=0, main=True)
+    theta: float | Theory = param(Theory(), "step of a turn", gt=0, main=True)
+    local_epochs: int = param(1, "passes over a client's data per round", ge=1)
+    batch_size: int | None = param(16, "samples per local step; None: all, one step a pass", ge=1, main=True)
 
     @property
     def sampler(self) -> Sampler:

@@ -56,14 +56,14 @@ class SPPMAS(Method):
     tags = ("heterogeneous", "convex", "client sampling", "proximal", "hierarchical")
 
     cohort: Sampler | int | float | None = param(0.5, "the arbitrary sampling S; None: everybody", main=True)
-    local_rounds: int = param(10, "K, rounds with one cohort", low=1, main=True)
-    gamma: float | Theory = param(10.0, "prox step, 1 to 1000 in the paper", above=0, main=True)
+    local_rounds: int = param(10, "K, rounds with one cohort", ge=1, main=True)
+    gamma: float | Theory = param(10.0, "prox step, 1 to 1000 in the paper", gt=0, main=True)
     solver: str = param("lbfgs", "how the prox is found", choices=tuple(SOLVERS), main=True)
-    lr: float | Theory = param(Theory(), "the solver's step (gd, adam), or its first one", above=0)
-    batch_size: int | None = param(None, "samples per gradient; None: all", low=1)
-    c1: float = param(1.0, "cost of a round inside a cohort", low=0)
-    c2: float = param(0.0, "cost of a new cohort", low=0)
-    eps: float = param(5e-3, "squared distance to x* that gamma=Theory() aims at", above=0)
+    lr: float | Theory = param(Theory(), "the solver's step (gd, adam), or its first one", gt=0)
+    batch_size: int | None = param(None, "samples per gradient; None: all", ge=1)
+    c1: float = param(1.0, "cost of a round inside a cohort", ge=0)
+    c2: float = param(0.0, "cost of a new cohort", ge=0)
+    eps: float = param(5e-3, "squared distance to x* that gamma=Theory() aims at", gt=0)
 
     def theory_gamma(self, problem: Any) -> float:
         return gamma_for(self.eps, *constants(problem, self.cohort))

@@ -50,10 +50,10 @@ class APFL(FedAvg):
     tags = ("personalisation", "heterogeneous", "nonconvex", "networks", "client sampling", "adaptive")
 
     a: float | Sequence[float] = param(
-        0.5, "share of the local model in the mix, at the start, for all or one each", low=0, upto=1, main=True
+        0.5, "share of the local model in the mix, at the start, for all or one each", ge=0, le=1, main=True
     )
     adaptive: bool = param(False, "learn a_i, one step a round on the training loss", choices=(False, True), main=True)
-    local_steps: int | None = param(None, "local steps per round; replaces local_epochs", low=1)
+    local_steps: int | None = param(None, "local steps per round; replaces local_epochs", ge=1)
     weighting: str = param("ratio", "weights in the average of a cohort", choices=("ratio", "unbiased"))
 
     def __post_init__(self) -> None:

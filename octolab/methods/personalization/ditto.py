@@ -45,11 +45,9 @@ class Ditto(FedAvg):
     slug = "ditto"
     tags = ("personalisation", "heterogeneous", "nonconvex", "networks", "client sampling", "local steps")
 
-    lam: float = param(1.0, "lambda, strength of the leash to the common model", low=0, main=True)
-    personal_steps: int | None = param(
-        None, "local steps of the personal model; None: as many as the common one", low=1
-    )
-    personal_lr: float | None = param(None, "their size; None: lr", above=0)
+    lam: float = param(1.0, "lambda, strength of the leash to the common model", ge=0, main=True)
+    personal_steps: int | None = param(None, "local steps of the personal model; None: as many as the common one", ge=1)
+    personal_lr: float | None = param(None, "their size; None: lr", gt=0)
     weighting: str = param("ratio", "weights in the average of a cohort", choices=("ratio", "unbiased"))
     solver: str = param("sgd", "of v_i: local training, or exactly (needs Hessians)", choices=("sgd", "exact"))
 

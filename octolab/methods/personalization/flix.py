@@ -46,7 +46,7 @@ class FLIX(Mixture):
     slug = "flix"
     tags = ("personalisation", "heterogeneous", "convex")
 
-    lr: float | Theory = param(Theory(), "step size", above=0, main=True)
+    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
 
     def scaled(self, problem: Any, constants: Any) -> float:
         """sum w_i alpha_i^2 c_i for c = L_i or mu_i."""

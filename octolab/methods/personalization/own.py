@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +14,8 @@ import torch
 from octolab.federation import Cohort, Federation
 from octolab.methods.local_training.fedprox import needs_hessians
 from octolab.methods.local_training.scaffnew import weakest
-from octolab.methods.method import Method, _range, param
+from octolab.methods.method import Method, param
+from octolab.params import allowed, inside
 
 AFFORDABLE = 2e11
 """n d^3 up to which solver="auto" finds the x_i* exactly: seconds of Newton steps."""
@@ -49,10 +49,8 @@ def check_each(method: Any, name: str, n: int) -> None:
             f"{owner}: {name} has {len(value)} entries and there are {n} clients: give one number, or {n}."
         )
     for i, v in enumerate(value):
-        above, low, upto = (rule[k] for k in ("above", "low", "upto"))
-        inside = (above is None or v > above) and (low is None or v >= low) and (upto is None or v <= upto)
-        if not (math.isfinite(v) and inside):
-            raise ValueError(f"{owner}: {name}={v!r} for client {i}: give {_range(rule)}.")
+        if not inside(rule, v):
+            raise ValueError(f"{owner}: {name}={v!r} for client {i}: give {allowed(rule)}.")
 
 
 def column(values: Any) -> Any:
@@ -70,15 +68,15 @@ class Mixture(Method):
     """Clients that use alpha_i x + (1 - alpha_i) x_i*, where x_i* is the optimum of f_i, found beforehand and alone."""
 
     alpha: float | Sequence[float] = param(
-        0.5, "share of the common model, alpha_i, for all or one each; where 0 is meant, use local-only", above=0, upto=1,
+        0.5, "share of the common model, alpha_i, for all or one each; where 0 is meant, use local-only", gt=0, le=1,
         main=True,
     )  # fmt: skip
     solver: str = param(
         "auto", "how x_i* is found: exactly (needs Hessians), by own_steps, or auto", choices=("auto", "exact", "sgd")
     )
-    own_steps: int = param(100, "local steps that find x_i* where it is not solved exactly", low=1)
-    own_lr: float | None = param(None, "their size; None: 1/L_i, or what lr amounts to where L_i is unknown", above=0)
-    batch_size: int | None = param(None, "samples per gradient; None: all", low=1)
+    own_steps: int = param(100, "local steps that find x_i* where it is not solved exactly", ge=1)
+    own_lr: float | None = param(None, "their size; None: 1/L_i, or what lr amounts to where L_i is unknown", gt=0)
+    batch_size: int | None = param(None, "samples per gradient; None: all", ge=1)
 
     def __post_init__(self) -> None:
         per_client(self, "alpha")

@@ -44,13 +44,13 @@ class PFedMe(Method):
     slug = "pfedme"
     tags = ("personalisation", "heterogeneous", "nonconvex", "networks", "client sampling", "proximal")
 
-    lam: float = param(15.0, "lambda, strength of the tie to the common model", above=0, main=True)
-    outer_steps: int = param(20, "R, outer steps per round", low=1, main=True)
-    inner_steps: int = param(5, "K, gradient steps on each inner problem", low=1)
-    eta: float = param(0.005, "outer step size", above=0, main=True)
-    lr: float | Theory = param(Theory(), "inner step size", above=0, main=True)
-    beta: float = param(1.0, "server step size", above=0)
-    batch_size: int | None = param(None, "samples per inner problem; None: all", low=1)
+    lam: float = param(15.0, "lambda, strength of the tie to the common model", gt=0, main=True)
+    outer_steps: int = param(20, "R, outer steps per round", ge=1, main=True)
+    inner_steps: int = param(5, "K, gradient steps on each inner problem", ge=1)
+    eta: float = param(0.005, "outer step size", gt=0, main=True)
+    lr: float | Theory = param(Theory(), "inner step size", gt=0, main=True)
+    beta: float = param(1.0, "server step size", gt=0)
+    batch_size: int | None = param(None, "samples per inner problem; None: all", ge=1)
     cohort: Sampler | int | float | None = param(None, "who uploads; None: everybody")
     solver: str = param("sgd", "inner solver: steps, or exact (needs Hessians)", choices=("sgd", "exact"))
 

@@ -53,7 +53,7 @@ class Scafflix(Mixture, Scaffnew):
     tags = ("personalisation", "heterogeneous", "convex", "local steps", "accelerated communication")
 
     lr: float | Sequence[float] | Theory = param(  # type: ignore[assignment]
-        Theory(), "step size gamma_i, for all or one each", above=0, main=True
+        Theory(), "step size gamma_i, for all or one each", gt=0, main=True
     )
 
     def __post_init__(self) -> None:

@@ -54,10 +54,10 @@ class FedNL(Method):
 
     compressor: Compressor = param(RankR(1), "compressor of symmetric matrices", main=True)
     option: int = param(1, "1: project H onto eigenvalues >= mu; 2: add l I", choices=(1, 2), main=True)
-    alpha: float | Theory = param(Theory(), "step of the Hessian learning", above=0, upto=1)
+    alpha: float | Theory = param(Theory(), "step of the Hessian learning", gt=0, le=1)
     start: str = param("hessian", "H_i at the start", choices=("hessian", "zero"))
     line_search: bool = param(False, "shorten steps that do not descend", main=True)
-    mu: float | Theory = param(Theory(), "lower bound on eigenvalues (option 1)", above=0)
+    mu: float | Theory = param(Theory(), "lower bound on eigenvalues (option 1)", gt=0)
 
     def theory_alpha(self, problem: Any) -> float:
         C = self.compressor

@@ -49,9 +49,9 @@ class MARINA(Method):
     tags = ("heterogeneous", "nonconvex", "unbiased compression", "variance reduction")
 
     compressor: Compressor = param(RandK(0.1), "unbiased compressor Q", main=True)
-    p: float | Theory = param(Theory(), "probability of a full-gradient round", above=0, upto=1, main=True)
-    lr: float | Theory = param(Theory(), "step size", above=0, main=True)
-    batch_size: int | None = param(None, "samples in the compressed rounds (VR-MARINA); None: all", low=1)
+    p: float | Theory = param(Theory(), "probability of a full-gradient round", gt=0, le=1, main=True)
+    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
+    batch_size: int | None = param(None, "samples in the compressed rounds (VR-MARINA); None: all", ge=1)
 
     def theory_p(self, problem: Any) -> float:
         bits = self.compressor.bits(problem.d)
