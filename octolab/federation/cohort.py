@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from octolab.batches import Batch
 from octolab.federation.memory import CohortMemory, Memory, Rows
 from octolab.randomness import CALL, Draws, Randomness
 
 if TYPE_CHECKING:
-    from octolab.problems import Batch, Layer, Problem
+    from octolab.layers import Layer
+    from octolab.problems import Problem
 
 __all__ = ["Cohort"]
 
@@ -75,11 +77,9 @@ class Cohort(Draws):
     def prox(self, x: torch.Tensor, mu: float | torch.Tensor, tilt: torch.Tensor | None = None) -> torch.Tensor:
         """Exact argmin_y f_i(y) - <tilt_i, y> + (mu/2)|y - x|^2, (m, d), by Newton steps; mu = 0: the own optimum.
 
-        Each Newton step is charged as a gradient and a Hessian (d gradients). See `octolab.problems.proximal`.
+        Each Newton step is charged as a gradient and a Hessian (d gradients). See `Problem.prox`.
         """
-        from octolab.problems.proximal import prox
-
-        y, taken = prox(self.problem, x, self.rows, mu, tilt)
+        y, taken = self.problem.prox(x, self.rows, mu, tilt)
         self._work((self.d + 1) * taken.numpy(), None)
         return y
 
@@ -186,8 +186,6 @@ class Cohort(Draws):
 
     def _shuffled(self, count: int, size: int, steps: int | None, epochs: int) -> Any:
         """Batches (count, m, size) cut from reshuffled passes. Widths follow from the problem, not from the cohort."""
-        from octolab.problems import Batch
-
         draw, held, everybody = self._next("epoch"), self.problem.same_size, self.problem.sizes
         if held is not None:
             passes = epochs if steps is None else max(1, math.ceil(steps * size / held))
@@ -209,8 +207,6 @@ class Cohort(Draws):
 
     def _scripted_schedule(self, count: int) -> Any:
         """Scripted batches serve local training too: one entry per local step."""
-        from octolab.problems import Batch
-
         first = self.scripted_batch()
         if first is None:
             return None

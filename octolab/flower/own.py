@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from octolab.batches import Batch
 from octolab.problems.modules import checked, named_layout
 from octolab.problems.network import Network
-from octolab.problems.problem import Batch, Clients, Problem, fingerprint, make_weights
+from octolab.problems.problem import Clients, Problem, fingerprint, make_weights
 
 TrainLocally = Callable[[dict[str, torch.Tensor]], tuple[dict[str, torch.Tensor], int, dict[str, float]]]
 

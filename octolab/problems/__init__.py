@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from octolab.batches import Batch
+from octolab.layers import Layer
 from octolab.problems.classification import classification
 from octolab.problems.language import language
 from octolab.problems.linear import Linear
 from octolab.problems.logistic import Logistic
 from octolab.problems.network import Network
 from octolab.problems.networks import CNN, MLP, CharGPT
-from octolab.problems.problem import Batch, Layer, Problem
+from octolab.problems.problem import Problem
 from octolab.problems.quadratics import Quadratics, quadratics
 from octolab.problems.softmax import Softmax
 from octolab.problems.tridiagonal import Tridiagonal

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from octolab.problems.problem import Batch, Clients, Problem, make_weights
+from octolab.batches import Batch
+from octolab.problems.problem import Clients, Problem, make_weights
 from octolab.problems.samples import Part, Samples, check_samples
 from octolab.problems.scoring import Pair, TestPart
 

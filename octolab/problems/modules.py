@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from octolab.errors import AssumptionWarning
-from octolab.problems.problem import Layer
+from octolab.layers import Layer
 
 
 def checked(module: nn.Module) -> nn.Module:

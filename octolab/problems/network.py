@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from octolab.batches import Batch
 from octolab.problems.kernels import TIERS, Kernel, Loss, choose
 from octolab.problems.kernels.descent import Now, Schedule, descend
 from octolab.problems.modules import checked, named_layout, products, together
-from octolab.problems.problem import Batch, Clients, Problem, fingerprint, make_weights
+from octolab.problems.problem import Clients, Problem, fingerprint, make_weights
 from octolab.problems.scoring import Pair, TestPart
 
 MANY = 8  # clients from which vmap can beat a loop, and below how many

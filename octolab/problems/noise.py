@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from octolab.problems.problem import Batch
+from octolab.batches import Batch
 
 
 def noisy(g: torch.Tensor, batch: Batch | None) -> torch.Tensor:

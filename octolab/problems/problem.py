@@ -7,48 +7,17 @@ None (all), a slice (a view, no copy) or a LongTensor. Constants that are not kn
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
+from octolab.batches import Batch, Drawn
+from octolab.layers import Layer
+
 Clients = slice | torch.Tensor | None
-
-
-class Layer(NamedTuple):
-    """A named piece of the flat model. role: matrix, embedding, head, vector or conv."""
-
-    name: str
-    shape: tuple[int, ...]
-    role: str
-    start: int
-    stop: int
-
-
-class Batch(NamedTuple):
-    """Samples to use: client-local numbers (m, b), a mask (m, b) of those that count (None: all), or drawn
-    noise (m, d).
-    """
-
-    index: torch.Tensor | None  # type: ignore[assignment]
-    mask: torch.Tensor | None
-    noise: torch.Tensor | None
-
-    def until(self, stop: torch.Tensor) -> Batch:
-        """Of a schedule of samples, index (steps, m, b): nothing more for client i after its first stop_i steps, (m,)."""
-        assert self.index is not None
-        steps = min(len(self.index), max(1, int(stop.max())))
-        index, mask = self.index[:steps], None if self.mask is None else self.mask[:steps]
-        if int(stop.min()) < steps:
-            there = (torch.arange(steps)[:, None] < stop)[:, :, None]
-            mask = there.expand(index.shape) if mask is None else mask & there
-        return Batch(index, mask, self.noise)
-
-
-Drawn = Batch | Callable[[int], Batch]
-"""Batches for all local steps: stacked (steps, m, b), or a function that draws the one for step t when it is needed."""
 
 
 class Problem:
@@ -171,6 +140,14 @@ class Problem:
                 y_new = torch.where(moves, y_new, y)
             v, y = v_new, y_new
         return y
+
+    def prox(
+        self, x: torch.Tensor, clients: Clients, mu: float | torch.Tensor, tilt: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Exact argmin_y f_i(y) - <tilt_i, y> + (mu/2)|y - x|^2, (m, d), and the Newton steps (m,) that it took."""
+        from octolab.problems.proximal import prox
+
+        return prox(self, x, clients, mu, tilt)
 
     def draw_batch(self, size: Any, clients: Clients, draws: Any) -> Batch:
         """A minibatch of `size` (one number, or (m,)) samples per client, without replacement."""

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from octolab.problems.problem import Batch, Clients
+from octolab.batches import Batch
+from octolab.problems.problem import Clients
 
 BLOCK = 3 * 2**18  # bytes of data that one pass should touch at a time: the second look at them is in the L2 cache
 

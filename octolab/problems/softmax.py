@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from octolab.layers import Layer
 from octolab.problems.linear import Linear
-from octolab.problems.problem import Layer, fingerprint
+from octolab.problems.problem import fingerprint
 from octolab.problems.scoring import Pair
 
 

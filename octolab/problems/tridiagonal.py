@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from octolab.batches import Batch
 from octolab.problems.noise import Noise
-from octolab.problems.problem import Batch, Clients, Problem, flat_layout, make_weights
+from octolab.problems.problem import Clients, Problem, flat_layout, make_weights
 
 
 class Tridiagonal(Problem):
