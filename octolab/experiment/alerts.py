@@ -181,7 +181,7 @@ def dominant(w: Watched) -> Alert | None:
     """One client gives far more than its share of the updates, or of the bits."""
     if w.n < 4 or w.rows < 2:
         return None
-    for column, word in (("rounds", "updates"), ("up", "uploaded bits")):
+    for column, word in (("replies", "updates"), ("up", "uploaded bits")):
         counts = per_client(w.run, column)
         if counts is None or counts.sum() <= max(10, w.n):
             continue
@@ -235,7 +235,7 @@ def budget(w: Watched) -> Alert | None:
 
 def dropouts(w: Watched) -> Alert | None:
     """Many replies are lost, so that the average stands on few clients."""
-    answered = per_client(w.run, "rounds")
+    answered = per_client(w.run, "replies")
     if answered is None or w.rows < 5 or w.lost == 0:
         return None
     share = w.lost / max(1.0, float(answered.sum()) + w.lost)

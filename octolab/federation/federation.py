@@ -148,7 +148,7 @@ class Federation:
         charges: dict[str, Any] = {
             "gradients": result.gradients,
             "samples": result.samples,
-            "rounds": 1 if replied is None else replied.astype(float),
+            "replies": 1 if replied is None else replied.astype(float),
         }
         if sent:
             charges["broadcast" if ids is None else "down"] = sent
@@ -201,7 +201,7 @@ class Federation:
         return (self._jobs or self.jobs).next()
 
     def cancel(self, job: Job) -> None:
-        """Interrupt a job: nothing more is sent, its elapsed time stays spent."""
+        """Cancel a job: nothing more is sent, its elapsed time stays spent."""
         self.jobs.cancel(job)
 
     def running(self) -> list[Job]:

@@ -1,7 +1,7 @@
-"""Asynchronous work: one client starts, the next arrival in virtual time comes back, a computation can be interrupted.
+"""Asynchronous work: one client starts, the next arrival in virtual time comes back, a job can be cancelled.
 
 Rules that make trajectories reproducible: a job's gradient is taken at the point it was sent (a snapshot reference);
-it is evaluated when its result is first read, so ignored and interrupted jobs cost nothing; its randomness is keyed by
+it is evaluated when its result is first read, so ignored and cancelled jobs cost nothing; its randomness is keyed by
 (seed, client, the client's job number); ties are ordered by (time, client).
 """
 
@@ -15,8 +15,7 @@ import numpy as np
 import torch
 
 from octolab.errors import ClientAway, NothingUnderWay
-from octolab.federation.timeline import CANCELLED as INTERRUPTED
-from octolab.federation.timeline import DONE, DROPPED, IGNORED
+from octolab.federation import timeline
 from octolab.payloads import Payload
 from octolab.randomness import JOB
 
@@ -157,7 +156,7 @@ class Jobs:
             self.current[client] = None
             bits = self._bits(job)
             fed.ledger.answered(client, bits)
-            state = IGNORED if job._payload is None else DONE
+            state = timeline.IGNORED if job._payload is None else timeline.DONE
             job.entry = fed.timeline.job(client, job.started, job.computed or time, time, state)
             return job
         raise NothingUnderWay(
@@ -192,7 +191,7 @@ class Jobs:
         self.missed = 0
         job._payload = payload
         if job.entry is not None:
-            fed.timeline.settle(job.entry, DONE)
+            fed.timeline.settle(job.entry, timeline.DONE)
         fed.ledger.add_one("gradients", gradients, client)
         fed.ledger.add_one("samples", samples, client)
         bits = int(payload.bits[0])
@@ -211,7 +210,7 @@ class Jobs:
             raise NothingUnderWay(f"{error} Nobody else answers either: bring a node back and go on.") from error
         if job.entry is not None:  # it had been counted as arrived
             fed.ledger.answered(job.client, job.sends, -1)  # type: ignore[arg-type]
-            fed.timeline.settle(job.entry, DROPPED)
+            fed.timeline.settle(job.entry, timeline.DROPPED)
             job.entry = None
         duration, job.state, job.computed = job.time - job.started, RUNNING, 0.0
         job.started, job.time = fed.now, fed.now + duration
@@ -219,14 +218,14 @@ class Jobs:
         heapq.heappush(self.heap, (job.time, job.client, job.number, job))
 
     def cancel(self, job: Job) -> None:
-        """Interrupt. Nothing is sent; what was on its way up is charged for the part that left."""
+        """Nothing is sent; what was on its way up is charged for the part that left."""
         if job.state is UPLOADING:
             whole = job.time - self.fed.now
             duration = max(1e-300, self._bits(job) / self.fed.fleet.of("up", job.client))
             self.fed.ledger.add_one("up", int(self._bits(job) * max(0.0, 1 - whole / duration)), job.client)
         if job.state in (RUNNING, UPLOADING, LOST):
             now = self.fed.now
-            self.fed.timeline.job(job.client, job.started, job.computed or now, now, INTERRUPTED)
+            self.fed.timeline.job(job.client, job.started, job.computed or now, now, timeline.CANCELLED)
             job.state = CANCELLED
             if self.current[job.client] is job:
                 self.current[job.client] = None

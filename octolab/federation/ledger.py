@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 
-COLUMNS = ("up", "down", "broadcast", "paper_up", "gradients", "samples", "rounds")
+COLUMNS = ("up", "down", "broadcast", "paper_up", "gradients", "samples", "replies")
+OLD = {"rounds": "replies"}  # names of before, also in run files
 
 
 class Ledger:
     """Exact counts per client, cumulative over the run.
 
     up, down, broadcast: bits sent by a client, received as a member of a cohort, received as one of all. A broadcast
-    is counted once per client that hears it. paper_up: the uplink in the papers' convention (indices free).
-    gradients: gradient evaluations (a minibatch is one); samples: sample-gradients. rounds: calls and jobs answered.
+    is counted once per client that receives it. paper_up: the uplink in the papers' convention (indices free).
+    gradients: gradient evaluations (a minibatch is one); samples: sample-gradients. replies: calls and jobs answered.
     """
 
     def __init__(self, n: int):
@@ -51,20 +53,21 @@ class Ledger:
         each, total, bits = self._each, self._total, times * bits
         each["up"][client] += bits
         each["paper_up"][client] += bits
-        each["rounds"][client] += times
+        each["replies"][client] += times
         total["up"] += bits
         total["paper_up"] += bits
-        total["rounds"] += times
+        total["replies"] += times
 
     def per_client(self, column: str) -> np.ndarray:
-        """(n,) cumulative counts of one column: up, down, broadcast, paper_up, gradients, samples, rounds."""
+        """(n,) cumulative counts of one column: up, down, broadcast, paper_up, gradients, samples, replies."""
+        column = _named(column)
         return self._each[column] + self._all[column]
 
     def mean(self, column: str) -> float:
-        return self._total[column] / self.n
+        return self._total[_named(column)] / self.n
 
     def total(self, column: str) -> float:
-        return self._total[column]
+        return self._total[_named(column)]
 
     @property
     def bits_up(self) -> float:
@@ -87,5 +90,13 @@ class Ledger:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        self._each = {c: np.array(v, dtype=np.float64) for c, v in state["each"].items()}
-        self._all, self._total = dict(state["all"]), dict(state["total"])
+        each, same, total = ({OLD.get(c, c): v for c, v in state[part].items()} for part in ("each", "all", "total"))
+        self._each = {c: np.array(v, dtype=np.float64) for c, v in each.items()}
+        self._all, self._total = same, total
+
+
+def _named(column: str) -> str:
+    """A column's present name."""
+    if column in OLD:
+        warnings.warn(f"The ledger's column {column!r} is now {OLD[column]!r}.", DeprecationWarning, stacklevel=3)
+    return OLD.get(column, column)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import cached_property
 
@@ -16,8 +17,8 @@ class Replies:
     """Results of the clients that replied, stacked in ascending slots.
 
     clients: (r,) client numbers; len(replies) = r. Averages use the objective's weights w_i (1/n each by default):
-    `mean()` = sum over S of w_i v_i / sum over S of w_i, and `total()` = sum over S of w_i v_i, where an absent client
-    counts as zero: what methods with memory need, since an absent client's memory did not change.
+    `mean()` = sum over S of w_i v_i / sum over S of w_i, and `weighted_sum()` = sum over S of w_i v_i, where an
+    absent client counts as zero: what methods with memory need, since an absent client's memory did not change.
     """
 
     def __init__(
@@ -68,9 +69,14 @@ class Replies:
             return rows.sum(0)
         return self.payload.sum(weights)
 
-    def total(self) -> torch.Tensor:
+    def weighted_sum(self) -> torch.Tensor:
         """sum_i w_i v_i over those who replied; the absent count as zero."""
         return self.sum(self.weights) if self._same is None else self.sum() * self._same
+
+    def total(self) -> torch.Tensor:
+        """The old name of `weighted_sum`."""
+        warnings.warn("Replies.total() is now Replies.weighted_sum().", DeprecationWarning, stacklevel=2)
+        return self.weighted_sum()
 
     def mean(self) -> torch.Tensor:
         """Weighted mean over those who replied. Nobody replied: `NoReplies`."""

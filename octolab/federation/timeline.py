@@ -29,9 +29,9 @@ FIELDS = np.dtype(
 class Timeline:
     """The newest `MOST` segments: client, start, received, computed, end (virtual seconds), state.
 
-    From start to received the device hears the model, to computed it works, to end it sends. state: "done";
+    From start to received the device receives the model, to computed it works, to end it sends. state: "done";
     "ignored": arrived, and the server never looked at it; "dropped": no reply, ever; "late": after the deadline;
-    "cancelled": interrupted at `end`. A federation whose devices are all alike and never wait records nothing.
+    "cancelled": at `end`, by the server. A federation whose devices are all alike and never wait records nothing.
     """
 
     def __init__(self) -> None:

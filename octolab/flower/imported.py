@@ -273,7 +273,7 @@ class FlowerApp(Method):
             for column, amount in (("down", down), ("up", up), ("paper_up", up)):
                 fed.ledger.add_one(column, amount, client)
         for client in {client for client, _, _ in sent}:
-            fed.ledger.add_one("rounds", 1, client)
+            fed.ledger.add_one("replies", 1, client)
         fed.log(**{k: v for k, v in metrics.items() if k not in ("loss", "accuracy")})
         fed.problem.found = metrics
         if relay.ended:  # the app is done: so is the plan

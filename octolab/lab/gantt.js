@@ -1,7 +1,7 @@
 // The device timeline. Segments arrive as bytes and are kept in typed arrays; one frame draws whatever has arrived.
 
 const MOST = 50000;
-const STATES = ["done", "ignored", "dropped", "late", "interrupted"];
+const STATES = ["done", "ignored", "dropped", "late", "cancelled"];
 const ACTS = [["hears the model", "#56B4E9"], ["computes", "#0072B2"], ["sends", "#009E73"]];
 const BAD = { 1: "#E69F00", 2: "#D55E00", 3: "#CC79A7", 4: "#8C8C8C" };
 const BUSY = "#56B4E980";

@@ -44,11 +44,11 @@ class Mine(Method):
     lr: float = param(0.05, "step size", gt=0)
 
     def init(self, fed):
-        return State(fed.x0, fed.call(self.client, fed.x0).total())
+        return State(fed.x0, fed.call(self.client, fed.x0).weighted_sum())
 
     def step(self, fed, s):
         x = s.x - self.lr * s.g
-        return State(x, s.g + fed.call(self.client, x).total())
+        return State(x, s.g + fed.call(self.client, x).weighted_sum())
 
     def client(self, cohort, x):
         g = cohort.grad(x)

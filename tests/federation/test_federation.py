@@ -155,7 +155,7 @@ def test_memory_that_was_never_written_gets_a_sentence(problem):
 def test_totals_count_the_absent_as_zero_and_means_do_not(problem):
     fed = Federation(problem)
     replies = fed.call(lambda cohort: torch.ones(cohort.m, 4, dtype=torch.float64), to=np.array([0, 1, 2]))
-    assert torch.allclose(replies.total(), torch.full((4,), 0.5, dtype=torch.float64))
+    assert torch.allclose(replies.weighted_sum(), torch.full((4,), 0.5, dtype=torch.float64))
     assert torch.allclose(replies.mean(), torch.ones(4, dtype=torch.float64))
 
 
@@ -166,13 +166,13 @@ def test_weights_of_the_objective_are_the_weights_of_the_average():
     assert torch.allclose(replies.mean(), problem.gradient(problem.x0))
     some = Federation(problem).call(grad, problem.x0, to=np.array([0, 1]))
     assert torch.allclose(some.mean(), -torch.tensor([1 / 3, 2 / 3], dtype=torch.float64))
-    assert torch.allclose(some.total(), -torch.tensor([1 / 8, 2 / 8], dtype=torch.float64))
+    assert torch.allclose(some.weighted_sum(), -torch.tensor([1 / 8, 2 / 8], dtype=torch.float64))
 
 
 def test_a_mean_over_nobody_is_refused_in_words(problem):
     fed = Federation(problem)
     nobody = fed.call(grad, fed.x0, to=np.array([], dtype=int))
-    assert torch.equal(nobody.total(), torch.zeros(4, dtype=torch.float64))
+    assert torch.equal(nobody.weighted_sum(), torch.zeros(4, dtype=torch.float64))
     with pytest.raises(NoReplies, match="nobody replied"):
         nobody.mean()
 
@@ -269,7 +269,7 @@ def test_a_job_is_evaluated_at_the_point_it_was_sent_and_only_when_read(problem)
     assert first.result is not None
 
 
-def test_an_interrupted_job_sends_nothing(problem):
+def test_a_cancelled_job_sends_nothing(problem):
     fed = Federation(problem)
     job = fed.submit(0, grad, fed.x0, sends=128)
     fed.submit(1, grad, fed.x0, work=2, sends=128)
@@ -279,7 +279,7 @@ def test_an_interrupted_job_sends_nothing(problem):
     assert fed.ledger.per_client("down").tolist()[0] == 128
 
 
-def test_a_job_has_two_stages_and_an_upload_can_be_interrupted_half_way(problem):
+def test_a_job_has_two_stages_and_an_upload_can_be_cancelled_half_way(problem):
     fed = Federation(problem, fleet=Fleet(seconds=1.0, up=[16, 128, 128, 128, 128, 128]))
     slow = fed.submit(0, grad, fed.x0)  # 1 s of work, then 8 s on its way
     fed.submit(1, grad, fed.x0, work=4)  # 4 s, then 1 s
@@ -516,3 +516,12 @@ def test_a_cohort_cut_into_chunks_sends_the_same_messages(compressor, size):
             assert torch.equal(a.stack(), b.stack()) and torch.equal(a.payload.bits, b.payload.bits)
             assert a.payload.encode() == b.payload.encode()
     assert whole.ledger.state()["total"] == cut.ledger.state()["total"]
+
+
+def test_names_of_before_still_work_and_say_the_new_one(problem):
+    fed = ol.Federation(problem)
+    replies = fed.call(lambda cohort: cohort.zeros() + 1)
+    with pytest.warns(DeprecationWarning, match="weighted_sum"):
+        assert torch.equal(replies.total(), replies.weighted_sum())
+    with pytest.warns(DeprecationWarning, match="replies"):
+        assert fed.ledger.total("rounds") == fed.ledger.total("replies") == problem.n

@@ -43,10 +43,10 @@ def test_the_dropped_and_the_late_are_told_apart_and_do_not_count_as_answers():
     run = ol.run(ol.methods.FedAvg(lr=0.1, local_steps=1), problem(), rounds=3, fleet=fleet, deadline=5, live=False)
     states = run.federation.timeline.segments()["state"].reshape(3, 3)
     assert (states == ["done", "dropped", "late"]).all()
-    assert run.federation.ledger.per_client("rounds").tolist() == [3, 0, 0]
+    assert run.federation.ledger.per_client("replies").tolist() == [3, 0, 0]
 
 
-def test_ignored_and_interrupted_jobs_show_as_such():
+def test_ignored_and_cancelled_jobs_show_as_such():
     homogeneous = ol.problems.Tridiagonal(d=8, n=4, noise=0.01)
     fleet = ol.Fleet(seconds=[1.0, 1.0, 1.0, 25.0])
     run = ol.run(ol.methods.Ringmaster(R=2, lr=0.1), homogeneous, rounds=200, fleet=fleet, live=False)

@@ -121,7 +121,7 @@ def test_discarded_arrivals_are_charged_and_stopped_ones_are_not():
     assert ignore.federation.ledger.total("gradients") <= 40 - len(discarded) + 1  # ignored ones are not even evaluated
     stop = ol.run(ol.methods.Ringmaster(R=2, lr=0.1, variant="stop"), p, rounds=40, live=False, fleet=fleet)
     assert stop.federation.ledger.total("up") == 160 * 40
-    assert stop.federation.ledger.per_client("up")[3] == 0  # always interrupted before it is done
+    assert stop.federation.ledger.per_client("up")[3] == 0  # always cancelled before it is done
     assert stop.federation.ledger.total("down") > ignore.federation.ledger.total("down")
 
 

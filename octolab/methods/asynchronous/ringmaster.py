@@ -14,7 +14,7 @@ Algorithm:
         delay < R:  x <- x - lr * g, k <- k + 1
         else: discard g
         worker i starts at the present x
-    variant "stop": after an update every running job whose delay has reached R is interrupted and starts at the present x
+    variant "stop": after an update every running job whose delay has reached R is cancelled and starts at the present x
 Up: d numbers per arrival, discarded ones too
 Down: d numbers per start
 Step size: R = max(1, ceil(sigma^2/eps)), lr = min(1/(2 R L), eps/(4 L sigma^2))

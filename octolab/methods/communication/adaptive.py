@@ -100,14 +100,14 @@ class EF21Adaptive(Method):
         s = State(fed.x0, torch.zeros_like(fed.x0), 0, 0.0, torch.zeros(fed.n, dtype=torch.float64), least, links)
         s = self.plan(fed, s)
         replies = fed.call(self.begin, fed.x0, Each(s.told))
-        return self.heard(fed, s._replace(g=replies.total()), replies)
+        return self.heard(fed, s._replace(g=replies.weighted_sum()), replies)
 
     def step(self, fed: Federation, s: State) -> State:
         if s.t % self.retune == 0:
             s = self.plan(fed, s)
         x = s.x - s.lr * s.g
         replies = fed.call(self.client, x, Each(s.told))
-        return self.heard(fed, s._replace(x=x, g=s.g + replies.total(), t=s.t + 1), replies)
+        return self.heard(fed, s._replace(x=x, g=s.g + replies.weighted_sum(), t=s.t + 1), replies)
 
     def plan(self, fed: Federation, s: State) -> State:
         """What each client is told, and the step."""

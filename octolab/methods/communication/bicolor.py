@@ -133,7 +133,7 @@ class BiCoLoR(Anchored):
         y, xs = self.coast(s.y, s.v, s.k + 1), self.coast(s.xs, s.us, s.k + 1)
         message = self.downlink(xs - y, fed.randomness.draws([SERVER], event=fed.counters["calls"]))
         sent = fed.call(self.exchange, message, to=current(behind))
-        ds, d = message.dense(), sent.total()
+        ds, d = message.dense(), sent.weighted_sum()
         b = self.b + (1.0 if len(sent) == fed.n else float(sent.weights.sum()))
         return State(
             y=y + self.rho * ds,

@@ -97,7 +97,7 @@ class CompressedScaffnew(Method):
         if len(sent) == 0:
             return s
         owners = replace(sent.payload, values=filled(sent.payload).to(s.x.dtype)).sum(sent.weights)
-        x = torch.where(owners > 0, sent.total() / owners, s.x)  # nobody brought this coordinate: it stays
+        x = torch.where(owners > 0, sent.weighted_sum() / owners, s.x)  # nobody brought this coordinate: it stays
         until_heard(fed, sent.clients, self.receive, x)
         return State(x=x)
 

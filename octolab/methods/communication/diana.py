@@ -68,7 +68,7 @@ class DIANA(Method):
         return State(x=fed.x0, h=torch.zeros_like(fed.x0))
 
     def step(self, fed: Federation, s: State) -> State:
-        m = fed.call(self.client, s.x).total()
+        m = fed.call(self.client, s.x).weighted_sum()
         return State(x=s.x - self.lr * (s.h + m), h=s.h + self.alpha * m)
 
     def begin(self, cohort: Cohort) -> None:

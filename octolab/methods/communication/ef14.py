@@ -56,7 +56,7 @@ class EF14(Method):
         return State(x=fed.x0)
 
     def step(self, fed: Federation, s: State) -> State:
-        return State(x=s.x - fed.call(self.client, s.x).total())
+        return State(x=s.x - fed.call(self.client, s.x).weighted_sum())
 
     def begin(self, cohort: Cohort) -> None:
         cohort.memory.e = cohort.zeros()

@@ -84,11 +84,11 @@ class EF21(Method):
         return linear_rate(float(self.lr), problem.L, self.M(problem), self.alpha(problem), problem.mu)
 
     def init(self, fed: Federation) -> State:
-        return State(x=fed.x0, g=fed.call(self.begin, fed.x0).total())
+        return State(x=fed.x0, g=fed.call(self.begin, fed.x0).weighted_sum())
 
     def step(self, fed: Federation, s: State) -> State:
         x = s.x - self.lr * s.g
-        return State(x=x, g=s.g + fed.call(self.client, x).total())
+        return State(x=x, g=s.g + fed.call(self.client, x).weighted_sum())
 
     def begin(self, cohort: Cohort, x: torch.Tensor) -> Any:
         if self.start == "zero":

@@ -79,13 +79,13 @@ class EF21BC(Method):
         return max(1 - self.lr * problem.mu, 1 - theta * (1 - r))
 
     def init(self, fed: Federation) -> State:
-        g = fed.call(self.begin, fed.x0).total()
+        g = fed.call(self.begin, fed.x0).weighted_sum()
         fed.call(self.hear, Dense(g))
         return State(x=fed.x0, g=g, b=g, behind=torch.zeros(fed.n, dtype=torch.bool))
 
     def step(self, fed: Federation, s: State) -> State:
         behind = repair(fed, s.behind, self.restore, s.x, s.b)
-        g = s.g + fed.call(self.client, to=current(behind)).total()
+        g = s.g + fed.call(self.client, to=current(behind)).weighted_sum()
         h = self.downlink(g - s.b, fed.randomness.draws([SERVER], event=fed.counters["calls"]))
         behind = spread(fed, behind, self.hear, h)
         return State(x=s.x - self.lr * s.b, g=g, b=s.b + h, behind=behind)

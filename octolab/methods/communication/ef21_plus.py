@@ -58,7 +58,7 @@ class EF21Plus(EF21):
     def init(self, fed: Federation) -> Any:
         g = fed.call(self.begin, fed.x0)
         own = g.stack().clone() if g.payload is not None else fed.x0.new_zeros(fed.n, fed.d)
-        return State(x=fed.x0, g=g.total(), own=own)
+        return State(x=fed.x0, g=g.weighted_sum(), own=own)
 
     def step(self, fed: Federation, s: Any) -> Any:
         x = s.x - self.lr * s.g

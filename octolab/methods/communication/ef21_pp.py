@@ -50,4 +50,4 @@ class EF21PP(EF21):
 
     def step(self, fed: Federation, s: State) -> State:
         x: torch.Tensor = s.x - self.lr * s.g
-        return State(x=x, g=s.g + fed.call(self.client, x, to=fed.sample(self.cohort)).total())
+        return State(x=x, g=s.g + fed.call(self.client, x, to=fed.sample(self.cohort)).weighted_sum())

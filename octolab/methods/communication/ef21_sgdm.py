@@ -58,11 +58,11 @@ class EF21SGDM(Method):
         return min(self.compressor.alpha(problem.d) / (20 * problem.L_qm), self.eta / (7 * problem.L))
 
     def init(self, fed: Federation) -> State:
-        return State(x=fed.x0, g=fed.call(self.begin, fed.x0).total())
+        return State(x=fed.x0, g=fed.call(self.begin, fed.x0).weighted_sum())
 
     def step(self, fed: Federation, s: State) -> State:
         x = s.x - self.lr * s.g
-        return State(x=x, g=s.g + fed.call(self.client, x).total())
+        return State(x=x, g=s.g + fed.call(self.client, x).weighted_sum())
 
     def begin(self, cohort: Cohort, x: torch.Tensor) -> torch.Tensor:
         v = cohort.grad(x, cohort.batch(self.start_batch))

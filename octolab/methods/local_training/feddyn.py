@@ -92,7 +92,7 @@ class FedDyn(Method):
         moved = fed.call(self.client, s.x, to=fed.sample(self.cohort))
         if len(moved) == 0:
             return s
-        h, mean = s.h - self.alpha * moved.total(), s.x + moved.mean()
+        h, mean = s.h - self.alpha * moved.weighted_sum(), s.x + moved.mean()
         return State(x=mean - h / self.alpha, h=h, mean=mean)
 
     def begin(self, cohort: Cohort) -> None:

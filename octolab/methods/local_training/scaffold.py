@@ -80,7 +80,7 @@ class SCAFFOLD(Method):
         dy, dc = fed.call(self.client, s.x, s.c, to=ids)
         if len(dy) == 0:  # all dropped out
             return s
-        return State(x=s.x + self.server_lr * dy.mean(), c=s.c + dc.total())
+        return State(x=s.x + self.server_lr * dy.mean(), c=s.c + dc.weighted_sum())
 
     def begin(self, cohort: Cohort) -> None:
         cohort.memory.c = cohort.zeros()

@@ -68,14 +68,14 @@ class FedNL(Method):
 
     def init(self, fed: Federation) -> State:
         sent = fed.call(self.begin, fed.x0)
-        return State(x=fed.x0, H=sent.total() if self.start == "hessian" else fed.x0.new_zeros(fed.d, fed.d))
+        return State(x=fed.x0, H=sent.weighted_sum() if self.start == "hessian" else fed.x0.new_zeros(fed.d, fed.d))
 
     def step(self, fed: Federation, s: State) -> State:
         gs, S, *own = fed.call(self.client, s.x)
         g, numbers = gs.mean(), own[0].mean() if own else None  # what is sent beside: l_i (option 2), f_i (line search)
         v = -self.solve(s.H, numbers, g)
         length = self.search(fed, v, g, numbers, None if len(gs) == fed.n else gs.clients) if self.line_search else 1.0
-        return State(x=s.x + length * v, H=s.H + self.alpha * S.total())
+        return State(x=s.x + length * v, H=s.H + self.alpha * S.weighted_sum())
 
     def solve(self, H: torch.Tensor, numbers: torch.Tensor | None, g: torch.Tensor) -> torch.Tensor:
         if self.option == 2 and numbers is not None:

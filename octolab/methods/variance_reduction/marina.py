@@ -80,7 +80,7 @@ class MARINA(Method):
         x = s.x - self.lr * s.g
         if coin:
             return State(x=x, g=fed.call(self.full, x, coin).mean())
-        return State(x=x, g=s.g + fed.call(self.difference, x, coin).total())
+        return State(x=x, g=s.g + fed.call(self.difference, x, coin).weighted_sum())
 
     def full(self, cohort: Cohort, x: torch.Tensor, coin: bool | None = None) -> torch.Tensor:
         cohort.memory.x = x.expand(cohort.m, -1)

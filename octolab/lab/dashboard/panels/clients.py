@@ -102,7 +102,7 @@ def worst_mean(values: np.ndarray) -> float:
 
 def participation(view: View) -> Chart:
     """How often each client answered, from the rarest to the most frequent."""
-    return _ledger(view, "rounds", "Participation: answers by client", "clients in order of how often they answered")
+    return _ledger(view, "replies", "Participation: answers by client", "clients in order of how often they answered")
 
 
 def work(view: View) -> Chart:

@@ -67,7 +67,7 @@ def device_time(view: View) -> Chart:
             busy = np.zeros(0) if feed.over else at_work(fed)[1]
             shares = spent(found.times[-NEWEST:], found.state[-NEWEST:], fed.n, busy, found.total > NEWEST)
             marks.append(Mark(name, list(SPENT), shares, "bars"))
-    note = "newest work; wasted: ignored, dropped, late, interrupted"
+    note = "newest work; wasted: ignored, dropped, late, cancelled"
     return Chart("device time", "Where the devices' time goes", "", "", marks, note, percent=True)
 
 
