@@ -13,6 +13,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from octolab import faces
+
 __version__ = "0.1.0"
 
 _MODULES = {
@@ -49,6 +51,21 @@ _NAMES = {
     "Method": "octolab.methods",
     "Theory": "octolab.methods",
 }
+
+for _name, _place in {
+    "run.html": "cards:run_card",
+    "run.figure": "figures:figure",
+    "run.export": "export:export",
+    "run.dashboard": "dashboard:dashboard",
+    "runs.live": "live:Live",
+    "curves.figure": "figures:curves_figure",
+    "curves.svg": "cards:chart_of",
+    "comparison.html": "cards:comparison_card",
+    "repetition.html": "cards:repetition_card",
+    "partition.html": "partition:html",
+    "partition.figure": "partition:figure",
+}.items():
+    faces.offer(_name, f"octolab.lab.{_place}")
 
 if TYPE_CHECKING:
     from octolab import compressors, data, errors, experiment, federation, flower, methods, problems, testing  # noqa: F401

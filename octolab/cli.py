@@ -24,7 +24,7 @@ X = (
     "round",
     "time",
     "gradients",
-)  # as experiment.show.X_LABELS, which would load numpy
+)  # as experiment.curves.X_LABELS, which would load numpy
 
 
 class Parser(argparse.ArgumentParser):

@@ -4,7 +4,7 @@
 
     ds = load("fashion-mnist-7k")                       # arrays with provenance; available() lists the names
     partition = Dirichlet(alpha=0.3).split(ds, 10, seed=0)
-    print(partition)                                    # sizes and labels of every client; partition.plot()
+    print(partition)                                    # sizes and labels of every client; partition.figure()
     x, y, x_test, y_test = partition.client(3, ds)
 
 Everything is seeded numpy; nothing here reads the network but `load("hub:...")`.

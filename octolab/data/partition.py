@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from octolab.data.dataset import Dataset, check_share
+from octolab.faces import face
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -122,21 +124,23 @@ class Partition:
             digest.update(np.concatenate(parts).astype("<i8").tobytes())
         return digest.hexdigest()
 
-    def plot(self, part: str = "all") -> go.Figure:
+    def figure(self, part: str = "all") -> go.Figure:
         """A plotly figure: a stacked bar per client, a colour per class. ImportError without plotly."""
-        from octolab.data.show import figure
+        figure: go.Figure = face("partition.figure")(self, part)
+        return figure
 
-        return figure(self, part)
+    def plot(self, part: str = "all") -> go.Figure:
+        """The old name of `figure`."""
+        warnings.warn("partition.plot() is now partition.figure().", DeprecationWarning, stacklevel=2)
+        return self.figure(part)
 
     def __repr__(self) -> str:
-        from octolab.data.show import text
+        from octolab.data.summary import text
 
         return text(self)
 
     def _repr_html_(self) -> str:
-        from octolab.data.show import html
-
-        return html(self)
+        return str(face("partition.html")(self))
 
 
 def cut(

@@ -6,15 +6,16 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from octolab.experiment import show
+from octolab.experiment.curves import X_LABELS, Line, choice, distinct, line
 from octolab.experiment.launch import prepare
 from octolab.experiment.run import Run, Until
+from octolab.experiment.summary import bits, status
 from octolab.experiment.tuning import Tuned, grid_for, quiet, search
+from octolab.faces import face
 from octolab.methods import Method, Theory, get
 
 if TYPE_CHECKING:
@@ -82,31 +83,37 @@ class Comparison:
 
     @staticmethod
     def _status(group: list[Run]) -> str:
-        found = [f"diverged at round {r.round + 1}" if r.status == "diverged" else show.status(r) for r in group]
+        found = [f"diverged at round {r.round + 1}" if r.status == "diverged" else status(r) for r in group]
         if len(set(found)) == 1:
             return found[0]
         kinds = [text.split(" at ")[0] for text in found]
         return ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
 
-    def lines(self, x: str | None = None, y: str = "loss") -> list[show.Line]:
+    def lines(self, x: str | None = None, y: str = "loss") -> list[Line]:
         """The curves that `plot` draws: median over seeds, with a band; a name says if its method
         diverged.
         """
         x = self.x if x is None else x
         out = []
         for name, group in self.runs.items():
-            bad = [run for run in group if show.status(run) in ("diverged", "diverging", "stalled")]
+            bad = [run for run in group if status(run) in ("diverged", "diverging", "stalled")]
             note = f" ({self._status(group)})" if bad else ""
-            out.append(show.line(name + note, group, x, y))
+            out.append(line(name + note, group, x, y))
         return out
 
-    def plot(self, x: str | None = None, y: str = "loss") -> go.Figure:
+    def figure(self, x: str | None = None, y: str = "loss") -> go.Figure:
         """A plotly figure: one colour and dash per method, a band from least to greatest over the seeds.
 
         x: "bits_up", "round", "time", "gradients" or "bits_total". y: "loss", "suboptimality" (needs f*),
         "grad_norm_sq" or "accuracy". At most 2,000 points a trace.
         """
-        return _figure(self.lines(x, y), self.x if x is None else x, y, next(iter(self.runs.values()))[0].problem.name)
+        x, title = self.x if x is None else x, next(iter(self.runs.values()))[0].problem.name
+        figure: go.Figure = face("curves.figure")(self.lines(x, y), x, y, title)
+        return figure
+
+    def plot(self, x: str | None = None, y: str = "loss") -> go.Figure:
+        """The same as `figure`."""
+        return self.figure(x, y)
 
     def _y(self) -> str:
         run = next(iter(self.runs.values()))[0]
@@ -115,9 +122,9 @@ class Comparison:
     def svg(self, x: str | None = None, y: str | None = None, title: str | None = None) -> str:
         """The chart as one inline <svg>, without scripts. y: suboptimality where f* is known, else loss."""
         x, y = self.x if x is None else x, y or self._y()
-        lines, run = self.lines(x, y), next(iter(self.runs.values()))[0]
+        run = next(iter(self.runs.values()))[0]
         name = f"{run.problem.name}, {run.problem.n} clients" if title is None else title
-        return show.svg_chart(lines, show.X_LABELS[x], show.Y_LABELS[y], show.is_log(y, lines), name)
+        return str(face("curves.svg")(self.lines(x, y), x, y, name))
 
     def __repr__(self) -> str:
         run = next(iter(self.runs.values()))[0]
@@ -126,14 +133,11 @@ class Comparison:
         return f"{head}\n{written(self.table())}"
 
     def _repr_html_(self) -> str:
-        if show.was_drawn(self):
-            return "<small>see above</small>"
-        table = self.table()
-        for column, form in FORMATS.items():
-            if column in table:
-                table[column] = table[column].map(form)
-        grid = table.to_html(border=0, escape=True)
-        return f"<div class='octolab-comparison'>{self.svg()}{grid}</div>"
+        return str(face("comparison.html")(self))
+
+    def formatted(self) -> pd.DataFrame:
+        """`table()` as text: numbers in human units."""
+        return _formatted(self.table())
 
 
 FORMATS = {
@@ -143,21 +147,25 @@ FORMATS = {
     "loss_max": "{:.6g}".format,
     "accuracy": "{:.1%}".format,
     "grad_norm_sq": "{:.2e}".format,
-    "bits_up": show.bits,
+    "bits_up": bits,
     "time": "{:,.4g} s".format,
     "rounds_to": lambda v: "never" if math.isnan(v) else f"{v:,.0f}",
-    "bits_to": lambda v: "never" if math.isnan(v) else show.bits(v),
+    "bits_to": lambda v: "never" if math.isnan(v) else bits(v),
     "time_to": lambda v: "never" if math.isnan(v) else f"{v:,.4g} s",
 }
 
 
 def written(table: pd.DataFrame) -> str:
     """A comparison table as text, numbers in human units."""
+    return _formatted(table).to_string()
+
+
+def _formatted(table: pd.DataFrame) -> pd.DataFrame:
     table = table.copy()
     for column, form in FORMATS.items():
         if column in table:
             table[column] = table[column].map(form)
-    return table.to_string()
+    return table
 
 
 @dataclass(eq=False, repr=False)
@@ -171,10 +179,15 @@ class Repetition:
         """All rows of all runs, with a column seed."""
         return _stack((run.name, run) for run in self.runs).drop(columns="method")
 
-    def plot(self, x: str = "round", y: str = "loss") -> go.Figure:
+    def figure(self, x: str = "round", y: str = "loss") -> go.Figure:
         """A plotly figure: the median over the seeds and a band from the least to the greatest."""
         name = f"{self.runs[0].name}, {len(self.runs)} seeds"
-        return _figure([show.line(name, self.runs, x, y)], x, y, self.runs[0].problem.name)
+        figure: go.Figure = face("curves.figure")([line(name, self.runs, x, y)], x, y, self.runs[0].problem.name)
+        return figure
+
+    def plot(self, x: str = "round", y: str = "loss") -> go.Figure:
+        """The same as `figure`."""
+        return self.figure(x, y)
 
     def __repr__(self) -> str:
         losses = [run.recorder.last.get("loss", math.nan) for run in self.runs]
@@ -186,9 +199,7 @@ class Repetition:
         )
 
     def _repr_html_(self) -> str:
-        q = show.line(self.runs[0].name, self.runs, "round", "loss")
-        chart = show.svg_chart([q], "round", show.Y_LABELS["loss"], show.is_log("loss", [q]), self.runs[0].problem.name)
-        return f"<div>{chart}<pre>{escape(repr(self))}</pre></div>"
+        return str(face("repetition.html")(self))
 
 
 # -- doing it --------------------------------------------------------------
@@ -222,7 +233,7 @@ def compare(
     """
     from octolab.experiment.progress import watch_all
 
-    show.choice("x", x, show.X_LABELS)
+    choice("x", x, X_LABELS)
     if settings.get("randomness") is not None:
         raise ValueError("A script of randomness is used up by one run: give randomness= to ol.run, run by run.")
     if "seed" in settings:
@@ -286,7 +297,7 @@ def _named(methods: Any, names: Sequence[str] | None) -> dict[str, Method]:
     if wrong or not made:
         raise ValueError(f"methods={methods!r}: give methods or slugs, such as [ol.methods.EF21(), 'fedavg'].")
     if names is None:
-        names = show.distinct([m.card.name or type(m).__name__ for m in made], [repr(m) for m in made])
+        names = distinct([m.card.name or type(m).__name__ for m in made], [repr(m) for m in made])
     if len(names) != len(made) or len(set(names)) != len(names):
         raise ValueError(f"names={list(names)!r}: give {len(made)} different names, one per method.")
     return dict(zip(names, made, strict=True))
@@ -318,33 +329,3 @@ def _stack(pairs: Iterable[tuple[str, Run]]) -> pd.DataFrame:
         table.insert(1, "seed", run.settings.seed)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
-
-
-def _figure(lines: Sequence[show.Line], x: str, y: str, title: str) -> go.Figure:
-    import plotly.graph_objects as go
-
-    fig = go.Figure()
-    for i, q in enumerate(lines):
-        if q.low is not None and q.high is not None:
-            keep = show.thin(len(q.x), show.MOST_POINTS // 2)  # there and back again
-            edge = np.concatenate([q.high[keep], q.low[keep][::-1]])
-            fig.add_scatter(
-                x=np.concatenate([q.x[keep], q.x[keep][::-1]]),
-                y=edge,
-                name=f"{q.name}, all seeds",
-                mode="none",
-                fill="toself",
-                fillcolor=show.COLOURS[i % len(show.COLOURS)],
-                opacity=0.2,
-                legendgroup=q.name,
-                showlegend=False,
-                hoverinfo="skip",
-            )
-        fig.add_scatter(x=q.x, y=q.y, name=q.name, mode="lines", line=show.stroke(i), legendgroup=q.name)
-    fig.update_layout(template="plotly_white", title=title, height=420)
-    fig.update_xaxes(title_text=show.X_LABELS[x])
-    fig.update_yaxes(title_text=show.Y_LABELS[y])
-    show.set_y_axis(fig.layout.yaxis, lines, y)
-    if y == "accuracy":
-        fig.update_yaxes(tickformat=".0%")
-    return fig

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from octolab.experiment.run import FOREVER, Run
+from octolab.faces import face
 
 
 def in_kernel() -> bool:
@@ -65,9 +66,7 @@ def _finish(run: Run, name: str) -> bool:
 
 def _chart(runs: Mapping[str, Sequence[Run]], result: Any) -> Any:
     try:
-        from octolab.lab.live import Live
-
-        return Live(runs, result).open()
+        return face("runs.live")(runs, result).open()
     except Exception as error:
         warnings.warn(
             f"The live chart cannot be drawn ({type(error).__name__}: {error}); the run goes on without it. "

@@ -20,6 +20,7 @@ from octolab.experiment.personal import personal_columns
 from octolab.experiment.record import Recorder
 from octolab.experiment.settings import FOREVER, Settings, Until, writable
 from octolab.experiment.threads import interruptible, one_thread, started
+from octolab.faces import face
 from octolab.federation import Federation, Randomness
 from octolab.methods import Method, get
 
@@ -124,14 +125,12 @@ class Run:
         return self.problem.client_metrics(own)
 
     def __repr__(self) -> str:
-        from octolab.experiment.show import text
+        from octolab.experiment.summary import text
 
         return text(self)
 
     def _repr_html_(self) -> str:
-        from octolab.experiment.show import card
-
-        return card(self)
+        return str(face("run.html")(self))
 
     # -- stepping ----------------------------------------------------------------------------------------------------
     def advance(self, rounds: int = 1) -> Run:
@@ -317,16 +316,16 @@ class Run:
         return fork(self, changes)
 
     def export(self, path: str | os.PathLike, **options: Any) -> str:
-        """Write this run as .csv, .parquet, .html (one page, offline), .svg, .png or .tex; see `octolab.experiment.export`."""
-        from octolab.experiment.export import export
+        """Write this run as .csv, .parquet, .html (one page, offline), .svg, .png or .tex; see `octolab.lab.export`."""
+        return str(face("run.export")(self, path, **options))
 
-        return export(self, path, **options)
+    def figure(self) -> Any:
+        """A plotly figure: loss and squared gradient norm, with buttons for the x axis."""
+        return face("run.figure")([self])
 
     def dashboard(self, **options: Any) -> Any:
         """`octolab.dashboard(run)`: everything this run records, live and after; static outside a notebook."""
-        from octolab.lab.dashboard import dashboard
-
-        return dashboard(self, **options)
+        return face("run.dashboard")(self, **options)
 
 
 def _join(run: Run) -> Any:

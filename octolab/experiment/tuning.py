@@ -12,9 +12,9 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from octolab.errors import AssumptionWarning, UnknownConstant
-from octolab.experiment import show
 from octolab.experiment.launch import prepare
 from octolab.experiment.run import Run
+from octolab.experiment.summary import status
 from octolab.methods import Method, Theory, get
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def search(method: Method, problem: Any, grid: Sequence[Any], field: str, **plan
                 field: used,
                 "loss": last.get("loss", math.nan),
                 "rounds": run.round,
-                "status": show.status(run),
+                "status": status(run),
             }
         )
     best, value = runs[order[0]], grid[order[0]]

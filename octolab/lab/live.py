@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from octolab.experiment import show
+from octolab.experiment import curves
 from octolab.experiment.record import COUNTED
 from octolab.experiment.run import Run
+from octolab.lab import cards, figures
 
 HERTZ = 8
 PATIENCE = 1.0
@@ -54,7 +55,7 @@ class Live:
             what = f"{type(self.error).__name__}: {self.error}"
             warnings.warn(f"The live chart stopped ({what}); the run went on.", RuntimeWarning, stacklevel=4)
         self._handle.update(HTML(self.result._repr_html_()))
-        show.drawn(self.result)
+        cards.drawn(self.result)
         if self._figure is not None:
             self._figure.close()
 
@@ -73,7 +74,7 @@ class Live:
 
         from octolab.lab.plotly_widget import FigureWidget
 
-        self._figure = FigureWidget(show.figure({name: group[:1] for name, group in self.runs.items()}))
+        self._figure = FigureWidget(figures.figure({name: group[:1] for name, group in self.runs.items()}))
         self._handle.update(ipywidgets.VBox([self._figure]))
 
     def paint(self) -> None:
@@ -95,11 +96,11 @@ class Live:
                 if i in fresh and y in fresh[i]:
                     at, values = fresh[i][y]
                     trace.x, trace.y = at[x], values
-            for axis, y in zip(("yaxis", "yaxis2"), show.PANELS, strict=True):
+            for axis, y in zip(("yaxis", "yaxis2"), figures.PANELS, strict=True):
                 lines = [
-                    show.Line(t.name, np.asarray(t.x), np.asarray(t.y)) for t in self._figure.data if t.meta[2] == y
+                    curves.Line(t.name, np.asarray(t.x), np.asarray(t.y)) for t in self._figure.data if t.meta[2] == y
                 ]
-                show.set_y_axis(self._figure.layout[axis], lines, y)
+                figures.set_y_axis(self._figure.layout[axis], lines, y)
 
 
 def columns(run: Run) -> dict[str, tuple[dict[str, np.ndarray], np.ndarray]]:
@@ -107,11 +108,11 @@ def columns(run: Run) -> dict[str, tuple[dict[str, np.ndarray], np.ndarray]]:
     out = {}
     with run._lock:
         rows = run.recorder.rows
-        for y in show.PANELS:
+        for y in figures.PANELS:
             where, what = run.recorder.sparse.get(y, ([], []))
-            keep = show.thin(len(where))
+            keep = curves.thin(len(where))
             picked = np.array([rows[where[k]] for k in keep], dtype=float).reshape(len(keep), len(COUNTED))
-            at = {x: picked[:, COUNTED.index(x)] for x in show.SWITCH}
+            at = {x: picked[:, COUNTED.index(x)] for x in figures.SWITCH}
             out[y] = (at, np.array([what[k] for k in keep], dtype=float))
     return out
 

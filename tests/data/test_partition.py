@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from octolab.data import IID, Dirichlet, FeatureShift, Natural, load
-from octolab.data.show import palette
+from octolab.lab.partition import palette
 
 LABELS = np.random.default_rng(5).integers(0, 10, 3000)
 
@@ -77,19 +77,19 @@ def test_the_html_is_static_and_escapes_names():
 def test_the_figure_stacks_the_histogram():
     pytest.importorskip("plotly", reason="plotly is not installed")
     p = Dirichlet(0.3).split(LABELS, 30)
-    fig = p.plot()
+    fig = p.figure()
     assert fig.layout.barmode == "stack" and fig.layout.xaxis.title.text == "client"
     assert "samples" in fig.layout.yaxis.title.text and "Dirichlet" in fig.layout.title.text
     drawn = np.stack([np.asarray(trace.y) for trace in fig.data], axis=1)
     np.testing.assert_array_equal(drawn, p.histogram())
-    train = np.stack([np.asarray(trace.y) for trace in p.plot("train").data], axis=1)
+    train = np.stack([np.asarray(trace.y) for trace in p.figure("train").data], axis=1)
     np.testing.assert_array_equal(train, p.histogram("train"))
     assert len({trace.marker.color for trace in fig.data}) == 10
 
 
 def test_the_figure_of_very_many_clients_is_thinned():
     pytest.importorskip("plotly", reason="plotly is not installed")
-    fig = IID().split(LABELS, 3000).plot()
+    fig = IID().split(LABELS, 3000).figure()
     assert all(len(trace.x) == 2000 for trace in fig.data) and "2,000 of 3,000 drawn" in fig.layout.title.text
 
 
@@ -99,7 +99,7 @@ def test_the_figure_says_what_is_missing_without_plotly(monkeypatch):
     monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
     monkeypatch.setitem(sys.modules, "plotly", None)
     with pytest.raises(ImportError, match="Install plotly, or print"):
-        IID().split(LABELS, 3).plot()
+        IID().split(LABELS, 3).figure()
 
 
 @pytest.mark.parametrize("n", [1, 2, 10, 11, 71])

@@ -11,9 +11,11 @@ import pytest
 import torch
 
 import octolab as ol
-from octolab.experiment import progress, show
+from octolab.experiment import curves, progress, summary
+from octolab.experiment.curves import Line, thin
 from octolab.experiment.launch import prepare
-from octolab.experiment.svg import Line, svg_chart, thin
+from octolab.lab import cards, figures
+from octolab.lab.svg import svg_chart
 
 M = ol.methods
 
@@ -32,7 +34,7 @@ def test_text_before_the_start(problem):
     run = prepare("gd", problem, rounds=5)
     assert "new, round not started of 5" in repr(run)
     assert "<svg" not in run._repr_html_() and "not started" in run._repr_html_()
-    assert len(show.figure([run]).data) == 6  # the panels are there, empty
+    assert len(figures.figure([run]).data) == 6  # the panels are there, empty
     assert not run.dashboard().figure().data
 
 
@@ -81,7 +83,7 @@ def test_without_a_budget_of_rounds_none_is_claimed(problem):
     ],
 )
 def test_bits_in_words(amount, words):
-    assert show.bits(amount) == words
+    assert summary.bits(amount) == words
 
 
 def test_svg_is_well_formed_and_escapes_text():
@@ -121,7 +123,7 @@ def test_svg_points_are_where_they_belong():
 def test_an_exploding_curve_does_not_flatten_the_others():
     good = Line("good", np.arange(9.0), 2.0 ** -np.arange(9.0))
     bad = Line("bad", np.arange(9.0), 10.0 ** (30 * np.arange(9.0)))
-    low, high = show.y_range([good, bad], True)
+    low, high = curves.y_range([good, bad], True)
     assert low == good.y.min() and high <= 100
 
 
@@ -133,14 +135,14 @@ def test_thin_keeps_the_ends_and_the_order():
 
 def test_rounds_without_an_evaluation_are_not_drawn(problem):
     run = ol.run("gd", problem, rounds=20, evaluate_every=6)
-    assert list(show.line("gd", [run], "round", "loss").x) == [0, 6, 12, 18, 20]
+    assert list(curves.line("gd", [run], "round", "loss").x) == [0, 6, 12, 18, 20]
 
 
 def test_the_live_figure_switches_its_axis_without_a_kernel(problem):
-    fig = show.figure([ol.run("gd", problem, rounds=5)])
+    fig = figures.figure([ol.run("gd", problem, rounds=5)])
     buttons = fig.layout.updatemenus[0].buttons
     assert [b.method for b in buttons] == ["update"] * 3
-    for button, x in zip(buttons, show.SWITCH, strict=True):
+    for button, x in zip(buttons, figures.SWITCH, strict=True):
         shown = [t.meta[1] for t, v in zip(fig.data, button.args[0]["visible"], strict=True) if v]
         assert shown == [x, x]
 
@@ -178,7 +180,7 @@ def test_the_painter_copies_what_the_run_recorded(problem):
     live = pytest.importorskip("octolab.lab.live")
     run = ol.run("gd", problem, rounds=3000)
     x, y = live.columns(run)["loss"]
-    assert set(x) == set(show.SWITCH) and len(y) == len(x["round"]) <= 2000
+    assert set(x) == set(figures.SWITCH) and len(y) == len(x["round"]) <= 2000
     assert y[-1] == run.history.loss.iloc[-1] and x["bits_up"][-1] == run.history.bits_up.iloc[-1]
 
 
@@ -191,21 +193,21 @@ def test_the_painted_figure_is_that_of_the_finished_runs(problem):
 
     runs = {"gd": [prepare("gd", problem, rounds=30)], "ef21": [prepare("ef21", problem, rounds=30)]}
     live = Live(runs, result=None)
-    live._figure = go.FigureWidget(show.figure(runs))
+    live._figure = go.FigureWidget(figures.figure(runs))
     for group in runs.values():
         group[0].finish()
         live.paint()
-    for painted, final in zip(live._figure.data, show.figure(runs).data, strict=True):
+    for painted, final in zip(live._figure.data, figures.figure(runs).data, strict=True):
         assert np.array_equal(painted.x, final.x) and np.array_equal(painted.y, final.y)
     assert live._figure.layout.yaxis2.type == "log"
 
 
 def test_what_a_live_chart_has_shown_is_not_drawn_again_in_the_same_cell(problem, monkeypatch):
     run = ol.run("gd", problem, rounds=3)
-    monkeypatch.setattr(show, "_cell", lambda: 7)
-    show.drawn(run)
+    monkeypatch.setattr(cards, "_cell", lambda: 7)
+    cards.drawn(run)
     assert "<svg" not in run._repr_html_()
-    monkeypatch.setattr(show, "_cell", lambda: 8)
+    monkeypatch.setattr(cards, "_cell", lambda: 8)
     assert "<svg" in run._repr_html_()
 
 

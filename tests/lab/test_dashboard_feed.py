@@ -136,26 +136,26 @@ def test_seeds_that_were_thinned_differently_meet_at_the_coarser_rounds():
 
 
 def test_bands_agree_with_the_curves_of_compare(problem):
-    from octolab.experiment import show
+    from octolab.experiment import curves
 
     method = M.DIANA(compressor=ol.compressors.RandK(0.5), lr=0.01)
     runs = [ol.run(method, problem, rounds=30, seed=s) for s in range(3)]
     view = View({"EF21": runs}, "bits_up")
     view.read()
     band, line = view.curves("loss")
-    wanted = show.line("EF21", runs, "bits_up", "loss")
+    wanted = curves.line("EF21", runs, "bits_up", "loss")
     for mine, theirs in ((line.x, wanted.x), (line.y, wanted.y), (band.low, wanted.low), (band.high, wanted.high)):
         assert np.array_equal(mine, theirs)
 
 
 @pytest.mark.parametrize("axis", ["round", "bits_up", "bits_total", "time", "gradients"])
 def test_every_axis_is_that_of_the_history(problem, axis):
-    from octolab.experiment import show
+    from octolab.experiment import curves
 
     run = ol.run("ef21", problem, rounds=9)
     view = View({"a": [run]}, axis)
     view.read()
-    assert np.array_equal(view.curves("loss")[0].x, show.x_values(run.history, axis))
+    assert np.array_equal(view.curves("loss")[0].x, curves.x_values(run.history, axis))
 
 
 def test_an_unknown_axis_is_refused(problem):

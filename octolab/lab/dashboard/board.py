@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from octolab.experiment import show as drawing
+from octolab.experiment import curves
 from octolab.experiment.alerts import Alert
 from octolab.experiment.run import Run
 from octolab.lab.dashboard.chart import Chart
@@ -83,7 +83,7 @@ class Board:
 
     @x.setter
     def x(self, value: str) -> None:
-        self.view.x = drawing.choice("x", value, drawing.X_LABELS)
+        self.view.x = curves.choice("x", value, curves.X_LABELS)
 
     @property
     def panels(self) -> list[str]:
@@ -119,7 +119,7 @@ class Board:
 
     @costs.setter
     def costs(self, names: Sequence[str]) -> None:
-        first, second = (drawing.choice("costs", name, COSTS) for name in names)
+        first, second = (curves.choice("costs", name, COSTS) for name in names)
         self.view.costs = (first, second)
 
     # -- what is seen ------------------------------------------------------------------------------------------------
@@ -194,8 +194,8 @@ class Board:
         return "; ".join(list(names)[:2]) + (" ..." if len(names) > 2 else "")
 
     def export(self, path: str | os.PathLike, **options: Any) -> str:
-        """Write what is shown as .csv, .parquet, .html, .svg, .png or .tex: see `octolab.experiment.export`."""
-        from octolab.experiment.export import export
+        """Write what is shown as .csv, .parquet, .html, .svg, .png or .tex: see `octolab.lab.export`."""
+        from octolab.lab.export import export
 
         return export(self, path, **options)
 
@@ -261,7 +261,7 @@ def named(runs: Any) -> dict[str, list[Run]]:
             raise ValueError(
                 f"runs={runs!r}: give a Run, a list of Runs, a Comparison, or a dict of name -> Run or Runs."
             )
-        names = drawing.distinct([r.name for r in listed], [repr(r.given) for r in listed])
+        names = curves.distinct([r.name for r in listed], [repr(r.given) for r in listed])
         found = {name: [run] for name, run in zip(names, listed, strict=True)}
     for name, group in found.items():
         if not group or not all(isinstance(r, Run) for r in group):

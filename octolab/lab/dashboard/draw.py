@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from octolab.experiment.svg import Line, y_range
+from octolab.experiment.curves import Line, y_range
 from octolab.lab.dashboard.chart import Chart, Mark
 from octolab.lab.dashboard.grid import BOTTOM, ROW, TOP, place
 from octolab.lab.dashboard.style import FONT, Style, faint, stroke

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from octolab.experiment.svg import COLOURS, DASHES
 from octolab.lab.dashboard.chart import Mark
+from octolab.lab.palette import COLOURS, DASHES
 
 # Okabe and Ito's colours again, the dark ones lifted so that they stand out on a dark page
 DARK_COLOURS = ("#4DA3DE", "#F0803C", "#2FC79A", "#E69F00", "#DE97BF", "#7CC7F2", "#F2F2F2", "#F0E442")

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from octolab.experiment.svg import SVG_DASHES, Line, _log_ticks, _number, _ticks, thin, y_range
+from octolab.experiment.curves import Line, thin, y_range
 from octolab.lab.dashboard.chart import Chart, Mark
 from octolab.lab.dashboard.grid import place
 from octolab.lab.dashboard.style import Style
+from octolab.lab.svg import SVG_DASHES, _log_ticks, _number, _ticks
 
 WIDTH, ROW, TITLE, FOOT, LEFT, RIGHT = 460, 170, 44, 46, 58, 12
 MOST = 400

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from octolab.experiment import show
+from octolab.experiment import curves
 from octolab.experiment.record import COUNTED
 from octolab.experiment.run import Run
 from octolab.lab.dashboard.chart import Mark
@@ -23,7 +23,7 @@ class View:
 
     def __init__(self, runs: Mapping[str, Sequence[Run]], x: str = "round", most: int = MOST):
         self.groups = {name: [Feed(run, most) for run in group] for name, group in runs.items()}
-        self.x, self.focus = show.choice("x", x, show.X_LABELS), next(iter(runs), "")
+        self.x, self.focus = curves.choice("x", x, curves.X_LABELS), next(iter(runs), "")
         self.canvas = False
         """Whether the device timeline has a canvas of its own."""
         self.target: float | None = None
@@ -50,7 +50,7 @@ class View:
 
     @property
     def x_label(self) -> str:
-        return show.X_LABELS[self.x]
+        return curves.X_LABELS[self.x]
 
     def newest(self, name: str) -> Feed | None:
         """The seed of a run that is at work, or the last that has begun."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
-from octolab.experiment import show as drawing
+from octolab.experiment import curves
 from octolab.experiment.progress import in_kernel
 from octolab.experiment.run import Run
 from octolab.lab.dashboard.board import Board
@@ -67,7 +67,7 @@ class Dashboard(ipywidgets.VBox):
         self._height, self._closed, self._said, self._warned = height, False, 0.0, 0.0
         self._twin = Twin(lambda: self._static().card(), lambda: self.board.view.over)
         self.controls = Controls(
-            axes=[[k, v] for k, v in drawing.X_LABELS.items()],
+            axes=[[k, v] for k, v in curves.X_LABELS.items()],
             cost_names=[[k, v] for k, v in COSTS.items()],
             card=self._twin.name,
         )
@@ -117,7 +117,7 @@ class Dashboard(ipywidgets.VBox):
 
     @x.setter
     def x(self, value: str) -> None:
-        self.controls.x = drawing.choice("x", value, drawing.X_LABELS)
+        self.controls.x = curves.choice("x", value, curves.X_LABELS)
 
     @property
     def panel(self) -> str:
@@ -160,7 +160,7 @@ class Dashboard(ipywidgets.VBox):
         return self._static().figure(panel)
 
     def export(self, path: str | os.PathLike, **options: Any) -> str:
-        """Write what is shown as .csv, .parquet, .html, .svg, .png or .tex: see `octolab.experiment.export`."""
+        """Write what is shown as .csv, .parquet, .html, .svg, .png or .tex: see `octolab.lab.export`."""
         return self._static().export(path, **options)
 
     def paint(self) -> int:
@@ -334,7 +334,7 @@ class Dashboard(ipywidgets.VBox):
             value = float(value) if isinstance(value, (int, float)) else None
         elif name == "costs":
             value = tuple(value)
-        allowed: dict[str, Any] = {"panel": PANELS, "x": drawing.X_LABELS, "focus": view.groups}
+        allowed: dict[str, Any] = {"panel": PANELS, "x": curves.X_LABELS, "focus": view.groups}
         owners = {"panel": board, "x": board, "focus": view, "target": board, "costs": board, "dark": board.style}
         owner = owners.get(name)
         if owner is None:

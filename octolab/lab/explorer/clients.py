@@ -9,7 +9,7 @@ from html import escape
 
 import numpy as np
 
-from octolab.data.show import palette
+from octolab.lab.partition import palette
 from octolab.lab.presets import Preset, QuadraticClients
 
 MOST = 120

@@ -12,7 +12,7 @@ from typing import Any
 
 import ipywidgets
 
-from octolab.experiment import show
+from octolab.experiment import summary
 from octolab.experiment.run import Run
 from octolab.lab import display, theme
 from octolab.lab.controls import View
@@ -394,7 +394,7 @@ class Explorer(ipywidgets.VBox):
 
 def status(run: Run) -> str:
     """A run in one line."""
-    found = dict(show.facts(run))
+    found = dict(summary.facts(run))
     words = [f"{found.get('status', '')}, round {found.get('round', '')}"]
     words += [f"{word} {found[word]}" for word in ("loss", "accuracy") if word in found]
     if run.error is not None:

@@ -6,11 +6,11 @@ import inspect
 from html import escape
 from typing import Any
 
-from octolab.experiment import show
+from octolab.experiment import curves
 from octolab.experiment.run import Run
-from octolab.experiment.svg import svg_chart
 from octolab.lab.explorer.bench import Bench
 from octolab.lab.latex import pretty
+from octolab.lab.svg import svg_chart
 from octolab.methods.card import Card
 
 
@@ -56,13 +56,15 @@ def source_of(bench: Bench) -> str:
 def picture(runs: dict[str, list[Run]], y: str = "loss") -> str:
     """The runs so far as one inline SVG; empty if nothing has been evaluated."""
     lines = [
-        show.line(name, group, "round", y) for name, group in runs.items() if any(y in r.recorder.sparse for r in group)
+        curves.line(name, group, "round", y)
+        for name, group in runs.items()
+        if any(y in r.recorder.sparse for r in group)
     ]
     lines = [q for q in lines if len(q.x)]
     if not lines:
         return ""
     run: Any = next(iter(runs.values()))[0]
-    return svg_chart(lines, show.X_LABELS["round"], show.Y_LABELS[y], show.is_log(y, lines), run.problem.name)
+    return svg_chart(lines, curves.X_LABELS["round"], curves.Y_LABELS[y], curves.is_log(y, lines), run.problem.name)
 
 
 def still(bench: Bench, runs: dict[str, list[Run]]) -> str:

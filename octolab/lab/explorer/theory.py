@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from octolab.errors import OctolabError
-from octolab.experiment import show
+from octolab.experiment import curves
+from octolab.experiment.curves import Line
 from octolab.experiment.run import Run
-from octolab.experiment.svg import Line, svg_chart
 from octolab.experiment.tuning import quiet
 from octolab.lab import latex
 from octolab.lab.explorer.bench import Bench
+from octolab.lab.svg import svg_chart
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def predicted(bench: Bench, run: Run) -> tuple[Line, Line, str] | None:
         enough = len(run.recorder.sparse.get("loss", ([], []))[0]) > 1
     if not enough:
         return None
-    curve = show.line(run.name, [run], "round", y, most=400)
+    curve = curves.line(run.name, [run], "round", y, most=400)
     good = np.isfinite(curve.y) & (curve.y > 1e-15 * max(1.0, float(np.nanmax(curve.y))))
     x, values = curve.x[good], curve.y[good]
     if len(x) < 2:
@@ -187,7 +188,7 @@ def chart(bench: Bench, run: Run | None) -> str:
         return words
     measured, promised, y = found
     return words + svg_chart(
-        [measured, promised], show.X_LABELS["round"], show.Y_LABELS[y], True, "", width=560, height=290
+        [measured, promised], curves.X_LABELS["round"], curves.Y_LABELS[y], True, "", width=560, height=290
     )
 
 

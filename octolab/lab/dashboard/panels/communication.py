@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from octolab.experiment.alerts import per_client
+from octolab.experiment.curves import thin
 from octolab.experiment.record import COUNTED
-from octolab.experiment.svg import thin
 from octolab.lab.dashboard.chart import Chart, Mark
 from octolab.lab.dashboard.feed import MOST
 from octolab.lab.dashboard.panels.registry import panel

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from octolab.experiment import show
+from octolab.experiment import summary
 from octolab.experiment.compare import first_at
 from octolab.lab.dashboard.chart import Chart, Mark
 from octolab.lab.dashboard.feed import Feed
@@ -140,7 +140,7 @@ def _row(view: View, name: str, target: float | None) -> dict[str, Any]:
 
 
 def _status(group: list[Feed]) -> str:
-    found = [show.status(f.run) for f in group]
+    found = [summary.status(f.run) for f in group]
     if len(set(found)) == 1:
         return found[0]
     return ", ".join(f"{found.count(s)} {s}" for s in dict.fromkeys(found))
@@ -153,7 +153,7 @@ def written(column: str, value: Any) -> str:
     if isinstance(value, str):
         return value
     if column.startswith("bits"):
-        return show.bits(value)
+        return summary.bits(value)
     if column.startswith("time"):
         return f"{value:,.0f} s" if value >= 1000 else f"{value:.4g} s"
     if column == "accuracy":

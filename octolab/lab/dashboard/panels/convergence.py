@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from octolab.experiment import show
-from octolab.experiment.svg import Line
+from octolab.experiment import curves
+from octolab.experiment.curves import Line
 from octolab.lab.dashboard.chart import Chart, Mark
 from octolab.lab.dashboard.panels.registry import panel
 from octolab.lab.dashboard.view import Columns, View
@@ -100,7 +100,7 @@ def personal(view: View) -> list[Chart]:
 
 
 def is_log(y: str, marks: list[Mark]) -> bool:
-    return show.is_log(y, [Line(m.run, np.asarray(m.x), np.asarray(m.y)) for m in marks if m.kind == "line"])
+    return curves.is_log(y, [Line(m.run, np.asarray(m.x), np.asarray(m.y)) for m in marks if m.kind == "line"])
 
 
 def _above(view: View, name: str) -> Columns:

@@ -91,7 +91,7 @@ def _svg(board: Board, path: Path, options: dict[str, Any]) -> None:
 
 
 def _png(board: Board, path: Path, options: dict[str, Any]) -> None:
-    from octolab.experiment.png import png
+    from octolab.lab.png import png
 
     png(board.svg(options["panel"], title=board.title), str(path), options["scale"])
 

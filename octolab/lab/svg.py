@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 import numpy as np
 
-# Okabe and Ito's colour-blind safe colours, the strongest on white first; dashes tell lines apart in grey
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+from octolab.experiment.curves import Line, thin, y_range
+from octolab.lab.palette import COLOURS, DASHES
+
 SVG_DASHES = {
     "solid": "",
     "dash": "7 4",
@@ -21,40 +20,6 @@ SVG_DASHES = {
     "longdash": "12 4",
     "longdashdot": "12 3 2 3",
 }
-MOST_POINTS = 2000
-
-
-@dataclass(frozen=True, eq=False)
-class Line:
-    """One curve: x and y (T,), and low and high (T,) where there are several seeds."""
-
-    name: str
-    x: np.ndarray
-    y: np.ndarray
-    low: np.ndarray | None = None
-    high: np.ndarray | None = None
-
-
-def thin(length: int, most: int = MOST_POINTS) -> np.ndarray:
-    """At most `most` row numbers of `length`, evenly spaced, the first and the last among them."""
-    if length <= most:
-        return np.arange(length)
-    return np.linspace(0, length - 1, most).round().astype(np.int64)
-
-
-def y_range(lines: Sequence[Line], log: bool) -> tuple[float, float] | None:
-    """Least and greatest value to show. What explodes leaves the picture instead of flattening the rest."""
-    ys = [np.concatenate([v for v in (q.y, q.low, q.high) if v is not None]) for q in lines]
-    ys = [v[np.isfinite(v) & ((v > 0) | (not log))] for v in ys]
-    ys = [v for v in ys if len(v)]
-    if not ys:
-        return None
-    low, high = min(float(v.min()) for v in ys), max(float(v.max()) for v in ys)
-    start = max(float(v[0]) for v in ys)
-    if log:
-        return low, min(high, start * 100)
-    least = min(low, start)
-    return least, min(high, start + 2 * max(start - least, abs(start), 1e-12))
 
 
 def svg_chart(

@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 
 import octolab as ol
-from octolab.experiment import export as module
-from octolab.experiment.export import export
-from octolab.experiment.png import _dashed, _pieces, picture
+from octolab.lab import export as module
+from octolab.lab.export import export
+from octolab.lab.png import _dashed, _pieces, picture
 
 M = ol.methods
 
