@@ -329,9 +329,9 @@ class Run:
 
 
 def _join(run: Run) -> Any:
-    from octolab.flower.worlds import place
+    from octolab.flower.world import world_named
 
-    return place(run.settings.on).join(run)
+    return world_named(run.settings.on).join(run)
 
 
 __all__ = ["FOREVER", "NonFinite", "Run", "Settings", "Until"]

@@ -14,23 +14,23 @@ import importlib
 from typing import Any
 
 _NAMES = {
-    "InProcess": "worlds",
-    "Simulation": "worlds",
+    "InProcess": "world",
+    "Simulation": "world",
     "client_app": "client",
     "InProcessGrid": "grid",
     "server_app": "server",
     "serve": "server",
-    "export": "bundle",
+    "export": "exported_app",
     "SuperLink": "superlink",
     "deploy_local": "deploy",
-    "OwnData": "own",
-    "run_app": "imported",
-    "load_app": "imported",
-    "OwnLoop": "own",
+    "OwnData": "own_data",
+    "run_app": "app_runner",
+    "load_app": "app_loader",
+    "OwnLoop": "own_loop",
     "LocalDeployment": "deploy",
     "Traffic": "traffic",
 }
-_NEED_FLWR = ("client", "grid", "server", "imported")
+_NEED_FLWR = ("client", "grid", "server", "app_loader", "app_runner")
 
 
 def __getattr__(name: str) -> Any:

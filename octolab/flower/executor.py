@@ -19,8 +19,8 @@ from octolab.errors import ClientAway, NoReplies, OctolabError
 from octolab.federation.executor import Result, _priced
 from octolab.federation.memory import Memory
 from octolab.flower.codec import Down, check_wire, pack_rows, unpack, unpack_rows
-from octolab.flower.node import LOST, STALE, UNKNOWN, fingerprint, name_of
-from octolab.flower.nodes import NodeError, Nodes
+from octolab.flower.connected_nodes import ConnectedNodes, NodeError
+from octolab.flower.messages import LOST, STALE, UNKNOWN, fingerprint, name_of
 from octolab.flower.traffic import Traffic
 from octolab.payloads import Payload
 from octolab.randomness import CALL, JOB
@@ -88,7 +88,7 @@ class GridExecutor:
     task: what nodes are told once (see `task_of`). open: makes the connection when it is first needed.
     """
 
-    def __init__(self, task: dict[str, Any], method: Any, nodes: Nodes, open: Callable[[], None]):
+    def __init__(self, task: dict[str, Any], method: Any, nodes: ConnectedNodes, open: Callable[[], None]):
         self.n, self.method, self.nodes, self.wire = task["clients"], method, nodes, check_wire(task["wire"])
         self.task, self._open = task, open
         self.layout: dict[str, Any] = {}  # name -> [shape, dtype] of what clients remember

@@ -21,8 +21,9 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from octolab.errors import OctolabError
-from octolab.flower.nodes import NodeError
-from octolab.flower.worlds import Place, Session
+from octolab.flower.connected_nodes import NodeError
+from octolab.flower.connection import Connection
+from octolab.flower.world import FlowerWorld
 
 if TYPE_CHECKING:
     from octolab.experiment.run import Run
@@ -45,17 +46,17 @@ CONFIG: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class OnGrid(Place):
+class OnGrid(FlowerWorld):
     """A Grid that Flower has handed over."""
 
     grid: Any = None
 
-    def join(self, run: Run) -> _GridSession:
+    def join(self, run: Run) -> GridConnection:
         self.check(run)
-        return _GridSession(self, run)
+        return GridConnection(self, run)
 
 
-class _GridSession(Session):
+class GridConnection(Connection):
     pause = 0.1
 
     def start(self) -> Any:

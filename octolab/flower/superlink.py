@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from octolab.errors import OctolabError
 from octolab.flower.requirement import check_flwr
 from octolab.flower.traffic import Traffic
-from octolab.flower.worlds import Place
+from octolab.flower.world import FlowerWorld
 
 if TYPE_CHECKING:
     from octolab.experiment.run import Run
@@ -37,7 +37,7 @@ class Unreachable(OctolabError, ConnectionError):
 
 
 @dataclass(frozen=True)
-class SuperLink(Place):
+class SuperLink(FlowerWorld):
     """A running SuperLink with its SuperNodes.
 
     address: "host:port". root_certificates: the authority's certificate (a file) with which the SuperLink's is checked.
@@ -136,7 +136,7 @@ class Following:
     # -- start -----------------------------------------------------------------------------------------------------
     def launch(self) -> None:
         """Export the run, hand it over, and follow its log."""
-        from octolab.flower.bundle import export
+        from octolab.flower.exported_app import export
 
         self._flwr = Flwr(self.link)
         self._ended = False

@@ -13,7 +13,7 @@ import torch
 
 import octolab as ol
 from octolab.cli import main
-from octolab.flower.worlds import is_known
+from octolab.flower.task import is_known
 
 NAMES = {"pyproject.toml", "README.md"}
 PACKAGE = {"__init__.py", "client_app.py", "data.py", "experiment.py", "server_app.py"}

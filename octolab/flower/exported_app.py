@@ -12,12 +12,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from octolab.flower.worlds import is_known
+from octolab.flower.task import is_known
 
 if TYPE_CHECKING:
     from octolab.experiment.run import Run
 
-TEMPLATES = Path(__file__).parent / "app"
+TEMPLATES = Path(__file__).parent / "app_template"
 
 
 def export(run: Run, folder: str | os.PathLike, *, replace: bool = False) -> Path:

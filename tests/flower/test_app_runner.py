@@ -239,7 +239,7 @@ def test_two_apps_whose_packages_have_the_same_name_do_not_mix(tmp_path):
 
 
 def test_an_app_can_be_paused_and_stopped_at_a_round(tmp_path):
-    from octolab.flower.imported import Relay
+    from octolab.flower.app_runner import Relay
 
     seen = []
     before = Relay.one_round

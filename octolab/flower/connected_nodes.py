@@ -18,7 +18,7 @@ from flwr.common.constant import ErrorCode
 
 import octolab
 from octolab.errors import OctolabError
-from octolab.flower.node import content, values
+from octolab.flower.messages import content, values
 from octolab.flower.traffic import Traffic
 
 BROKEN = (ErrorCode.LOAD_CLIENT_APP_EXCEPTION, ErrorCode.CLIENT_APP_RAISED_EXCEPTION, ErrorCode.CLIENT_APP_CRASHED)
@@ -38,7 +38,7 @@ class Late:
     expires: float
 
 
-class Nodes:
+class ConnectedNodes:
     """Clients 0..clients-1 on the nodes of a Flower `Grid`.
 
     timeout: seconds to wait for answers. patience: seconds to wait for nodes to connect. least: how many must be there

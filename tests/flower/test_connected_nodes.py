@@ -12,10 +12,10 @@ from flwr.app import Context, Message, RecordDict
 
 import octolab as ol
 from octolab.experiment.launch import prepare
-from octolab.flower import nodes as nodes_module
-from octolab.flower.client import client_app
+from octolab.flower import connected_nodes as nodes_module
+from octolab.flower.client import Node, client_app
 from octolab.flower.grid import FIRST_NODE, InProcessGrid
-from octolab.flower.node import Node, content
+from octolab.flower.messages import content
 from octolab.flower.server import OnGrid
 
 pytestmark = pytest.mark.flower

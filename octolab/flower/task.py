@@ -1,0 +1,40 @@
+"""What nodes are told about a run: method, problem, seed and wire, as JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from octolab.experiment.run import Run
+    from octolab.methods.method import Method
+
+
+def task_of(run: Run, wire: str) -> dict[str, Any]:
+    """What nodes are told about a run, as JSON: the resolved method, the problem's spec, the seed, the wire.
+
+    method and problem are None where they cannot be written down (a page of one's own, given arrays).
+    """
+    from octolab.experiment.spec import encode
+
+    source = run.federation.randomness
+    task = {"clients": run.problem.n, "seed": source.seed, "wire": wire, "method": None, "problem": None}
+    if is_known(run.method):
+        task["method"] = encode(run.method)
+    spec = run.problem.spec
+    if "given" not in spec:
+        task["problem"] = spec
+    return task
+
+
+def is_known(method: Method) -> bool:
+    """Whether a method can be rebuilt from JSON in another process: it is octolab's own, and so are its parts."""
+    from octolab import methods
+    from octolab.experiment.spec import encode
+
+    if not type(method).__module__.startswith("octolab.methods.") or methods.get(method.slug) is not type(method):
+        return False
+    try:
+        encode(method)
+    except ValueError:
+        return False
+    return True
