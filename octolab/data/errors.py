@@ -11,3 +11,7 @@ class DatasetUnavailable(OctolabError, RuntimeError):
 
 class ChecksumError(OctolabError, ValueError):
     """A file's bytes are not those that were promised: its SHA-256 or its size differs."""
+
+
+class DataWarning(UserWarning):
+    """Data are used, but something in them is likely not meant: an index among the features, two scales."""

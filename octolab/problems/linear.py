@@ -71,8 +71,9 @@ class Linear(Problem):
         self.n, self.p, self.sizes = self.data.n, self.data.p, self.data.sizes
         self.l2, self.dtype, self.name, self._spec = float(l2), dtype, name, spec
         self.weights = make_weights(weights, self.sizes)
-        self._test = None if test is None else TestPart(test, dtype)
-        self._global_test = self._test if global_test is None else TestPart([global_test], dtype)
+        training = self.data.flat[:, : arrays[0].shape[1]], self.data.flat_y
+        self._test = None if test is None else TestPart(test, dtype, training)
+        self._global_test = self._test if global_test is None else TestPart([global_test], dtype, training)
 
     @property
     def rows(self) -> torch.Tensor:

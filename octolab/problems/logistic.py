@@ -53,11 +53,11 @@ class Logistic(Linear):
             name=name,
             spec=spec,
         )
-        for i, y in enumerate(labels):
-            if not np.isin(y, (-1, 1)).all():
-                raise ValueError(
-                    f"Client {i}: labels are {np.unique(y)[:5].tolist()}; logistic regression needs -1 and +1."
-                )
+        for i, (first, size) in enumerate(zip(self.data.first.tolist(), self.sizes.tolist(), strict=True)):
+            self._check_signs(self.data.flat_y[first : first + size], f"Client {i}: labels")
+        for part in (self._test, self._global_test):
+            if part is not None:
+                self._check_signs(part.Y, "The test labels")
         self.data.flat *= self.data.flat_y[:, None]  # rows are y_ij a_ij from here on; padding is zero anyway
         self.nonconvex, self.d = float(nonconvex), self.p
         self.convex = self.nonconvex == 0
@@ -68,6 +68,11 @@ class Logistic(Linear):
         self.x0 = torch.zeros(self.d, dtype=dtype)
         if x0 is not None:
             self.x0 = self.check_x0(x0)
+
+    @staticmethod
+    def _check_signs(y: torch.Tensor, what: str) -> None:
+        if not bool((y.abs() == 1).all()):
+            raise ValueError(f"{what} are {y.unique()[:5].tolist()}; logistic regression needs -1 and +1.")
 
     # -- one block of clients --------------------------------------------------------------------------------
     def _gradient(

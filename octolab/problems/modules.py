@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from octolab.data.arrays import labels as given_labels
+from octolab.data.arrays import numbers, plain
 from octolab.errors import AssumptionWarning
 from octolab.layers import Layer
 
@@ -78,7 +80,8 @@ def together(
         raise ValueError(
             f"features has {len(features)} clients and labels {len(labels)}: give one array per client each."
         )
-    X, Y = [np.asarray(a) for a in features], [np.asarray(y) for y in labels]
+    X = [numbers(a, f"Client {i}: the features") for i, a in enumerate(features)]
+    Y = [given_labels(y, f"Client {i}: labels") for i, y in enumerate(labels)]
     for i, (a, y) in enumerate(zip(X, Y, strict=True)):
         if a.ndim < 1 or a.shape[1:] != X[0].shape[1:] or y.shape[:1] != a.shape[:1] or y.shape[1:] != Y[0].shape[1:]:
             raise ValueError(
@@ -86,8 +89,6 @@ def together(
             )
         if len(a) == 0:
             raise ValueError(f"Client {i} has no samples: leave it out, or use a split that gives every client some.")
-        if not np.isfinite(a).all() or not np.isfinite(y).all():
-            raise ValueError(f"Client {i}: the features or labels hold inf or nan. Clean the data first.")
     targets = torch.from_numpy(np.concatenate(Y))
     whole = targets if targets.is_floating_point() else targets.to(torch.int64)
     inputs = torch.from_numpy(np.concatenate(X))
@@ -100,7 +101,7 @@ def together(
 
 def _cut(features: Any, labels: Any, offsets: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Concatenated samples as views, one per client."""
-    X, Y, cuts = np.asarray(features), np.asarray(labels), np.asarray(offsets)
+    X, Y, cuts = plain(features, "The features"), plain(labels, "The labels"), np.asarray(offsets)
     if cuts.ndim != 1 or len(cuts) < 2 or cuts.dtype.kind not in "iu" or (np.diff(cuts.astype(np.int64)) < 0).any():
         raise ValueError(
             f"offsets has shape {cuts.shape} and dtype {cuts.dtype}: give n + 1 whole numbers that do not fall, client "

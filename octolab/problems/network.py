@@ -18,7 +18,7 @@ from octolab.problems.kernels import TIERS, Kernel, Loss, choose
 from octolab.problems.kernels.descent import Now, Schedule, descend
 from octolab.problems.modules import checked, named_layout, products, together
 from octolab.problems.problem import Clients, Problem, fingerprint, make_weights
-from octolab.problems.scoring import Pair, TestPart
+from octolab.problems.scoring import Pair, TestPart, check_range
 
 MANY = 8  # clients from which vmap can beat a loop, and below how many
 PARAMETERS, PRODUCTS = 2**14, 2**18  # parameters and multiplications a step per parameter tensor (measured)
@@ -76,8 +76,9 @@ class Network(Problem):
         self.x0 = nn.utils.parameters_to_vector(self.module.parameters()).detach().clone()
         if x0 is not None:
             self.x0 = self.check_x0(x0)
-        self._test = None if test is None else TestPart(test, self._kind)
-        self._global_test = self._test if global_test is None else TestPart([global_test], self._kind)
+        training = self.X, self.Y
+        self._test = None if test is None else TestPart(test, self._kind, training)
+        self._global_test = self._test if global_test is None else TestPart([global_test], self._kind, training)
         self._kernels()
         self._try()
 
@@ -116,12 +117,10 @@ class Network(Problem):
             )
 
     def _check_labels(self, classes: int) -> None:
-        low, top = self.Y.min().item(), self.Y.max().item()
-        if self.Y.is_floating_point() or low < 0 or top >= classes:
-            raise ValueError(
-                f"labels run from {low} to {top}: cross entropy over {classes} scores needs whole numbers "
-                f"0..{classes - 1}."
-            )
+        check_range(self.Y, classes, "labels")
+        for part in (self._test, self._global_test):
+            if part is not None:
+                part.check_labels(classes)
 
     def kernel_for(self, m: int, samples: int = 1) -> Kernel:
         """The kernel that serves m clients at once, each with so many samples a step."""

@@ -15,8 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from octolab.batches import Batch
+from octolab.data.arrays import labels as given_labels
+from octolab.data.arrays import numbers
 from octolab.problems.problem import Clients
 
 BLOCK = 3 * 2**18  # bytes of data that one pass should touch at a time: the second look at them is in the L2 cache
@@ -166,12 +169,18 @@ def _cut(part: Part, at: np.ndarray, size: int) -> list[Part]:
     return parts
 
 
-def check_samples(features: Sequence[Any], labels: Sequence[Any]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """The clients' arrays (m_i, p) and integer labels (m_i,); ValueError, in words, for what does not fit."""
+def check_samples(
+    features: Sequence[ArrayLike], labels: Sequence[ArrayLike], whole: bool = True
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The clients' arrays (m_i, p) and labels (m_i,), whole numbers or real targets; ValueError, in words, for what does
+    not fit. Labels (m_i, 1) are taken as (m_i,).
+    """
     if len(features) == 0 or len(features) != len(labels):
         given = f"features has {len(features)} clients and labels {len(labels)}"
         raise ValueError(f"{given}: give one array per client each.")
-    arrays, targets = [np.asarray(a) for a in features], [np.asarray(y) for y in labels]
+    arrays = [numbers(a, f"Client {i}: the features") for i, a in enumerate(features)]
+    read = classes if whole else real
+    targets = [read(y, f"Client {i}: labels") for i, y in enumerate(labels)]
     p = arrays[0].shape[1] if arrays[0].ndim == 2 else "p"
     for i, (a, y) in enumerate(zip(arrays, targets, strict=True)):
         if a.ndim != 2 or a.shape[1] != p or y.shape != a.shape[:1]:
@@ -179,9 +188,18 @@ def check_samples(features: Sequence[Any], labels: Sequence[Any]) -> tuple[list[
             raise ValueError(f"{given} do not fit; give (m_i, {p}) and (m_i,).")
         if len(a) == 0:
             raise ValueError(f"Client {i} has no samples: leave it out, or use a split that gives all some.")
-        if a.dtype.kind not in "fiub" or not np.isfinite(a).all():
-            raise ValueError(f"Client {i}: the features hold inf, nan or what is no number. Clean the data.")
-        if y.dtype.kind not in "fiub" or not (y == np.round(y.astype(np.float64))).all():
-            raise ValueError(f"Client {i}: labels are {np.unique(y)[:5].tolist()}; classes are whole numbers.")
-        targets[i] = y.astype(np.int64)
     return arrays, targets
+
+
+def classes(given: ArrayLike, what: str) -> np.ndarray:
+    """Labels (m,) as int64 class numbers; ValueError where they are no whole numbers."""
+    y = real(given, what)
+    if y.dtype.kind == "f" and not (y == np.round(y)).all():
+        raise ValueError(f"{what} are {np.unique(y)[:5].tolist()}; classes are whole numbers.")
+    return y.astype(np.int64)
+
+
+def real(given: ArrayLike, what: str) -> np.ndarray:
+    """Targets (m,) or (m, 1) as numbers (m,)."""
+    y = given_labels(given, what)
+    return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y

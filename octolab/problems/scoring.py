@@ -6,9 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
-Pair = tuple[np.ndarray, np.ndarray]
+from octolab.data.arrays import check_alike, labels, numbers
+
+Pair = tuple[ArrayLike, ArrayLike]
 Hits = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+Training = tuple[torch.Tensor, torch.Tensor]
 AT_ONCE = 2**20
 """Numbers of several clients' test samples that are held side by side."""
 
@@ -22,15 +26,25 @@ class TestPart:
 
     __test__ = False  # pytest: not a test
 
-    def __init__(self, pairs: Sequence[Pair], kind: torch.dtype | None):
-        """pairs: one (features, labels) per client. kind: dtype of the features; None keeps whole numbers."""
-        held = [(np.asarray(x), np.asarray(y)) for x, y in pairs]
+    def __init__(self, pairs: Sequence[Pair], kind: torch.dtype | None, training: Training | None = None):
+        """pairs: one (features, labels) per client. kind: dtype of the features; None keeps whole numbers. training:
+        features and labels to be compared with. ValueError, in words, for what does not fit.
+        """
+        held = [checked_pair(pair, i, training) for i, pair in enumerate(pairs)]
+        if not held:
+            raise ValueError("test holds no pair: give one (features, labels) per client, or leave it out.")
         X = np.concatenate([x for x, y in held if len(y)] or [held[0][0]])
+        if training is not None:
+            check_alike(training[0].numpy(), X, "The test features")
         self.X = torch.from_numpy(X).to(torch.int64 if kind is None else kind)
         self.Y = torch.from_numpy(np.concatenate([y for _, y in held if len(y)] or [held[0][1]]))
         self.n = len(held)
         self.counts = torch.tensor([len(y) for _, y in held])
         self.owner = torch.arange(self.n).repeat_interleave(self.counts)
+
+    def check_labels(self, classes: int) -> None:
+        """ValueError unless all labels are class numbers 0..classes-1."""
+        check_range(self.Y, classes, "The test labels")
 
     def __len__(self) -> int:
         return len(self.Y)
@@ -44,8 +58,22 @@ class TestPart:
         """{"accuracy": over all samples}; empty if there are none."""
         return {"accuracy": float(hits(x, self.X, self.Y).mean())} if len(self) else {}
 
+    def errors(self, x: torch.Tensor, predict: Hits) -> dict[str, float]:
+        """{"mse", "mae", "r2"} over all samples, predict(x, X, Y) being as Y is; empty if there are none, r2 left out
+        where the targets do not vary. Of several outputs: the mean over them.
+        """
+        if not len(self):
+            return {}
+        truth = self.Y.double()
+        residual = predict(x, self.X, self.Y).double().view(truth.shape) - truth
+        spread = (truth - truth.mean(0)).square().sum(0)
+        out = {"mse": float(residual.square().mean()), "mae": float(residual.abs().mean())}
+        if bool((spread > 0).all()):
+            out["r2"] = float((1 - residual.square().sum(0) / spread).mean())
+        return out
+
     def by_client(self, x: torch.Tensor, ids: torch.Tensor, hits: Hits) -> np.ndarray:
-        """Accuracy (m,) of clients ids on their own samples, NaN where there are none. x: (d,) or personal (m, d)."""
+        """Mean of `hits` (m,) of clients ids on their own samples, NaN where there are none. x: (d,) or personal (m, d)."""
         if x.dim() == 1:
             right = torch.zeros(self.n, dtype=torch.float64)
             if len(self):
@@ -75,3 +103,41 @@ class TestPart:
                 stop -= 1
             yield order[at:stop]
             at = stop
+
+
+def checked_pair(pair: Pair, client: int, training: Training | None) -> tuple[np.ndarray, np.ndarray]:
+    """One client's test features and labels as arrays, equally long and of the training samples' shape."""
+    try:
+        features, targets = pair
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"test part {client} is {type(pair).__name__}: give a pair (features, labels) of arrays per client."
+        ) from None
+    what = f"Test part {client}"
+    x, y = numbers(features, f"{what}: the features"), labels(targets, f"{what}: labels")
+    if training is not None and y.shape[1:] == (1,) and training[1].dim() == 1:
+        y = y[:, 0]
+    if x.ndim < 1 or y.ndim < 1 or len(x) != len(y):
+        raise ValueError(
+            f"{what}: features {x.shape} and labels {y.shape} are not equally many; give one label per sample."
+        )
+    if training is not None and len(y) and (x.shape[1:], y.shape[1:]) != tuple(tuple(t.shape[1:]) for t in training):
+        raise ValueError(
+            f"{what}: a sample has shape {x.shape[1:]} and its label {y.shape[1:]}; in training they have "
+            f"{tuple(training[0].shape[1:])} and {tuple(training[1].shape[1:])}. Both must be alike."
+        )
+    if training is not None and not training[1].is_floating_point() and y.dtype.kind == "f":
+        if not (y == np.round(y)).all():
+            raise ValueError(f"{what}: labels are {np.unique(y)[:5].tolist()}; in training they are whole numbers.")
+        y = y.astype(np.int64)
+    real = y.dtype.kind == "f" or (training is not None and training[1].is_floating_point())
+    return x, y.astype(np.float64) if real else y.astype(np.int64)
+
+
+def check_range(y: torch.Tensor, classes: int, what: str) -> None:
+    """ValueError unless y holds class numbers 0..classes-1; a one-hot row per sample is named as such."""
+    if not y.numel():
+        return
+    low, top = y.min().item(), y.max().item()
+    if y.is_floating_point() or low < 0 or top >= classes:
+        raise ValueError(f"{what} run from {low} to {top}: {classes} scores need class numbers 0..{classes - 1}.")

@@ -59,6 +59,9 @@ class Softmax(Linear):
             raise ValueError(
                 f"labels run from {low} to {top - 1}: softmax with {self.classes} classes needs 0..{self.classes - 1}."
             )
+        for part in (self._test, self._global_test):
+            if part is not None:
+                part.check_labels(self.classes)
         self.d = self.classes * self.p
         self.has_hessian = self.d <= 2000
         self.layout = [Layer("weight", (self.classes, self.p), "head", 0, self.d)]

@@ -46,7 +46,7 @@ X, Y = [np.ones((3, 2))], [np.array([1, -1, 1])]
         ("do not fit", lambda: Logistic(X, [np.ones(2)])),
         ("do not fit", lambda: Logistic([*X, np.ones((3, 5))], [*Y, *Y])),
         ("one array per client", lambda: Logistic([], [])),
-        ("inf, nan", lambda: Logistic([X[0] * np.inf], Y)),
+        ("inf or nan", lambda: Logistic([X[0] * np.inf], Y)),
         ("ridge", lambda: Logistic(X, Y, -1.0)),
         ("regulariser's weight", lambda: Logistic(X, Y, nonconvex=-1.0)),
         ("needs 0..1", lambda: Softmax(X, [np.array([0, 1, 2])], 2)),
