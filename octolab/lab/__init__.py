@@ -46,9 +46,9 @@ def _without_widgets(method: Any, problem: Any, more: dict[str, Any]) -> Any:
         from octolab.methods import catalog
 
         return catalog()
-    from octolab.lab.explorer.bench import Bench
+    from octolab.lab.explorer.state import ExplorerState
 
-    return Bench(method, problem, **more)
+    return ExplorerState(method, problem, **more)
 
 
 class _Callable(types.ModuleType):

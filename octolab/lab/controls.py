@@ -1,6 +1,6 @@
 """The front end's one widget class: views in plain HTML (`controls.js`), each drawn from a dict and answering by messages.
 
-    view = View("form", {"groups": [...]}, heard)      # heard(content) is called with what a person did
+    view = View("form", {"groups": [...]}, on_message)      # on_message(content) is called with what a person did
 
 `row(knob)` is a knob as a form shows it. Native inputs: labelled, for the keyboard, light; no widget per knob.
 """
@@ -26,10 +26,10 @@ class View(anywidget.AnyWidget):
     view = traitlets.Unicode().tag(sync=True)
     state = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, view: str, state: dict[str, Any], heard: Callable[[dict[str, Any]], Any] | None = None):
+    def __init__(self, view: str, state: dict[str, Any], on_message: Callable[[dict[str, Any]], Any] | None = None):
         super().__init__(view=view, state=state)
-        if heard is not None:
-            self.on_msg(lambda _, content, __: heard(content))
+        if on_message is not None:
+            self.on_msg(lambda _, content, __: on_message(content))
 
     def update(self, **changes: Any) -> None:
         """Draw again with some of the state changed; nothing is sent if it is the same."""

@@ -21,7 +21,7 @@ from octolab.experiment.run import Run
 if TYPE_CHECKING:
     import pandas as pd
 
-    from octolab.lab.dashboard.board import Board
+    from octolab.lab.dashboard.static import StaticDashboard
 
 
 def export(
@@ -40,7 +40,7 @@ def export(
     target: the loss whose costs the table gives. interactive: an .html with plotly. scale: of a .png, in pixels per point.
     Raises ValueError for an ending or a folder that does not exist, ImportError (in words) where a library is missing.
     """
-    from octolab.lab.dashboard.board import Board
+    from octolab.lab.dashboard.static import StaticDashboard
 
     place = Path(path)
     write = WRITERS.get(place.suffix.lower())
@@ -50,21 +50,21 @@ def export(
         raise ValueError(f"path={str(path)!r}: the folder {place.parent} does not exist. Make it first.")
     if not scale > 0:
         raise ValueError(f"scale={scale!r}: give pixels per point, > 0.")
-    board = runs if isinstance(runs, Board) else Board(runs, x=x, panel=panel)
-    before = board.target
-    board.target = before if target is None else target
+    dashboard = runs if isinstance(runs, StaticDashboard) else StaticDashboard(runs, x=x, panel=panel)
+    before = dashboard.target
+    dashboard.target = before if target is None else target
     try:
-        write(board, place, {"panel": panel, "interactive": interactive, "scale": scale})
+        write(dashboard, place, {"panel": panel, "interactive": interactive, "scale": scale})
     finally:
-        board.target = before
+        dashboard.target = before
     return str(place.resolve())
 
 
-def history(board: Board) -> pd.DataFrame:
+def history(dashboard: StaticDashboard) -> pd.DataFrame:
     """All rows of all runs; with columns method and seed in front if there are several."""
     import pandas as pd
 
-    runs = [(name, run) for name, group in board.runs.items() for run in group]
+    runs = [(name, run) for name, group in dashboard.runs.items() for run in group]
     if len(runs) == 1:
         return runs[0][1].history
     tables = []
@@ -76,24 +76,24 @@ def history(board: Board) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def _csv(board: Board, path: Path, options: dict[str, Any]) -> None:
-    history(board).to_csv(path, index=False)
+def _csv(dashboard: StaticDashboard, path: Path, options: dict[str, Any]) -> None:
+    history(dashboard).to_csv(path, index=False)
 
 
-def _parquet(board: Board, path: Path, options: dict[str, Any]) -> None:
-    table = history(board)
-    table.attrs = {"octolab": json.dumps(specs(board))}  # kept in the file's metadata
+def _parquet(dashboard: StaticDashboard, path: Path, options: dict[str, Any]) -> None:
+    table = history(dashboard)
+    table.attrs = {"octolab": json.dumps(specs(dashboard))}  # kept in the file's metadata
     table.to_parquet(path, index=False)
 
 
-def _svg(board: Board, path: Path, options: dict[str, Any]) -> None:
-    path.write_text(board.svg(options["panel"], title=board.title), encoding="utf-8")
+def _svg(dashboard: StaticDashboard, path: Path, options: dict[str, Any]) -> None:
+    path.write_text(dashboard.svg(options["panel"], title=dashboard.title), encoding="utf-8")
 
 
-def _png(board: Board, path: Path, options: dict[str, Any]) -> None:
+def _png(dashboard: StaticDashboard, path: Path, options: dict[str, Any]) -> None:
     from octolab.lab.png import png
 
-    png(board.svg(options["panel"], title=board.title), str(path), options["scale"])
+    png(dashboard.svg(options["panel"], title=dashboard.title), str(path), options["scale"])
 
 
 # -- a page --------------------------------------------------------------
@@ -103,43 +103,43 @@ pre{background:#f4f6f9;padding:1em;white-space:pre-wrap;overflow-wrap:anywhere;f
 .meta{color:#56606e;margin:.2em 0 1em}"""
 
 
-def _html(board: Board, path: Path, options: dict[str, Any]) -> None:
-    path.write_text(page(board, options["interactive"]), encoding="utf-8")
+def _html(dashboard: StaticDashboard, path: Path, options: dict[str, Any]) -> None:
+    path.write_text(page(dashboard, options["interactive"]), encoding="utf-8")
 
 
-def page(board: Board, interactive: bool = False) -> str:
+def page(dashboard: StaticDashboard, interactive: bool = False) -> str:
     """One self-contained page: every panel, the table, the alerts, the specs."""
     import octolab
-    from octolab.lab.dashboard.board import alerts_html, table_html
     from octolab.lab.dashboard.panels import PANELS
+    from octolab.lab.dashboard.static import alerts_html, table_html
 
     parts, first = [], True
-    for name in board.panels:
-        charts = [c for c in board.charts(name) if not c.empty]
+    for name in dashboard.panels:
+        charts = [c for c in dashboard.charts(name) if not c.empty]
         if not charts:
             continue
         if interactive:
-            drawn = board.figure(name).to_html(full_html=False, include_plotlyjs="inline" if first else False)
+            drawn = dashboard.figure(name).to_html(full_html=False, include_plotlyjs="inline" if first else False)
             first = False
         else:
-            drawn = board.svg(name)
+            drawn = dashboard.svg(name)
         parts.append(f"<h2>{escape(PANELS[name].title)}</h2>{drawn}")
-    title = escape(f"{', '.join(board.runs)} on {board.title}")
-    lines = [json.dumps(spec) for group in specs(board).values() for spec in group]
+    title = escape(f"{', '.join(dashboard.runs)} on {dashboard.title}")
+    lines = [json.dumps(spec) for group in specs(dashboard).values() for spec in group]
     return (
         f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{title}</title>"
         f"<meta name='viewport' content='width=device-width'><style>{STYLE}</style></head><body><main><h1>{title}</h1>"
         f"<p class='meta'>octolab {escape(octolab.__version__)}; bits are those of the messages sent, time is virtual</p>"
-        f"{table_html(board)}{alerts_html(board)}{''.join(parts)}"
+        f"{table_html(dashboard)}{alerts_html(dashboard)}{''.join(parts)}"
         f"<h2>To run it again</h2><p>Each line is for <code>octolab.from_spec(...)</code>.</p>"
         f"<pre>{escape(chr(10).join(lines))}</pre>"
         f"</main></body></html>"
     )
 
 
-def specs(board: Board) -> dict[str, Any]:
+def specs(dashboard: StaticDashboard) -> dict[str, Any]:
     """name -> the spec of each seed; where a run has none, the reason."""
-    return {name: [_spec(run) for run in group] for name, group in board.runs.items()}
+    return {name: [_spec(run) for run in group] for name, group in dashboard.runs.items()}
 
 
 def _spec(run: Run) -> Any:
@@ -162,20 +162,20 @@ HEADS = {
 }
 
 
-def _tex(board: Board, path: Path, options: dict[str, Any]) -> None:
-    path.write_text(latex(board), encoding="utf-8")
+def _tex(dashboard: StaticDashboard, path: Path, options: dict[str, Any]) -> None:
+    path.write_text(latex(dashboard), encoding="utf-8")
 
 
-def latex(board: Board) -> str:
+def latex(dashboard: StaticDashboard) -> str:
     """A tabular with one row per run; the best loss, accuracy and costs to the target in bold. Needs booktabs."""
     from octolab.lab.dashboard.panels.comparison import table, target_of, written
 
-    with board.lock:
-        board.view.read()
-        rows = table(board.view)
-        target = target_of(board.view) if len(rows) > 1 or board.target is not None else None
+    with dashboard.lock:
+        dashboard.view.read()
+        rows = table(dashboard.view)
+        target = target_of(dashboard.view) if len(rows) > 1 or dashboard.target is not None else None
     used = [c for c in HEADS if any(row.get(c) is not None for row in rows)]
-    lines = [f"% {_tex_text(board.title)}" + ("" if target is None else f"; target: loss {target:.6g}")]
+    lines = [f"% {_tex_text(dashboard.title)}" + ("" if target is None else f"; target: loss {target:.6g}")]
     lines += [r"% needs \usepackage{booktabs}", r"\begin{tabular}{l" + "r" * len(used) + "}", r"\toprule"]
     lines += [" & ".join(["method", *(HEADS[c] for c in used)]) + r" \\", r"\midrule"]
     for row in rows:

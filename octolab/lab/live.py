@@ -78,9 +78,7 @@ class Live:
         self._handle.update(ipywidgets.VBox([self._figure]))
 
     def paint(self) -> None:
-        """Copy what is new into the figure: whole arrays of at most 2,000 points, of a method's newest
-        seed.
-        """
+        """Copy what is new into the figure, of a method's newest seed: whole arrays of at most 2,000 points."""
         fresh = {}
         for i, group in enumerate(self.runs.values()):
             run = next((r for r in reversed(group) if r.round >= 0), group[0])

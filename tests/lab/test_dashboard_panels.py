@@ -12,7 +12,7 @@ import pytest
 
 import octolab as ol
 from octolab.experiment.launch import prepare
-from octolab.lab.dashboard import PANELS, Board, panel
+from octolab.lab.dashboard import PANELS, StaticDashboard, panel
 from octolab.lab.dashboard.chart import Chart, Mark
 from octolab.lab.dashboard.draw import NARROW, WIDE, figure
 from octolab.lab.dashboard.grid import place
@@ -65,7 +65,7 @@ def mark(found, run, part="", kind=None):
 
 # -- which panels there are --------------------------------------------------------------------------------------------
 def test_panels_appear_from_what_a_run_records(problem, runs, asynchronous):
-    assert Board(ol.run("gd", problem, rounds=3)).panels == [
+    assert StaticDashboard(ol.run("gd", problem, rounds=3)).panels == [
         "overview",
         "convergence",
         "communication",
@@ -73,18 +73,18 @@ def test_panels_appear_from_what_a_run_records(problem, runs, asynchronous):
         "clients",
         "model",
     ]
-    assert "comparison" in Board(runs).panels
-    assert Board(asynchronous).panels[-1] == "diagnostics"
-    assert Board().panels == ["overview", "convergence", "communication", "model"]
+    assert "comparison" in StaticDashboard(runs).panels
+    assert StaticDashboard(asynchronous).panels[-1] == "diagnostics"
+    assert StaticDashboard().panels == ["overview", "convergence", "communication", "model"]
 
 
 def test_panels_can_be_chosen_and_bad_names_are_refused(runs):
-    assert Board(runs, panels=["time", "convergence"]).panels == ["time", "convergence"]
-    assert Board(runs, panels=["time", "convergence"]).panel == "time"
+    assert StaticDashboard(runs, panels=["time", "convergence"]).panels == ["time", "convergence"]
+    assert StaticDashboard(runs, panels=["time", "convergence"]).panel == "time"
     with pytest.raises(ValueError, match="there is no panel 'loss'; there are 'overview'"):
-        Board(runs, panels=["loss"])
+        StaticDashboard(runs, panels=["loss"])
     with pytest.raises(ValueError, match="choose one of 'overview'"):
-        Board(runs).panel = "loss"
+        StaticDashboard(runs).panel = "loss"
 
 
 def test_a_panel_of_another_module_plugs_in(runs):
@@ -93,12 +93,12 @@ def test_a_panel_of_another_module_plugs_in(runs):
         return [Chart("epsilon", "Privacy spent", view.x_label, "ε", view.curves("epsilon"), linked=True)]
 
     try:
-        assert "privacy" not in Board(runs).panels and list(PANELS)[-1] == "privacy"
+        assert "privacy" not in StaticDashboard(runs).panels and list(PANELS)[-1] == "privacy"
         run = prepare("gd", runs["GD"].problem, rounds=3)
         while run.round < 3:
             run.federation.log(epsilon=0.1 * (run.round + 2))
             run.advance()
-        board = Board(run, panel="privacy")
+        board = StaticDashboard(run, panel="privacy")
         assert board.panel == "privacy" and board.figure().data[0].y[-1] == pytest.approx(0.4)
     finally:
         del PANELS["privacy"]
@@ -111,7 +111,7 @@ def test_every_method_of_the_catalogue_is_drawn_by_every_panel(slug):
         run = run_of(method, home(method), fleet=ol.Fleet(seconds=np.arange(1.0, 7.0), up=1e5))
     except NotApplicable as reason:
         pytest.skip(str(reason))
-    board = Board(run)
+    board = StaticDashboard(run)
     for name in board.panels:
         charts = board.charts(name)
         assert charts and len({c.key for c in charts}) == len(charts)
@@ -121,27 +121,27 @@ def test_every_method_of_the_catalogue_is_drawn_by_every_panel(slug):
 
 # -- convergence -------------------------------------------------------------------------------------------------------
 def test_suboptimality_is_shown_where_the_optimum_is_known(problem, runs):
-    found = chart(Board(runs), "convergence", "suboptimality")
+    found = chart(StaticDashboard(runs), "convergence", "suboptimality")
     gap = runs["GD"].history.loss.to_numpy() - problem.f_star
     assert found.log_y and np.array_equal(mark(found, "GD").y, np.where(gap > 0, gap, np.nan), equal_nan=True)
 
 
 def test_every_run_is_measured_against_its_own_optimum(problem):
     other = ol.problems.quadratics(n=4, d=6, L=10, mu=1, seed=5)
-    board = Board({"a": ol.run("gd", problem, rounds=5), "b": ol.run("gd", other, rounds=5)})
+    board = StaticDashboard({"a": ol.run("gd", problem, rounds=5), "b": ol.run("gd", other, rounds=5)})
     found = chart(board, "convergence", "suboptimality")
     assert mark(found, "b").y[0] == pytest.approx(board.runs["b"][0].history.loss[0] - other.f_star)
 
 
 def test_without_an_optimum_the_loss_is_shown(network):
-    board = Board(network)
+    board = StaticDashboard(network)
     assert [c.key for c in board.charts("convergence")] == ["loss", "grad_norm_sq"]
 
 
 def test_the_theorem_s_rate_is_drawn_from_the_first_point(problem, monkeypatch):
     monkeypatch.setattr(M.GD, "rate", lambda self, p: 0.9)
     run = ol.run("gd", problem, rounds=30)
-    board = Board({"GD": run}, x="bits_up")
+    board = StaticDashboard({"GD": run}, x="bits_up")
     found = chart(board, "convergence", "grad_norm_sq")
     theory = mark(found, "GD", "theory: × 0.9 per step")
     first = run.history.grad_norm_sq[0]
@@ -153,13 +153,13 @@ def test_the_theorem_s_rate_is_drawn_from_the_first_point(problem, monkeypatch):
 @pytest.mark.parametrize("rate", [None, 1.0, 0.0, 2.0])
 def test_what_is_no_rate_is_not_drawn(problem, monkeypatch, rate):
     monkeypatch.setattr(M.GD, "rate", lambda self, p: rate)
-    board = Board(ol.run("gd", problem, rounds=3))
+    board = StaticDashboard(ol.run("gd", problem, rounds=3))
     assert all("theory" not in m.part for c in board.charts("convergence") for m in c.marks)
 
 
 def test_a_theorem_that_raises_is_no_reason_to_draw_nothing(problem, monkeypatch):
     monkeypatch.setattr(M.GD, "rate", lambda self, p: 1 / 0)
-    assert Board(ol.run("gd", problem, rounds=3)).figure("convergence").data
+    assert StaticDashboard(ol.run("gd", problem, rounds=3)).figure("convergence").data
 
 
 def test_personal_models_have_charts_of_their_own(problem):
@@ -167,21 +167,21 @@ def test_personal_models_have_charts_of_their_own(problem):
     while run.round < 3:
         run.federation.log(personal_loss=-1.0 - run.round)
         run.advance()
-    found = chart(Board(run), "convergence", "personal_loss")
+    found = chart(StaticDashboard(run), "convergence", "personal_loss")
     assert mark(found, run.name).y[-1] == -3.0 and mark(found, run.name, "server model").dash == "dot"
-    assert "diagnostics" not in Board(run).panels
+    assert "diagnostics" not in StaticDashboard(run).panels
 
 
 def test_an_exploding_run_does_not_flatten_the_others(problem):
     bad = ol.run(M.GD(lr=1e3), problem, rounds=60)
-    board = Board({"bad": bad, "good": ol.run("gd", problem, rounds=60)})
+    board = StaticDashboard({"bad": bad, "good": ol.run("gd", problem, rounds=60)})
     top = 10 ** board.figure("convergence").layout.yaxis.range[1]
     assert top <= 100.1 * max(r[0].history.loss[0] - problem.f_star for r in board.runs.values())
 
 
 # -- communication -----------------------------------------------------------------------------------------------------
 def test_bits_are_those_of_the_ledger(runs):
-    board = Board(runs)
+    board = StaticDashboard(runs)
     up, history = chart(board, "communication", "up"), runs["EF21"].history
     assert np.array_equal(mark(up, "EF21").y, history.bits_up)
     assert np.array_equal(mark(up, "EF21", "as papers count").y, history.paper_bits_up)
@@ -191,34 +191,34 @@ def test_bits_are_those_of_the_ledger(runs):
 
 
 def test_a_dense_method_is_at_one_against_dense(runs):
-    ratio = chart(Board(runs), "communication", "ratio")
+    ratio = chart(StaticDashboard(runs), "communication", "ratio")
     assert np.allclose(mark(ratio, "GD").y[1:], 1.0) and (mark(ratio, "EF21").y[1:] < 0.5).all()
     assert mark(ratio, "", "dense: 32 bits per weight").y.tolist() == [1, 1]
 
 
 def test_the_spread_over_clients_is_the_sorted_ledger(problem):
     run = ol.run(M.FedAvg(lr=0.01, cohort=2), problem, rounds=15)
-    found = chart(Board(run), "communication", "spread")
+    found = chart(StaticDashboard(run), "communication", "spread")
     assert np.array_equal(mark(found, "FedAvg").y, np.sort(run.federation.ledger.per_client("up")))
 
 
 # -- time --------------------------------------------------------------------------------------------------------------
 def test_the_time_panel_is_not_there_where_no_time_passes(problem):
-    assert "time" not in Board(prepare("gd", problem, rounds=3)).panels
+    assert "time" not in StaticDashboard(prepare("gd", problem, rounds=3)).panels
 
 
 def test_latencies_and_their_quantiles_are_those_of_the_segments(runs):
     run = runs["EF21"]
     found = run.federation.timeline.segments()
     seconds = found["end"] - found["start"]
-    curve = chart(Board(run), "time", "latency")
+    curve = chart(StaticDashboard(run), "time", "latency")
     assert mark(curve, "EF21", "P50, P90, P99").x == pytest.approx(np.quantile(seconds, [0.5, 0.9, 0.99]))
     assert mark(curve, "EF21", kind="line").x[[0, -1]].tolist() == [seconds.min(), seconds.max()]
 
 
 def test_the_devices_time_adds_up(runs, asynchronous):
     for run in (runs["EF21"], asynchronous):
-        shares = dict(zip(SPENT, chart(Board(run), "time", "device time").marks[0].y, strict=True))
+        shares = dict(zip(SPENT, chart(StaticDashboard(run), "time", "device time").marks[0].y, strict=True))
         assert sum(shares.values()) == pytest.approx(1) and all(v >= 0 for v in shares.values())
     assert shares["wasted"] > 0.1  # Ringmaster's stopped jobs
     assert shares["sending"] == 0
@@ -240,7 +240,7 @@ def test_time_spent_starts_where_the_forgotten_work_ended():
 
 
 def test_staleness_is_the_histogram_of_the_logged_delays(asynchronous):
-    bars = chart(Board(asynchronous), "time", "staleness").marks[0]
+    bars = chart(StaticDashboard(asynchronous), "time", "staleness").marks[0]
     delays = asynchronous.history.delay.dropna().astype(int)
     share = delays.value_counts(normalize=True)
     assert bars.y.sum() == pytest.approx(1)
@@ -249,9 +249,9 @@ def test_staleness_is_the_histogram_of_the_logged_delays(asynchronous):
 
 
 def test_the_timeline_draws_work_and_waste_apart(asynchronous, runs):
-    parts = {m.part for m in chart(Board(asynchronous), "time", "gantt").marks}
+    parts = {m.part for m in chart(StaticDashboard(asynchronous), "time", "gantt").marks}
     assert {"computes", "cancelled"} <= parts
-    sync = chart(Board(runs["EF21"]), "time", "gantt")
+    sync = chart(StaticDashboard(runs["EF21"]), "time", "gantt")
     assert {m.part for m in sync.marks} == {"computes", "sends"} and sync.tall
 
 
@@ -263,7 +263,7 @@ def test_a_moving_average_keeps_a_constant_and_the_length():
 def test_clients_are_sorted_and_the_worst_tenth_is_marked():
     problem = ol.problems.classification("breast-cancer", clients=20)
     run = ol.run("gd", problem, rounds=5)
-    board = Board(run)
+    board = StaticDashboard(run)
     losses = np.sort(problem.client_metrics(run.x)["loss"])
     found = chart(board, "clients", "by loss")
     assert np.array_equal(mark(found, "GD").y, losses)
@@ -273,12 +273,12 @@ def test_clients_are_sorted_and_the_worst_tenth_is_marked():
 
 
 def test_participation_is_that_of_the_ledger(network):
-    found = chart(Board(network), "clients", "rounds")
+    found = chart(StaticDashboard(network), "clients", "replies")
     assert mark(found, "FedAvg").y.sum() == 2 * 20
 
 
 def test_layers_have_norms_of_weights_and_updates(network):
-    board = Board(network)
+    board = StaticDashboard(network)
     _, weights, updates = network.observer.norms()
     assert chart(board, "model", "weights by layer").marks[0].y.tolist() == weights[-1].tolist()
     assert np.allclose(chart(board, "model", "update norm").marks[0].y, np.sqrt((updates[1:] ** 2).sum(1)))
@@ -287,7 +287,7 @@ def test_layers_have_norms_of_weights_and_updates(network):
 
 
 def test_what_a_method_logs_has_a_chart_each(asynchronous):
-    charts = {c.key: c for c in Board(asynchronous).charts("diagnostics")}
+    charts = {c.key: c for c in StaticDashboard(asynchronous).charts("diagnostics")}
     assert set(charts) == {"log delay", "log accepted", "log version"}
     assert charts["log accepted"].percent and mark(charts["log accepted"], asynchronous.name).y.max() <= 1
     assert mark(charts["log version"], asynchronous.name).y[-1] == asynchronous.history.version.iloc[-1]
@@ -296,7 +296,7 @@ def test_what_a_method_logs_has_a_chart_each(asynchronous):
 # -- comparing ---------------------------------------------------------------------------------------------------------
 def test_what_a_target_costs_is_what_compare_says(problem):
     result = ol.compare(["gd", "ef21"], problem, rounds=200)
-    board = Board(result)
+    board = StaticDashboard(result)
     target = target_of(board.view)
     assert target == max(r[0].history.loss.min() for r in result.runs.values())
     table, wanted = board.table(target), result.table(target)
@@ -306,7 +306,7 @@ def test_what_a_target_costs_is_what_compare_says(problem):
 
 def test_a_target_that_a_seed_never_reached_costs_nothing_known(problem):
     runs = [ol.run("gd", problem, rounds=r) for r in (2, 50)]
-    board = Board({"GD": runs, "EF21": ol.run("ef21", problem, rounds=50)})
+    board = StaticDashboard({"GD": runs, "EF21": ol.run("ef21", problem, rounds=50)})
     target = float(runs[1].history.loss.iloc[-1])
     assert to_target(board.view, "GD", target) == {}
     assert "round_to" not in board.table(target) or board.table(target).loc["GD", "round_to"] != 50
@@ -319,7 +319,7 @@ def test_the_pareto_front_by_hand():
 
 
 def test_the_pareto_chart_takes_the_costs_that_were_chosen(runs):
-    board = Board(runs)
+    board = StaticDashboard(runs)
     board.costs = ("round", "gradients")
     found = chart(board, "comparison", "pareto")
     costs = to_target(board.view, "GD", target_of(board.view))
@@ -330,13 +330,13 @@ def test_the_pareto_chart_takes_the_costs_that_were_chosen(runs):
 
 
 def test_the_comparison_shows_three_axes_at_once(runs):
-    keys = [c.key for c in Board(runs).charts("comparison")]
+    keys = [c.key for c in StaticDashboard(runs).charts("comparison")]
     assert keys == ["suboptimality round", "suboptimality bits_up", "suboptimality time", "pareto"]
 
 
 # -- how it is drawn ---------------------------------------------------------------------------------------------------
 def test_a_method_keeps_its_colour_when_others_come_and_go(problem, runs):
-    board = Board(runs)
+    board = StaticDashboard(runs)
     before = {n: (board.style.colour(n), board.style.dash(n)) for n in runs}
     board.show({"new": ol.run("gd", problem, rounds=2), "GD": runs["GD"]})
     assert (board.style.colour("GD"), board.style.dash("GD")) == before["GD"]
@@ -344,7 +344,7 @@ def test_a_method_keeps_its_colour_when_others_come_and_go(problem, runs):
 
 
 def test_colours_and_dashes_are_the_same_in_every_panel(runs):
-    board = Board(runs)
+    board = StaticDashboard(runs)
     seen = {}
     for name in board.panels:
         for trace in board.figure(name).data:
@@ -354,7 +354,7 @@ def test_colours_and_dashes_are_the_same_in_every_panel(runs):
 
 
 def test_legends_are_linked_across_charts(runs):
-    fig = Board(runs).figure("convergence")
+    fig = StaticDashboard(runs).figure("convergence")
     shown = [t.legendgroup for t in fig.data if t.showlegend]
     assert sorted(shown) == ["EF21", "GD"]
     assert {t.legendgroup for t in fig.data if t.meta[0]} == {"EF21", "GD"}
@@ -379,13 +379,13 @@ def test_logarithmic_axes_of_few_decades_are_written_out():
 
 def test_text_of_users_cannot_become_markup(problem):
     nasty = "<img src=x onerror=alert(1)>"
-    board = Board({nasty: ol.run("gd", problem, rounds=3)})
+    board = StaticDashboard({nasty: ol.run("gd", problem, rounds=3)})
     ET.fromstring(board.svg())
     assert "<img" not in board.card() and "<img" not in str(board.figure().data[0].hovertemplate)
 
 
 def test_svg_and_plotly_draw_the_same_charts(runs):
-    board = Board(runs)
+    board = StaticDashboard(runs)
     for name in board.panels:
         titles = {c.title for c in board.charts(name) if not c.empty}
         in_svg = {e.text for e in ET.fromstring(board.svg(name)).iter() if e.tag.endswith("text")}
@@ -419,7 +419,7 @@ def test_drawing_survives_what_runs_produce():
 # -- without a notebook ------------------------------------------------------------------------------------------------
 def test_outside_a_notebook_a_dashboard_is_static(runs):
     board = ol.dashboard(runs, x="bits_up")
-    assert type(board) is Board
+    assert type(board) is StaticDashboard
     html = board._repr_html_()
     assert html.count("<svg") == 1 and "<script" not in html and len(html) < 200_000
     assert "Dashboard of" in repr(board) and "EF21" in repr(board)
@@ -453,7 +453,7 @@ def test_names_differ_where_methods_do_not(problem):
 
 def test_looking_changes_no_run(problem):
     one, other = (prepare("ef21", problem, rounds=20) for _ in range(2))
-    board = Board(one)
+    board = StaticDashboard(one)
     for _ in range(21):
         one.advance()
         for name in board.panels:

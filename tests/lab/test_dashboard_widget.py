@@ -17,7 +17,7 @@ pytest.importorskip("ipywidgets", reason="the extra lab is not installed")
 import octolab as ol
 from octolab.experiment.launch import prepare
 from octolab.lab import display
-from octolab.lab.dashboard import Board, Dashboard
+from octolab.lab.dashboard import Dashboard, StaticDashboard
 from octolab.lab.dashboard import notebook as place
 from octolab.lab.dashboard import widget as module
 from octolab.lab.dashboard.painter import TRIES, Painter
@@ -87,7 +87,7 @@ def test_the_painted_figure_is_that_of_the_finished_runs(board, problem):
         dashboard.paint()
         group[0].finish()
     settled(dashboard)
-    for name in dashboard.board.panels:
+    for name in dashboard.content.panels:
         if name == "clients":
             continue
         dashboard.panel = name
@@ -101,7 +101,7 @@ def test_the_painted_figure_is_that_of_the_finished_runs(board, problem):
 def test_one_figure_serves_all_panels_and_all_runs(board, problem, runs):
     dashboard = settled(board(runs))
     figure = drawn(dashboard)
-    for name in dashboard.board.panels:
+    for name in dashboard.content.panels:
         dashboard.panel = name
     dashboard.show({"other": ol.run("gd", problem, rounds=5)})
     settled(dashboard)
@@ -159,7 +159,7 @@ def test_a_narrow_page_has_one_column(board, runs):
 def test_python_and_the_controls_are_one(board, runs):
     dashboard = settled(board(runs))
     dashboard.x = "bits_up"
-    assert dashboard.controls.x == "bits_up" == dashboard.board.x
+    assert dashboard.controls.x == "bits_up" == dashboard.content.x
     assert np.array_equal(drawn(dashboard).data[0].x, runs["EF21"].history.bits_up)
     dashboard.controls.x = "time"
     assert dashboard.x == "time"
@@ -183,14 +183,14 @@ def test_nonsense_from_a_browser_is_left_alone(board, runs):
     dashboard.controls.panel = "nonsense"
     dashboard.controls.focus = "nobody"
     dashboard.controls.target = "nonsense"
-    assert (dashboard.x, dashboard.panel, dashboard.board.view.focus) == ("round", "overview", "EF21")
+    assert (dashboard.x, dashboard.panel, dashboard.content.view.focus) == ("round", "overview", "EF21")
     assert dashboard.error is None
 
 
 def test_hiding_a_run_hides_it_in_every_panel(board, runs):
     dashboard = settled(board(runs))
     dashboard.controls.hidden = ["GD"]
-    for name in dashboard.board.panels:
+    for name in dashboard.content.panels:
         dashboard.panel = name
         for trace in drawn(dashboard).data:
             assert trace.visible == (trace.meta[0] != "GD")
@@ -223,11 +223,11 @@ def test_target_and_costs_reach_the_comparison(board, runs):
     dashboard.controls.costs = ["round", "gradients"]
     assert drawn(dashboard).layout.xaxis4.title.text == "rounds"
     dashboard.controls.target = float(runs["GD"].history.loss[3])
-    assert dashboard.board.target == runs["GD"].history.loss[3]
+    assert dashboard.content.target == runs["GD"].history.loss[3]
     cell = next(r for r in dashboard.controls.rows if r["name"] == "GD")["cells"]["round_to"]
     assert cell[0] == "3"
     dashboard.controls.target = None
-    assert dashboard.board.target is None
+    assert dashboard.content.target is None
 
 
 def test_the_table_has_a_row_per_run_and_the_best_is_marked(board, runs):
@@ -395,7 +395,7 @@ def test_the_timeline_sends_each_segment_once_as_bytes():
     wanted = run.federation.timeline.segments()
     assert clients == wanted["client"].tolist() and ends == wanted["end"].tolist()
     assert [c["kind"] for c, _ in sent].count("reset") == 1
-    gantt._told(gantt, {"kind": "hello"}, [])  # a browser that has just opened gets everything
+    gantt._on_message(gantt, {"kind": "hello"}, [])  # a browser that has just opened gets everything
     sent.clear()
     gantt.follow(found, 9, "a", run.federation.now)
     assert sum(len(b[2]) for c, b in sent if c["kind"] == "add") == len(wanted)
@@ -450,7 +450,7 @@ def test_where_nobody_looks_the_figure_is_made_when_somebody_does(board, runs, m
     dashboard = settled(board(runs))
     assert dashboard._drawing is None and not dashboard.controls.live
     assert sum(len(str(w.get_state())) for w in (dashboard, dashboard.controls)) < 100_000  # what papermill would save
-    dashboard._told(dashboard.controls, {"kind": "ready"}, [])
+    dashboard._on_message(dashboard.controls, {"kind": "ready"}, [])
     settled(dashboard)
     assert drawn(dashboard).data and dashboard.controls.live
     monkeypatch.setattr(place, "cell", lambda: ("a", 1))
@@ -487,7 +487,7 @@ def test_dashboards_in_a_kernel_are_widgets(board, runs, monkeypatch):
     assert type(made) is Dashboard
     made.close()
     monkeypatch.setitem(sys.modules, "octolab.lab.dashboard.widget", None)
-    assert type(ol.dashboard(runs)) is Board
+    assert type(ol.dashboard(runs)) is StaticDashboard
 
 
 def test_the_programs_of_the_browser_are_modules_that_fetch_nothing():
@@ -518,20 +518,24 @@ def test_nothing_is_drawn_before_the_browser_has_the_plot_and_everything_then(bo
     dashboard.show(run)
     settled(dashboard)
     assert dashboard.paint() == 0 and not dashboard._drawing.drawn  # it would be lost
-    dashboard._told(dashboard.controls, {"kind": "plotted", "traces": 0}, [])
+    dashboard._on_message(dashboard.controls, {"kind": "plotted", "traces": 0}, [])
     settled(dashboard)
     figure = dashboard._drawing.figure
     assert len(figure.data) > 0 and len(figure.data[0].x) == 10
 
     sent = []
     figure.send_state = lambda key=None: sent.append(key)
-    dashboard._told(dashboard.controls, {"kind": "plotted", "traces": len(figure.data)}, [])  # a page was loaded again
+    dashboard._on_message(
+        dashboard.controls, {"kind": "plotted", "traces": len(figure.data)}, []
+    )  # a page was loaded again
     settled(dashboard)
     assert dashboard._drawing.figure is figure and "_py2js_addTraces" in sent
-    dashboard._told(dashboard.controls, {"kind": "plotted", "traces": len(figure.data) - 1}, [])  # it missed something
+    dashboard._on_message(
+        dashboard.controls, {"kind": "plotted", "traces": len(figure.data) - 1}, []
+    )  # it missed something
     settled(dashboard)
     assert dashboard._drawing.figure is not figure and not dashboard.plotted.is_set()
     assert dashboard._slot.children[0] is dashboard._drawing.figure and not dashboard._drawing.drawn
-    dashboard._told(dashboard.controls, {"kind": "plotted", "traces": 0}, [])
+    dashboard._on_message(dashboard.controls, {"kind": "plotted", "traces": 0}, [])
     settled(dashboard)
     assert len(dashboard._drawing.figure.data) == len(figure.data)

@@ -12,8 +12,8 @@ pytest.importorskip("anywidget", reason="the widgets need octolab[lab]")
 
 import octolab as ol
 from octolab.lab.explorer import baseline, theory
-from octolab.lab.explorer.bench import Bench
 from octolab.lab.explorer.explorer import Explorer
+from octolab.lab.explorer.state import ExplorerState
 
 SLUGS = ol.methods.slugs()
 
@@ -38,7 +38,7 @@ def lab(monkeypatch):
 
     def make(*args, **more):
         explorer = Explorer(*args, **more)
-        explorer._stage.chart = Chart()
+        explorer._slot.chart = Chart()
         made.append(explorer)
         return explorer
 
@@ -74,7 +74,7 @@ def test_every_method_has_an_explorer_with_all_levels_that_steps(lab, slug):
     for level in explorer.levels:
         assert level.body.children == ()  # built when first opened
         level.toggle()
-    assert sorted(paths(more.form)) == sorted(k.path for k in explorer.bench.knobs())
+    assert sorted(paths(more.form)) == sorted(k.path for k in explorer.state.knobs())
     assert "octo-algorithm" in about.algorithm.value and about.numbers.value and about.rate.value
     assert code.call.state["text"] == explorer.python
     assert '"method"' in code.spec.state["text"]
@@ -88,23 +88,23 @@ def test_every_method_has_an_explorer_with_all_levels_that_steps(lab, slug):
 
 @pytest.mark.parametrize("slug", SLUGS)
 def test_every_method_tells_its_assumptions_and_constants_on_its_problem(slug):
-    bench = Bench(slug)
-    facts = {f.symbol: f.value for f in theory.constants(bench)}
-    assert facts["n"] == f"{bench.n:,}"
-    checks = theory.checks(bench)
-    assert len(checks) >= len(bench.method.needs)
-    assert not any(c.holds is False for c in checks[: len(bench.method.needs)]), "it starts outside its own assumptions"
-    assert {f.meaning for f in theory.steps(bench)} == {
-        f"{k.doc}: by theory" for k in bench.knobs("method") if isinstance(k.value, ol.Theory)
+    state = ExplorerState(slug)
+    facts = {f.symbol: f.value for f in theory.constants(state)}
+    assert facts["n"] == f"{state.n:,}"
+    checks = theory.checks(state)
+    assert len(checks) >= len(state.method.needs)
+    assert not any(c.holds is False for c in checks[: len(state.method.needs)]), "it starts outside its own assumptions"
+    assert {f.meaning for f in theory.steps(state)} == {
+        f"{k.doc}: by theory" for k in state.knobs("method") if isinstance(k.value, ol.Theory)
     }
-    found = theory.rate(bench)
+    found = theory.rate(state)
     assert found is None or 0 < found < 1
 
 
 # -- one state -------------------------------------------------------------------------------------------------------
 def test_a_click_and_python_turn_the_same_knob(lab):
     explorer = lab("ef21")
-    explorer._heard({"path": "method.lr", "value": "0.2"})
+    explorer._on_message({"path": "method.lr", "value": "0.2"})
     assert explorer.method == ol.methods.EF21(lr=0.2)
     explorer.method = ol.methods.EF21(lr=0.3)
     assert shown(explorer._front, "method.lr")["value"] == "0.3"
@@ -125,7 +125,7 @@ def test_a_run_can_be_opened_and_set(lab):
     explorer = lab("ef21")
     explorer.run = run
     assert explorer.run is run and explorer.method == run.given
-    assert explorer._stage.chart.shown[-1] == ["DIANA"]
+    assert explorer._slot.chart.shown[-1] == ["DIANA"]
     assert explorer._transport.state["round"] == 5
 
 
@@ -141,21 +141,21 @@ def test_a_bad_value_shows_its_sentence_beside_the_knob_and_starts_nothing(lab):
     explorer = lab("ef21", "quadratics", rounds=5)
     explorer.press("run")
     wait(lambda: explorer._phase() == "done")
-    run, drawn = explorer.run, len(explorer._stage.chart.shown)
-    explorer._heard({"path": "method.compressor.k", "value": "-3"})
+    run, drawn = explorer.run, len(explorer._slot.chart.shown)
+    explorer._on_message({"path": "method.compressor.k", "value": "-3"})
     row = shown(explorer._front, "method.compressor.k")
     assert "a count" in row["error"] and row["entered"] == "-3"
     explorer.press("run")
-    assert explorer.run is run and len(explorer._stage.chart.shown) == drawn  # the last chart stays
+    assert explorer.run is run and len(explorer._slot.chart.shown) == drawn  # the last chart stays
     assert explorer._transport.state["status"].startswith("First mend this: TopK: k is -3")
-    explorer._heard({"path": "method.compressor.k", "value": "0.1"})
+    explorer._on_message({"path": "method.compressor.k", "value": "0.1"})
     assert shown(explorer._front, "method.compressor.k")["error"] == ""
     assert explorer._transport.state["status"].startswith("finished")
 
 
 def test_a_refusal_stands_beside_the_knob_it_concerns(lab):
     explorer = lab("diana", "quadratics")
-    explorer._heard({"path": "method.compressor", "value": "TopK"})
+    explorer._on_message({"path": "method.compressor", "value": "TopK"})
     assert "biased" in shown(explorer._front, "method.compressor")["error"]
 
 
@@ -201,23 +201,23 @@ def test_the_clients_are_drawn_again_at_every_move_of_the_slider(lab):
     explorer = lab("ef21")
     explorer._draw_clients()
     before = explorer._clients.state["html"]
-    explorer._heard({"path": "problem.split.alpha", "value": "0.05", "final": False})
+    explorer._on_message({"path": "problem.split.alpha", "value": "0.05", "final": False})
     after = explorer._clients.state["html"]
     assert before != after and after.count("<rect") > 20
-    assert not explorer.bench.built  # no problem is built while the slider moves
+    assert not explorer.state.built  # no problem is built while the slider moves
 
 
 def test_the_predicted_rate_starts_where_the_measured_curve_starts():
-    bench = Bench("gd", "quadratics", rounds=50)
-    run = bench.prepare().finish()
-    factor = theory.rate(bench)
+    state = ExplorerState("gd", "quadratics", rounds=50)
+    run = state.prepare().finish()
+    factor = theory.rate(state)
     if factor is None:
         pytest.skip("GD's page gives no rate yet")
-    measured, promised, _ = theory.predicted(bench, run)
+    measured, promised, _ = theory.predicted(state, run)
     assert promised.y[0] == measured.y[0]
     assert promised.y[10] == pytest.approx(measured.y[0] * factor**10)
     assert (measured.y <= promised.y * (1 + 1e-9)).all()  # the theorem holds
-    assert theory.chart(bench, run).count("<polyline") == 2
+    assert theory.chart(state, run).count("<polyline") == 2
 
 
 # -- teaching --------------------------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ def test_a_lesson_shows_what_it_names_and_locks_the_rest_away(lab):
     assert shown(explorer._front, "method.lr")["locked"] == "we keep the step"
     explorer.levels[0].toggle()
     assert paths(explorer.levels[0].form) == ["method.compressor.k", "method.lr"]
-    explorer._heard({"path": "method.lr", "value": "1"})
+    explorer._on_message({"path": "method.lr", "value": "1"})
     assert explorer.method.lr == ol.Theory()
 
 
@@ -237,7 +237,7 @@ def test_both_are_tuned_over_the_same_grid_and_then_run(lab):
     explorer = lab("ef21", "quadratics", rounds=20)
     explorer.press("tune")
     wait(lambda: explorer.run is not None and explorer._phase() == "done", 60)
-    mine, theirs = explorer.method.lr, explorer.bench.plan.baseline_lr
+    mine, theirs = explorer.method.lr, explorer.state.plan.baseline_lr
     assert isinstance(mine, ol.Theory) and isinstance(theirs, ol.Theory)
     best = ol.tune(ol.methods.EF21(), explorer.problem, rounds=20).best.lr
     assert explorer.run.method.lr == pytest.approx(best)
@@ -275,10 +275,10 @@ def test_the_static_card_gets_the_curves_when_a_run_has_ended(lab):
 
 def test_a_page_that_has_just_loaded_hears_everything_again(lab):
     explorer, sent = lab("ef21", "quadratics", rounds=10), {}
-    explorer._stage.send_state = lambda keys: sent.update(stage=keys)
-    explorer._stage.waiting.layout.send_state = lambda keys: sent.update(layout=keys)
+    explorer._slot.send_state = lambda keys: sent.update(slot=keys)
+    explorer._slot.waiting.layout.send_state = lambda keys: sent.update(layout=keys)
     explorer.press("hello")
-    assert {"children", "_dom_classes"} <= set(sent["stage"]) and "display" in sent["layout"]
+    assert {"children", "_dom_classes"} <= set(sent["slot"]) and "display" in sent["layout"]
     assert not any(key.startswith("_") and key != "_dom_classes" for keys in sent.values() for key in keys)
 
 
@@ -293,14 +293,14 @@ def test_the_first_view_is_completed_by_a_thread_that_ends(lab, monkeypatch):
     explorer = lab("ef21", "quadratics", rounds=20)
     explorer.warm()
     wait(lambda: not any(t.is_alive() for t in explorer._threads))
-    assert explorer._stage.chart.shown[-1] == ["GD (baseline)"]  # the baseline is there before anything is pressed
+    assert explorer._slot.chart.shown[-1] == ["GD (baseline)"]  # the baseline is there before anything is pressed
     assert "<rect" in explorer._clients.state["html"]
     assert shown(explorer._front, "method.lr")["note"]
     preview = explorer._preview[1].run
     wait(lambda: preview.done)
     explorer.press("run")
     wait(lambda: explorer._phase() == "done")
-    assert explorer._session.beside is preview  # and is not computed twice
+    assert explorer._pair.beside is preview  # and is not computed twice
 
 
 def test_the_axis_is_the_one_on_which_the_method_is_seen():
@@ -315,7 +315,7 @@ def test_lab_can_be_called_and_is_still_a_package():
 
     assert ol.lab is octolab.lab and octolab.lab.live.Live
     made = ol.lab("ef21", alpha=0.1, rounds=9)
-    assert isinstance(made, Explorer) and made.bench.plan.rounds == 9 and made.bench.preset.split.alpha == 0.1
+    assert isinstance(made, Explorer) and made.state.plan.rounds == 9 and made.state.preset.split.alpha == 0.1
     made.close()
 
 
@@ -323,6 +323,6 @@ def test_without_widgets_the_state_is_still_there(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
-    bench = ol.lab("ef21", rounds=3)
-    assert isinstance(bench, Bench) and bench.prepare().finish().round == 3
+    state = ol.lab("ef21", rounds=3)
+    assert isinstance(state, ExplorerState) and state.prepare().finish().round == 3
     assert list(ol.lab().slug) == [c.slug for c in ol.methods.cards()]

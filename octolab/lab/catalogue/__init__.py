@@ -1,6 +1,6 @@
-"""The catalogue of all methods: `Shelf` is its state, `Catalogue` the widget."""
+"""The catalogue of all methods: `Search` is its state, `Catalogue` the widget."""
 
 from octolab.lab.catalogue.catalogue import Catalogue
-from octolab.lab.catalogue.shelf import Shelf
+from octolab.lab.catalogue.search import Search
 
-__all__ = ["Catalogue", "Shelf"]
+__all__ = ["Catalogue", "Search"]

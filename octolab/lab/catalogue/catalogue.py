@@ -1,31 +1,32 @@
-"""`ol.lab()`: all methods on one screen. A click opens one in place; a view of `Shelf`."""
+"""`ol.lab()`: all methods on one screen. A click opens one in place; a view of `Search`."""
 
 from __future__ import annotations
 
+import warnings
 from html import escape
 from typing import Any
 
 import ipywidgets
 
 from octolab.lab import theme
-from octolab.lab.catalogue.shelf import NEEDS, PAINS, Shelf
+from octolab.lab.catalogue.search import NEEDS, PAINS, Search
 from octolab.lab.controls import View
 from octolab.lab.explorer.explorer import Explorer
 from octolab.lab.latex import pretty
 
 
 class Catalogue(ipywidgets.VBox):
-    """All methods. `shelf` is what is looked for; `visit(slug)` shows one, `back()` returns; `explorer` is the one shown."""
+    """All methods. `search` is what is looked for; `visit(slug)` shows one, `back()` returns; `explorer` is the one shown."""
 
     def __init__(self, problem: Any = None, **more: Any):
         super().__init__()
         self.add_class("octo-catalogue")
-        self.shelf, self._given = Shelf(), {"problem": problem, **more}
+        self.search, self._given = Search(), {"problem": problem, **more}
         self.explorer: Explorer | None = None
         words = "<span class='octo-summary'>one page each. Pick one and run it.</span>"
-        head = f"<div class='octo-title-line'><h2>{len(self.shelf.cards)} methods</h2>{words}</div>"
+        head = f"<div class='octo-title-line'><h2>{len(self.search.cards)} methods</h2>{words}</div>"
         self._head = View("html", {"html": head})
-        self._list = View("catalogue", self._state(), self._heard)
+        self._list = View("catalogue", self._state(), self._on_message)
         self._back = View(
             "html",
             {"html": "<button type='button' class='octo-button octo-back' data-send='back'>← all methods</button>"},
@@ -33,8 +34,14 @@ class Catalogue(ipywidgets.VBox):
         )
         self.children = [self._head, self._list]
 
+    @property
+    def shelf(self) -> Search:
+        """The old name of `search`."""
+        warnings.warn("catalogue.shelf is now catalogue.search.", DeprecationWarning, stacklevel=2)
+        return self.search
+
     def _state(self) -> dict[str, Any]:
-        s = self.shelf
+        s = self.search
         families = [
             {"title": family, "methods": [
                 {"slug": m.card.slug, "name": m.card.name, "solves": pretty(m.card.solves or m.card.summary),
@@ -57,19 +64,19 @@ class Catalogue(ipywidgets.VBox):
                       for n in s.all_needs()],
         }  # fmt: skip
 
-    def _heard(self, content: dict[str, Any]) -> None:
+    def _on_message(self, content: dict[str, Any]) -> None:
         if "open" in content:
             self.visit(content["open"])
         elif "query" in content:
-            self.shelf.query = str(content["query"])
+            self.search.query = str(content["query"])
         elif "toggle" in content:
-            self.shelf.toggle(content["toggle"], content["name"])
+            self.search.toggle(content["toggle"], content["name"])
         elif "clear" in content:
-            self.shelf.clear()
+            self.search.clear()
         self.refresh()
 
     def refresh(self) -> None:
-        """Draw what `shelf` finds now."""
+        """Draw what `search` finds now."""
         self._list.state = self._state()
 
     def visit(self, slug: str) -> Explorer:
@@ -94,8 +101,8 @@ class Catalogue(ipywidgets.VBox):
         super().close()
 
     def _repr_html_(self) -> str:
-        body = [f"<div class='octo-title-line'><h2>{len(self.shelf.cards)} methods</h2></div>"]
-        for family, matches in self.shelf.by_family():
+        body = [f"<div class='octo-title-line'><h2>{len(self.search.cards)} methods</h2></div>"]
+        for family, matches in self.search.by_family():
             items = "".join(
                 f"<li><b>{escape(m.card.name)}</b> <code>{escape(m.card.slug)}</code>: {escape(m.card.summary)}</li>"
                 for m in matches
@@ -104,7 +111,7 @@ class Catalogue(ipywidgets.VBox):
         return theme.static("".join(body), "octo-catalogue")
 
     def __repr__(self) -> str:
-        return repr(self.shelf)
+        return repr(self.search)
 
     def _ipython_display_(self, **_: Any) -> None:
         from octolab.lab import display

@@ -43,6 +43,6 @@ class Figure(FigureWidget):
                 now = {"_widget_layout": deepcopy(self._layout_obj._props), "_widget_data": deepcopy(self._data)}
                 self._trait_values.update(
                     now
-                )  # without a message: who knows the figure already has heard of each change
+                )  # without a message: pages that know the figure have had each change already
                 return super().get_state(key, drop_defaults)
         return super().get_state(key, drop_defaults)

@@ -88,6 +88,6 @@ _at_work: weakref.WeakSet[Painter] = weakref.WeakSet()
 
 @atexit.register
 def _stop_all() -> None:
-    """A process that ends while something is painted waits for the brush: a thread inside C++ would abort it."""
+    """A process that ends while something is painted waits until the painting is done: a thread inside C++ would abort it."""
     for painter in list(_at_work):
         painter.stop()

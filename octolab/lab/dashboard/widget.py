@@ -17,7 +17,6 @@ import ipywidgets
 from octolab.experiment import curves
 from octolab.experiment.progress import in_kernel
 from octolab.experiment.run import Run
-from octolab.lab.dashboard.board import Board
 from octolab.lab.dashboard.chart import Chart
 from octolab.lab.dashboard.controls import Controls
 from octolab.lab.dashboard.draw import Drawing
@@ -28,6 +27,7 @@ from octolab.lab.dashboard.painter import Painter
 from octolab.lab.dashboard.panels.comparison import COLUMNS, COSTS, table, target_of, written
 from octolab.lab.dashboard.panels.registry import PANELS
 from octolab.lab.dashboard.segments import at_work, segments
+from octolab.lab.dashboard.static import StaticDashboard
 from octolab.lab.dashboard.style import Style
 from octolab.lab.display import again
 from octolab.lab.gantt import Gantt
@@ -61,11 +61,11 @@ class Dashboard(ipywidgets.VBox):
         height: int | None = None,
         panel: str | None = None,
     ):
-        self.board = Board(None, panels=panels, x=x, panel=panel, most=LIVE_POINTS)
+        self.content = StaticDashboard(None, panels=panels, x=x, panel=panel, most=LIVE_POINTS)
         self.error: Exception | None = None
         self._first = panel
         self._height, self._closed, self._said, self._warned = height, False, 0.0, 0.0
-        self._twin = Twin(lambda: self._static().card(), lambda: self.board.view.over)
+        self._twin = Twin(lambda: self._static().card(), lambda: self.content.view.over)
         self.controls = Controls(
             axes=[[k, v] for k, v in curves.X_LABELS.items()],
             cost_names=[[k, v] for k, v in COSTS.items()],
@@ -82,7 +82,7 @@ class Dashboard(ipywidgets.VBox):
         self.controls.observe(
             self._chosen, ["panel", "x", "hidden", "lit", "focus", "target", "costs", "dark", "width"]
         )
-        self.controls.on_msg(self._told)
+        self.controls.on_msg(self._on_message)
         if expects_a_browser():
             self._make()
         self._sync()
@@ -92,28 +92,28 @@ class Dashboard(ipywidgets.VBox):
     @staticmethod
     def known() -> list[str]:
         """The names of all panels there are."""
-        return Board.known()
+        return StaticDashboard.known()
 
     # -- from Python -------------------------------------------------------------------------------------------------
     def show(self, runs: Any) -> Dashboard:
         """Show other runs in the same figure: name -> Run or list of Runs over seeds. Colours of known names stay."""
         if self._closed:
             raise ValueError("This dashboard was closed: make a new one with ol.dashboard(runs).")
-        with self.board.lock:
-            self.board.show(runs)
+        with self.content.lock:
+            self.content.show(runs)
             self.error, self._twin.final = None, False
-            self.controls.put(hidden=[n for n in self.controls.hidden if n in self.board.runs], lit="", note="")
+            self.controls.put(hidden=[n for n in self.controls.hidden if n in self.content.runs], lit="", note="")
             self._said = self._warned = 0.0
         self.painter.start()
         return self
 
     @property
     def runs(self) -> dict[str, list[Run]]:
-        return self.board.runs
+        return self.content.runs
 
     @property
     def x(self) -> str:
-        return self.board.x
+        return self.content.x
 
     @x.setter
     def x(self, value: str) -> None:
@@ -122,38 +122,38 @@ class Dashboard(ipywidgets.VBox):
     @property
     def panel(self) -> str:
         """The name of the panel on show."""
-        return self.board.panel
+        return self.content.panel
 
     @panel.setter
     def panel(self, name: str) -> None:
         if name not in PANELS:
-            raise ValueError(f"panel={name!r}: choose one of {', '.join(map(repr, self.board.panels))}.")
+            raise ValueError(f"panel={name!r}: choose one of {', '.join(map(repr, self.content.panels))}.")
         self.controls.panel = name
 
     @property
     def alerts(self) -> list[Any]:
-        return self.board.alerts
+        return self.content.alerts
 
     @property
     def python(self) -> str:
         """The call that makes this dashboard."""
-        return self.board.python
+        return self.content.python
 
-    def _static(self) -> Board:
-        """A board of the same runs whose device timeline is a chart like the others."""
-        board = Board(None, panels=self.board.chosen, x=self.board.x, panel=self._first)
-        board.style = Style(numbers=dict(self.board.style.numbers))  # always light: it may be read anywhere
-        return board.show(self.board.runs)
+    def _static(self) -> StaticDashboard:
+        """The same runs without widgets, for files and saved notebooks: the device timeline is a chart like the others."""
+        content = StaticDashboard(None, panels=self.content.chosen, x=self.content.x, panel=self._first)
+        content.style = Style(numbers=dict(self.content.style.numbers))  # always light: it may be read anywhere
+        return content.show(self.content.runs)
 
     def sketch(self, runs: Any) -> str:
         """Other runs as this dashboard would show them, as one <svg>."""
-        board = self._static()
-        board.style = Style(numbers=dict(self.board.style.numbers), dark=self.board.style.dark)
-        return board.show(runs).svg()
+        content = self._static()
+        content.style = Style(numbers=dict(self.content.style.numbers), dark=self.content.style.dark)
+        return content.show(runs).svg()
 
     def table(self, target: float | None = None) -> Any:
-        """One row per run, a pandas table: see `Board.table`."""
-        return self.board.table(target)
+        """One row per run, a pandas table: see `StaticDashboard.table`."""
+        return self.content.table(target)
 
     def figure(self, panel: str | None = None) -> go.Figure:
         """A panel as a plotly figure of its own."""
@@ -179,16 +179,16 @@ class Dashboard(ipywidgets.VBox):
     # -- the picture -------------------------------------------------------------------------------------------------
     def _make(self) -> None:
         """The figure: its program is 5 MB, so it is made once, and only where somebody looks."""
-        with self.board.lock:
+        with self.content.lock:
             if self._drawing is not None or self._closed:
                 return
-            figure = Figure(self.board.lock)
-            self._drawing = Drawing(figure, self.board.style)
+            figure = Figure(self.content.lock)
+            self._drawing = Drawing(figure, self.content.style)
             self._drawing.hovered = self._hovered
             self.gantt = Gantt()
             self.gantt.layout.display = "none"
             self.gantt.ready = self.painter.start  # type: ignore[method-assign]
-            self.board.view.canvas = True
+            self.content.view.canvas = True
             self._slot.children = [figure, self.gantt]
             self.controls.live = True
 
@@ -201,9 +201,9 @@ class Dashboard(ipywidgets.VBox):
             widget.close()
 
     def _paint_some(self) -> tuple[int, bool]:
-        """What the painter calls: curves where there is news, the words less often."""
-        with self.board.lock:
-            view = self.board.view
+        """What the painter calls: new points in the curves, and twice a second the texts."""
+        with self.content.lock:
+            view = self.content.view
             over = view.over  # before reading: what comes later is not lost
             news = view.read()
             points = self._draw() if news or over or not self._drawn else 0
@@ -215,8 +215,8 @@ class Dashboard(ipywidgets.VBox):
 
     def _paint(self, words: bool = True) -> int:
         """What a choice calls: everything, now."""
-        with self.board.lock:
-            self.board.view.read()
+        with self.content.lock:
+            self.content.view.read()
             points = self._draw()
             if words:
                 self._speak()
@@ -229,7 +229,7 @@ class Dashboard(ipywidgets.VBox):
     def _draw(self) -> int:
         if self._drawing is None or (in_kernel() and not self.plotted.is_set()):
             return 0
-        view, panel = self.board.view, self.board.panel
+        view, panel = self.content.view, self.content.panel
         charts = PANELS[panel].charts(view) if view.groups else []
         points = self._follow(panel, charts)
         shown = [c for c in charts if c.key != "gantt"]
@@ -246,7 +246,7 @@ class Dashboard(ipywidgets.VBox):
 
     def _follow(self, panel: str, charts: Sequence[Chart]) -> int:
         """The canvas with the devices' timeline, under the charts that have one."""
-        feed = self.board.view.focused
+        feed = self.content.view.focused
         on = feed is not None and any(c.key == "gantt" for c in charts)
         if self.gantt is None:
             return 0
@@ -255,7 +255,7 @@ class Dashboard(ipywidgets.VBox):
             self.gantt.layout.display = display
         if not on or feed is None:
             return 0
-        title = self.board.view.focus if len(self.board.view.groups) > 1 else ""
+        title = self.content.view.focus if len(self.content.view.groups) > 1 else ""
         fed = feed.run.federation
         return self.gantt.follow(segments(feed), fed.n, title, fed.now, None if feed.over else at_work(fed))
 
@@ -263,11 +263,11 @@ class Dashboard(ipywidgets.VBox):
     def _speak(self) -> None:
         """Tabs, table and alerts."""
         self._said = time.monotonic()
-        board, view = self.board, self.board.view
+        content, view = self.content, self.content.view
         rows = table(view)
         used = [c for c in COLUMNS if any(row.get(c) is not None for row in rows)]
         self.controls.put(
-            rows=[_row(row, used, rows, board) for row in rows],
+            rows=[_row(row, used, rows, content) for row in rows],
             columns=[[c, COLUMNS[c]] for c in used],
         )
         if view.over or time.monotonic() - self._warned > ALERTS_EVERY:
@@ -276,7 +276,7 @@ class Dashboard(ipywidgets.VBox):
         self._sync()
 
     def _warn(self) -> None:
-        board, view = self.board, self.board.view
+        content, view = self.content, self.content.view
         self.controls.put(
             alerts=[
                 {
@@ -285,33 +285,33 @@ class Dashboard(ipywidgets.VBox):
                     "message": a.message,
                     "advice": a.advice,
                 }
-                for name, found in board.alerts_by_run().items()
+                for name, found in content.alerts_by_run().items()
                 for a in found
             ]
         )
 
     def _sync(self) -> None:
-        """The controls say what the board is."""
-        board = self.board
-        panel, there = board.panel, board.panels
-        target = target_of(board.view) if panel == "comparison" else None
-        focusing = panel in ("time", "model") and len(board.view.groups) > 1
-        which = "" if board.target is not None else ", the least that all runs reach"
+        """Bring the controls up to date."""
+        content = self.content
+        panel, offered = content.panel, content.panels
+        target = target_of(content.view) if panel == "comparison" else None
+        focusing = panel in ("time", "model") and len(content.view.groups) > 1
+        which = "" if content.target is not None else ", the least that all runs reach"
         goal = "" if target is None else f"in use: {target:.5g}{which}"
         error = self.error
         note = "" if error is None else f"The picture stopped ({type(error).__name__}: {error}); the runs go on."
         self.controls.put(
-            panels=[[name, PANELS[name].title] for name in there] or [["overview", "Overview"]],
+            panels=[[name, PANELS[name].title] for name in offered] or [["overview", "Overview"]],
             panel=panel,
-            x=board.x,
+            x=content.x,
             linked=panel not in ("comparison", "clients"),
-            focus=board.view.focus,
+            focus=content.view.focus,
             focusing=focusing,
             comparing=panel == "comparison",
-            target=board.target,
-            costs=list(board.costs),
+            target=content.target,
+            costs=list(content.costs),
             goal=goal,
-            python=board.python if board.view.groups else "",
+            python=content.python if content.view.groups else "",
             note=note,
         )
 
@@ -321,21 +321,28 @@ class Dashboard(ipywidgets.VBox):
         name, value = change["name"], change["new"]
         if self._closed:
             return
-        with self.board.lock:
+        with self.content.lock:
             if name == "lit":
                 self._glance()
-            elif self._take(name, value) and self.board.view.groups:
+            elif self._take(name, value) and self.content.view.groups:
                 self._paint(words=name not in ("hidden", "dark", "width"))
 
     def _take(self, name: str, value: Any) -> bool:
-        """Hand a choice to the board. True if it changes anything."""
-        board, view = self.board, self.board.view
+        """Pass a choice on to what is shown. True if it changes anything."""
+        content, view = self.content, self.content.view
         if name == "target":
             value = float(value) if isinstance(value, (int, float)) else None
         elif name == "costs":
             value = tuple(value)
         allowed: dict[str, Any] = {"panel": PANELS, "x": curves.X_LABELS, "focus": view.groups}
-        owners = {"panel": board, "x": board, "focus": view, "target": board, "costs": board, "dark": board.style}
+        owners = {
+            "panel": content,
+            "x": content,
+            "focus": view,
+            "target": content,
+            "costs": content,
+            "dark": content.style,
+        }
         owner = owners.get(name)
         if owner is None:
             return True  # hidden and width are read where they are drawn
@@ -352,11 +359,11 @@ class Dashboard(ipywidgets.VBox):
     def _hovered(self, name: str) -> None:
         self.controls.lit = name
 
-    def _told(self, _: Any, content: Any, __: Any) -> None:
-        """A browser is there; it has drawn the plot."""
+    def _on_message(self, _: Any, content: Any, __: Any) -> None:
+        """A message of the browser: it has opened, or it has drawn the plot."""
         kind = content.get("kind") if isinstance(content, dict) else None
         if kind == "ready":
-            with self.board.lock:
+            with self.content.lock:
                 again(self, self.controls, self._slot, *([] if self.gantt is None else [self.gantt.layout]))
             if self._drawing is None:
                 self._make()
@@ -366,7 +373,7 @@ class Dashboard(ipywidgets.VBox):
 
     def _arrived(self, traces: int) -> None:
         """A browser has drawn the plot as it knew it: with so many traces. Whatever came since is sent again."""
-        with self.board.lock:
+        with self.content.lock:
             if self._drawing is None or self._closed:
                 return
             self.plotted.set()
@@ -389,10 +396,12 @@ class Dashboard(ipywidgets.VBox):
         return self._static().card()
 
     def __repr__(self) -> str:
-        return repr(self.board) if self.board.view.groups else "Dashboard, empty"
+        return repr(self.content) if self.content.view.groups else "Dashboard, empty"
 
 
-def _row(row: dict[str, Any], used: Sequence[str], rows: Sequence[dict[str, Any]], board: Board) -> dict[str, Any]:
+def _row(
+    row: dict[str, Any], used: Sequence[str], rows: Sequence[dict[str, Any]], content: StaticDashboard
+) -> dict[str, Any]:
     """A row as the table shows it: per column its text, a number to sort by, and whether it is the best of all."""
     cells = {}
     for column in used:
@@ -403,4 +412,4 @@ def _row(row: dict[str, Any], used: Sequence[str], rows: Sequence[dict[str, Any]
         best = len(others) > 1 and ranked and number == (max(others) if column == "accuracy" else min(others))
         cells[column] = [written(column, value), number if number is None or number == number else None, best]
     name = row["name"]
-    return {"name": name, "colour": board.style.colour(name), "dash": board.style.dash(name), "cells": cells}
+    return {"name": name, "colour": content.style.colour(name), "dash": content.style.dash(name), "cells": cells}

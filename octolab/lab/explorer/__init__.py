@@ -1,1 +1,1 @@
-"""The explorer of one method: `bench` is its state, without any widget; `explorer` what one sees of it."""
+"""The explorer of one method: `state` without any widget, `explorer` the widget over it."""

@@ -11,33 +11,33 @@ from octolab.experiment.tuning import quiet
 from octolab.methods import Method, Theory, get
 
 if TYPE_CHECKING:
-    from octolab.lab.explorer.bench import Bench
+    from octolab.lab.explorer.state import ExplorerState
 
 SHARED = ("batch_size", "cohort", "local_steps", "local_epochs")
 """Fields that a baseline takes over where it has them: they decide what a round costs."""
 
 
-def choose(bench: Bench) -> Method | None:
+def choose(state: ExplorerState) -> Method | None:
     """The baseline, ready; None if the method is the simplest there is, or none is wanted.
 
     Its step: `plan.baseline_lr`, by default its own theorem's, where the problem's constants are known; else the very
-    number that the method uses, or 0.05. `told` says which.
+    number that the method uses, or 0.05. `explain` says which.
     """
-    slug: str | None = bench.plan.baseline
+    slug: str | None = state.plan.baseline
     if slug == "none":
         return None
-    method = bench.method
+    method = state.method
     if slug == "auto":
         slug = usual(method)
     if slug is None or slug not in _known():
         return None
     cls = get(slug)
     shared = {n: getattr(method, n) for n in SHARED if n in _fields(cls) and n in _fields(type(method))}
-    step = bench.plan.baseline_lr
+    step = state.plan.baseline_lr
     made = cls(**shared, **({"lr": step} if "lr" in _fields(cls) and step != Theory() else {}))
     if slug == method.slug:
         return None if made == method else made
-    return fitted(made, bench.problem, getattr(method, "lr", None))
+    return fitted(made, state.problem, getattr(method, "lr", None))
 
 
 def usual(method: Method) -> str | None:
@@ -70,25 +70,25 @@ def fitted(made: Method, problem: Any, lr: Any) -> Method:
         return made
 
 
-def rounds(bench: Bench, made: Method) -> int:
+def rounds(state: ExplorerState, made: Method) -> int:
     """How many steps the baseline takes: as many as the method, or fewer, so that both spend the same bits or virtual time
     where that is the axis on which the method's point is seen. Measured on a few steps of each, then prolonged.
     """
-    cost = axis(bench.method)
+    cost = axis(state.method)
     if cost == "round":
-        return bench.plan.rounds
-    few = 8 if cost == "bits_up" else min(60, 3 * bench.n)
-    mine, theirs = (_spent(bench, method, cost, few) for method in (bench.method, made))
+        return state.plan.rounds
+    few = 8 if cost == "bits_up" else min(60, 3 * state.n)
+    mine, theirs = (_spent(state, method, cost, few) for method in (state.method, made))
     if mine is None or theirs is None:
-        return bench.plan.rounds
-    budget = mine[0] + mine[1] * bench.plan.rounds
-    return max(1, min(bench.plan.rounds, round((budget - theirs[0]) / theirs[1])))
+        return state.plan.rounds
+    budget = mine[0] + mine[1] * state.plan.rounds
+    return max(1, min(state.plan.rounds, round((budget - theirs[0]) / theirs[1])))
 
 
-def _spent(bench: Bench, method: Method, cost: str, few: int) -> tuple[float, float] | None:
+def _spent(state: ExplorerState, method: Method, cost: str, few: int) -> tuple[float, float] | None:
     """What the start costs and what a step costs, from the first `few` steps; None if that is nothing."""
     with quiet():
-        run = prepare(method, bench.problem, **bench.arguments() | {"rounds": few})
+        run = prepare(method, state.problem, **state.arguments() | {"rounds": few})
         run.advance(few + 1)
     at = COUNTED.index(cost)
     spent = [row[at] for row in run.recorder.rows]
@@ -110,19 +110,19 @@ def label(run: Any) -> str:
     return f"{run.name} (baseline)"
 
 
-def told(bench: Bench) -> str:
+def explain(state: ExplorerState) -> str:
     """What is compared with what, for those who look at the chart: steps and budget. Empty without a baseline."""
-    made = choose(bench)
+    made = choose(state)
     if made is None:
         return ""
-    mine, theirs = step_of(bench.method), step_of(made)
+    mine, theirs = step_of(state.method), step_of(made)
     steps = (
         f"both at their {mine}"
         if mine == theirs == "theory step"
-        else f"{bench.method.card.name}: {mine}; {made.card.name}: {theirs}"
+        else f"{state.method.card.name}: {mine}; {made.card.name}: {theirs}"
     )
     spent = {"bits_up": ", the same bits for both", "time": ", the same virtual time for both"}.get(
-        axis(bench.method), ""
+        axis(state.method), ""
     )
     return f"Beside it {made.card.name}; {steps}{spent}."
 

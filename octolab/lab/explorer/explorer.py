@@ -1,12 +1,13 @@
 """`ol.lab("ef21")`: one method, from a glance to its source, in levels that open in place.
 
-A view of a `Bench` (the state) and a `Session` (the runs). Controls appear at once; data, chart and baseline come from
+A view of an `ExplorerState` (the state) and a `RunPair` (the runs). Controls appear at once; data, chart and baseline come from
 a thread that ends when they are there. Buttons only set events. While nothing runs, an explorer holds no thread.
 """
 
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -16,10 +17,10 @@ from octolab.experiment import summary
 from octolab.experiment.run import Run
 from octolab.lab import display, theme
 from octolab.lab.controls import View
-from octolab.lab.explorer import baseline, clients, forms, levels, page
-from octolab.lab.explorer.bench import Bench
-from octolab.lab.explorer.session import Session, Worker
-from octolab.lab.explorer.stage import Stage
+from octolab.lab.explorer import baseline, clients, form_rows, levels, static_cards
+from octolab.lab.explorer.chart_slot import ChartSlot
+from octolab.lab.explorer.run_pair import RunPair, Worker
+from octolab.lab.explorer.state import ExplorerState
 from octolab.lab.explorer.tuning import Tuning
 from octolab.methods import Method
 
@@ -34,8 +35,8 @@ class Explorer(ipywidgets.VBox):
     def __init__(self, *args: Any, **more: Any):
         super().__init__()
         self.add_class("octo-explorer")
-        self.bench = args[0] if args and isinstance(args[0], Bench) else Bench(*args, **more)
-        self._session: Session | None = None
+        self.state = args[0] if args and isinstance(args[0], ExplorerState) else ExplorerState(*args, **more)
+        self._pair: RunPair | None = None
         self._tuning: Tuning | None = None
         self._preview: tuple[Any, Worker] | None = None
         self._lock = threading.Lock()
@@ -43,102 +44,112 @@ class Explorer(ipywidgets.VBox):
         self._twin: Any = None  # the handle of the static card beside the widget
         self._problem_said = ""
         self._threads: list[threading.Thread] = []
-        self._card = View("html", {"html": page.glance(self.bench.method.card)})
-        self._where = View("form", {"groups": [{"title": "", "rows": forms.where(self.bench, None)}]}, self._heard)
-        self._front = View("form", {"groups": [{"title": "", "rows": forms.front(self.bench, None)}]}, self._heard)
+        self._card = View("html", {"html": static_cards.glance(self.state.method.card)})
+        self._where = View(
+            "form", {"groups": [{"title": "", "rows": form_rows.where(self.state, None)}]}, self._on_message
+        )
+        self._front = View(
+            "form", {"groups": [{"title": "", "rows": form_rows.front(self.state, None)}]}, self._on_message
+        )
         self._clients = View("html", {"html": "", "class": "octo-clients"})
         self._transport = View("transport", self._transport_state(), lambda c: self.press(c["press"]))
-        self._stage = Stage(lambda: self.runs)
+        self._slot = ChartSlot(lambda: self.runs)
         side = ipywidgets.VBox([self._where, self._clients, self._front, self._transport])
         side.add_class("octo-side")
-        glance = ipywidgets.Box([side, self._stage])
+        glance = ipywidgets.Box([side, self._slot])
         glance.add_class("octo-glance")
         self.levels = levels.make(self)
         self.children = [self._card, glance, *(w for level in self.levels for w in (level.header, level.body))]
-        self.bench.watch(self._changed)
+        self.state.watch(self._changed)
+
+    @property
+    def bench(self) -> ExplorerState:
+        """The old name of `state`."""
+        warnings.warn("explorer.bench is now explorer.state.", DeprecationWarning, stacklevel=2)
+        return self.state
 
     # -- state that Python can read and set --------------------------------------------------------------------------
     @property
     def method(self) -> Method:
-        return self.bench.method
+        return self.state.method
 
     @method.setter
     def method(self, method: Method | str) -> None:
-        self.bench.method = method  # type: ignore[assignment]
+        self.state.method = method  # type: ignore[assignment]
 
     @property
     def problem(self) -> Any:
-        return self.bench.problem
+        return self.state.problem
 
     @problem.setter
     def problem(self, problem: Any) -> None:
-        self.bench.problem = problem
+        self.state.problem = problem
 
     @property
     def spec(self) -> dict[str, Any]:
         """JSON that reproduces what is set now: `ol.lab(spec)`, `ol.from_spec(spec)`."""
-        return self.bench.spec
+        return self.state.spec
 
     @spec.setter
     def spec(self, spec: dict[str, Any] | str) -> None:
-        self.bench.spec = spec  # type: ignore[assignment]
+        self.state.spec = spec  # type: ignore[assignment]
 
     @property
     def python(self) -> str:
-        return self.bench.python
+        return self.state.python
 
     @property
     def run(self) -> Run | None:
         """The run on the chart, if there is one. Set it to show another: knobs follow."""
-        return None if self._session is None else self._session.main
+        return None if self._pair is None else self._pair.main
 
     @run.setter
     def run(self, run: Run) -> None:
         self.stop()
-        self.bench.open(run)
-        session = Session(self.bench)
-        session.main = run
-        self._session = session
+        self.state.open(run)
+        pair = RunPair(self.state)
+        pair.main = run
+        self._pair = pair
         self._preview = None
-        if self._stage.unplotted:  # the plot's word comes through this very thread
-            self._in_background(lambda: self._shown(session))
+        if self._slot.unplotted:  # the plot's word comes through this very thread
+            self._in_background(lambda: self._shown(pair))
         else:
-            self._shown(session)
+            self._shown(pair)
         self._tick()
 
     @property
     def runs(self) -> dict[str, list[Run]]:
         """What the chart shows: name -> run."""
-        if self._session is not None and self._session.main is not None:
-            return self._session.runs
+        if self._pair is not None and self._pair.main is not None:
+            return self._pair.runs
         return {} if self._preview is None else {baseline.label(self._preview[1].run): [self._preview[1].run]}
 
     # -- buttons: they only set events -------------------------------------------------------------------------------
     def press(self, what: str) -> None:
         """What a click does: run, pause, step, stop, or tune. A second click on Run starts nothing."""
         if what == "hello":
-            self._stage.hello()
+            self._slot.hello()
             display.again(self._where, self._front, self._clients, self._transport)
             return
         with self._lock:
-            session, phase = self._session, self._phase()
+            pair, phase = self._pair, self._phase()
             if phase == "tuning":
                 if what == "stop":
                     self._tuning.stop()  # type: ignore[union-attr]
             elif what == "tune" and phase not in ("running", "preparing", "paused"):
                 self._tune()
             elif what == "run" and phase == "paused":
-                session.resume()  # type: ignore[union-attr]
+                pair.resume()  # type: ignore[union-attr]
             elif what == "run" and phase not in ("running", "preparing"):
                 self._launch(None)
             elif what == "step" and phase == "paused":
-                session.step()  # type: ignore[union-attr]
+                pair.step()  # type: ignore[union-attr]
             elif what == "step" and phase not in ("running", "preparing"):
                 self._launch(2)  # the first of the two is round 0, the start
-            elif what == "pause" and session is not None:
-                session.pause()
-            elif what == "stop" and session is not None:
-                session.stop()
+            elif what == "pause" and pair is not None:
+                pair.pause()
+            elif what == "stop" and pair is not None:
+                pair.stop()
         self._draw_transport()
 
     def start(self) -> None:
@@ -147,7 +158,7 @@ class Explorer(ipywidgets.VBox):
 
     def stop(self) -> None:
         """As Stop, and wait until nothing moves any more."""
-        for thing in (self._tuning, self._session, self._preview[1] if self._preview else None):
+        for thing in (self._tuning, self._pair, self._preview[1] if self._preview else None):
             if thing is not None:
                 thing.stop()
                 thing.join()
@@ -155,33 +166,33 @@ class Explorer(ipywidgets.VBox):
     def _tune(self) -> None:
         if not self._fit():
             return
-        self._tuning = Tuning(self.bench, self._tuned).start()
+        self._tuning = Tuning(self.state, self._tuned).start()
         self._in_background(self._follow)
 
     def _tuned(self, best: dict[str, Any]) -> None:
         """Take the best steps over, and run both at them."""
         for path, value in best.items():
-            self.bench.turn(path, value)
+            self.state.turn(path, value)
         self._tuning = None
         if not self._closed:
             self.press("run")
 
     def _fit(self) -> bool:
         """Whether every knob holds something that can be run; if not, the status says what to mend."""
-        bad = [sentence for _, sentence in self.bench.errors.values()]
+        bad = [sentence for _, sentence in self.state.errors.values()]
         self._problem_said = f"First mend this: {bad[0]}" if bad else ""
         return not bad
 
     def _phase(self) -> str:
         if self._tuning is not None and self._tuning.active:
             return "tuning"
-        return "idle" if self._session is None else self._session.phase
+        return "idle" if self._pair is None else self._pair.phase
 
     def _launch(self, rounds: int | None) -> None:
         if not self._fit():
             return
-        if self._session is not None:
-            self._session.stop()
+        if self._pair is not None:
+            self._pair.stop()
         ready = self._preview[1] if self._preview and self._preview[0] == self._beside_key() else None
         if ready is None and self._preview is not None:
             self._preview[1].stop()
@@ -189,24 +200,24 @@ class Explorer(ipywidgets.VBox):
             ready.stop()  # steps are taken together, from the start
             ready = None
         self._preview = None
-        self._session = Session(self.bench, self._started, ready).start(rounds)
+        self._pair = RunPair(self.state, self._started, ready).start(rounds)
         self._in_background(self._follow)
 
     def _beside_key(self) -> Any:
         """What a baseline depends on: if it is the same, the same run is good for several presses."""
-        b = self.bench
+        b = self.state
         return (b.preset, b.plan, repr(b.devices), b.n, repr(baseline.choose(b)))
 
-    def _started(self, session: Session) -> None:
-        if session is self._session and session.main is not None:
+    def _started(self, pair: RunPair) -> None:
+        if pair is self._pair and pair.main is not None:
             try:
-                self._shown(session)
+                self._shown(pair)
             except Exception as error:  # a chart must never end a run
                 self._problem_said = f"The chart stopped ({type(error).__name__}: {error}); the run goes on."
 
-    def _shown(self, session: Session) -> None:
+    def _shown(self, pair: RunPair) -> None:
         self._make_chart()
-        self._stage.draw(session.runs)
+        self._slot.draw(pair.runs)
 
     # -- threads: each ends when its work does -----------------------------------------------------------------------
     def _in_background(self, work: Callable[[], Any]) -> None:
@@ -232,27 +243,27 @@ class Explorer(ipywidgets.VBox):
 
     def _start_preview(self) -> None:
         with self._lock:
-            if self._closed or self._session is not None or self.bench.errors:
+            if self._closed or self._pair is not None or self.state.errors:
                 return
-            long = self.bench.plan.rounds > PREVIEW
-            run = None if long else self.bench.beside()
+            long = self.state.plan.rounds > PREVIEW
+            run = None if long else self.state.beside()
             if run is None:
-                self._stage.say("Press Run, and the curve is drawn here.")
+                self._slot.say("Press Run, and the curve is drawn here.")
                 return
             self._preview = (self._beside_key(), Worker(run))
             self._preview[1].allow(None)
         self._make_chart()
-        self._stage.draw(self.runs)
+        self._slot.draw(self.runs)
 
     def _make_chart(self) -> None:
-        self._stage.make(baseline.axis(self.bench.method), self.method.card.name)
+        self._slot.make(baseline.axis(self.state.method), self.method.card.name)
 
     def _follow(self) -> None:
-        """Repaint the status while the session goes on; a last time when it has ended."""
-        session, tuning, pause = self._session, self._tuning, threading.Event()
+        """Repaint the status while the pair goes on; a last time when it has ended."""
+        pair, tuning, pause = self._pair, self._tuning, threading.Event()
 
         def goes_on() -> bool:
-            mine = session is not None and session is self._session and session.active
+            mine = pair is not None and pair is self._pair and pair.active
             return mine or (tuning is not None and tuning is self._tuning and tuning.active)
 
         while goes_on() and not self._closed:
@@ -275,12 +286,12 @@ class Explorer(ipywidgets.VBox):
             level.tick()
 
     # -- drawing -----------------------------------------------------------------------------------------------------
-    def _heard(self, content: dict[str, Any]) -> None:
+    def _on_message(self, content: dict[str, Any]) -> None:
         """A knob was turned in the browser. `final` is False while a slider still moves."""
         path, value = content["path"], content["value"]
         self._dragging = not content.get("final", True)
         try:
-            self.bench.enter(path, value)
+            self.state.enter(path, value)
         finally:
             self._dragging = False
 
@@ -288,7 +299,7 @@ class Explorer(ipywidgets.VBox):
 
     def _changed(self, paths: set[str]) -> None:
         if paths & {"method"}:
-            self._card.update(html=page.glance(self.bench.method.card))
+            self._card.update(html=static_cards.glance(self.state.method.card))
         self._problem_said = ""
         self._draw_forms(quick=self._dragging)
         if any(p.startswith("problem") for p in paths):
@@ -300,13 +311,13 @@ class Explorer(ipywidgets.VBox):
 
     def _draw_forms(self, quick: bool = False) -> None:
         """Draw every open form again. quick: without asking the theorems, which may build the problem."""
-        review = None if quick or not self._cheap() else self.bench.review()
+        review = None if quick or not self._cheap() else self.state.review()
         if review is None:
             review = self._reviewed if quick else None
         else:
             self._reviewed = review
-        self._where.update(groups=[{"title": "", "rows": forms.where(self.bench, review)}])
-        self._front.update(groups=[{"title": "", "rows": forms.front(self.bench, review)}])
+        self._where.update(groups=[{"title": "", "rows": form_rows.where(self.state, review)}])
+        self._front.update(groups=[{"title": "", "rows": form_rows.front(self.state, review)}])
         for level in self.levels:
             level.draw_forms(review)
 
@@ -315,13 +326,13 @@ class Explorer(ipywidgets.VBox):
     def _cheap(self) -> bool:
         """Whether theory values come at once: constants of many samples take seconds, and are left to the run."""
         return (
-            getattr(self.bench.preset, "dataset", "") != "fashion-mnist-7k"
-            or getattr(self.bench.preset, "model", "") != "logistic"
+            getattr(self.state.preset, "dataset", "") != "fashion-mnist-7k"
+            or getattr(self.state.preset, "model", "") != "logistic"
         )
 
     def _draw_clients(self) -> None:
         try:
-            html = clients.picture(self.bench.preset)
+            html = clients.picture(self.state.preset)
         except ValueError:
             return  # the sentence stands beside the knob; the last picture stays
         self._clients.update(html=html)
@@ -340,28 +351,28 @@ class Explorer(ipywidgets.VBox):
         elif not said and self._tuning is not None and self._tuning.error:
             said, bad = self._tuning.error, True
         if not said and phase == "failed":
-            session = self._session
-            said, bad = str((session and session.error) or (run and run.error)), True
+            pair = self._pair
+            said, bad = str((pair and pair.error) or (run and run.error)), True
         if not said and run is not None:
             said, bad = status(run), run.status in ("diverged", "stalled")
         if not said:
             said = "preparing ..." if phase == "preparing" else "ready"
-        rounds = self.bench.plan.rounds if run is None else run.settings.rounds
+        rounds = self.state.plan.rounds if run is None else run.settings.rounds
         return {
             "can": can, "go": "Go on" if phase == "paused" else "Run", "status": said, "bad": bad, "rounds": min(rounds, 10**9),
             "round": 0 if run is None else max(run.round, 0), "hint": self._hint(run), "phase": phase,
-            "tunable": hasattr(self.method, "lr") and "method.lr" not in self.bench.locked and self.bench.shown is None,
+            "tunable": hasattr(self.method, "lr") and "method.lr" not in self.state.locked and self.state.shown is None,
         }  # fmt: skip
 
     def _hint(self, run: Run | None) -> str:
         if (
             run is not None
-            and self._session is not None
-            and self._session.phase in ("paused", "running")
+            and self._pair is not None
+            and self._pair.phase in ("paused", "running")
             and run.given != self.method
         ):
             return "The knobs have changed since: press Stop and Run to see it."
-        return baseline.told(self.bench) if self.bench.built else ""
+        return baseline.explain(self.state) if self.state.built else ""
 
     def _draw_transport(self) -> None:
         self._transport.state = self._transport_state()
@@ -370,20 +381,20 @@ class Explorer(ipywidgets.VBox):
     def close(self) -> None:
         """End every thread and the widget."""
         self._closed = True
-        self._stage.end()
+        self._slot.end()
         self.stop()
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(timeout=10)
-        self._stage.close()
+        self._slot.close()
         super().close()
 
     def _repr_html_(self) -> str:
-        return theme.static(page.still(self.bench, self.runs), "octo-explorer")
+        return theme.static(static_cards.still(self.state, self.runs), "octo-explorer")
 
     def __repr__(self) -> str:
         run = self.run
-        return repr(self.bench) if run is None else f"{self.bench!r}\n{run!r}"
+        return repr(self.state) if run is None else f"{self.state!r}\n{run!r}"
 
     def _ipython_display_(self, **_: Any) -> None:
         if display.in_voila():

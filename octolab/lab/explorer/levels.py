@@ -12,7 +12,7 @@ import ipywidgets
 
 from octolab.errors import OctolabError
 from octolab.lab.controls import View
-from octolab.lab.explorer import forms, page, theory
+from octolab.lab.explorer import form_rows, static_cards, theory
 from octolab.methods import slugs
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Level:
     number, title, hint = 1, "", ""
 
     def __init__(self, explorer: Explorer):
-        self.explorer, self.bench = explorer, explorer.bench
+        self.explorer, self.state = explorer, explorer.state
         self.header = View("disclosure", self._state(False), lambda c: self.toggle(bool(c["open"])))
         self.body = ipywidgets.VBox([])
         self.body.add_class("octo-body")
@@ -67,7 +67,7 @@ class More(Level):
     number, title, hint = 1, "More knobs", "every hyperparameter, compressor, devices, seed, stop rules"
 
     def build(self) -> None:
-        self.form = View("form", {"groups": self.groups(self.explorer._reviewed)}, self.explorer._heard)
+        self.form = View("form", {"groups": self.groups(self.explorer._reviewed)}, self.explorer._on_message)
         self.form.add_class("octo-wide")
         self.body.children = [self.form]
 
@@ -75,7 +75,7 @@ class More(Level):
         titles = {"method": "Hyperparameters", "problem": "Problem", "fleet": "Devices", "run": "Run"}
         found = []
         for section, title in titles.items():
-            rows = forms.rows(self.bench, [k.path for k in self.bench.knobs(section)], review)
+            rows = form_rows.rows(self.state, [k.path for k in self.state.knobs(section)], review)
             for r in rows:
                 if r["path"] == "run.baseline":
                     words = {"auto": "the natural one", "none": "nothing"}
@@ -115,8 +115,8 @@ class TheoryLevel(Level):
     def refresh(self) -> None:
         if not self.open:
             return
-        self.algorithm.value = theory.algorithm(self.bench)
-        self.numbers.value = theory.numbers(self.bench)
+        self.algorithm.value = theory.algorithm(self.state)
+        self.numbers.value = theory.numbers(self.state)
         self._drawn = None
         self.tick()
 
@@ -131,7 +131,7 @@ class TheoryLevel(Level):
             return
         self._drawn, self._at = key, time.monotonic()
         try:
-            self.rate.value = f"<h4>Rate</h4>{theory.chart(self.bench, run)}"
+            self.rate.value = f"<h4>Rate</h4>{theory.chart(self.state, run)}"
         except (ValueError, OctolabError) as error:
             self.rate.value = f"<p class='octo-no'>{error}</p>"
 
@@ -161,10 +161,10 @@ class Code(Level):
     def refresh(self) -> None:
         if not self.open:
             return
-        self.call.update(text=self.bench.python)
-        self.page.update(text=page.source_of(self.bench))
+        self.call.update(text=self.state.python)
+        self.page.update(text=static_cards.source_of(self.state))
         try:
-            text = json.dumps(self.bench.spec, indent=2)
+            text = json.dumps(self.state.spec, indent=2)
         except (ValueError, OctolabError) as error:
             text = str(error)
         self.spec.update(text=text)

@@ -15,7 +15,7 @@ from octolab.experiment.curves import Line
 from octolab.experiment.run import Run
 from octolab.experiment.tuning import quiet
 from octolab.lab import latex
-from octolab.lab.explorer.bench import Bench
+from octolab.lab.explorer.state import ExplorerState
 from octolab.lab.svg import svg_chart
 
 
@@ -48,9 +48,9 @@ def _number(value: Any) -> str:
     return "unknown" if value is None else f"{float(value):.4g}"
 
 
-def constants(bench: Bench) -> list[Fact]:
+def constants(state: ExplorerState) -> list[Fact]:
     """What the theorems read from the problem and the compressors, evaluated."""
-    p = bench.problem
+    p = state.problem
     facts = [
         Fact("n", f"{p.n:,}", "clients"),
         Fact("d", f"{p.d:,}", "dimension of the model"),
@@ -65,7 +65,7 @@ def constants(bench: Bench) -> list[Fact]:
         facts.append(Fact(r"\kappa", f"{p.L / p.mu:.4g}", "condition number"))
     if getattr(p, "sigma_sq", None):
         facts.append(Fact(r"\sigma^2", _number(p.sigma_sq), "variance of a stochastic gradient of one sample"))
-    for knob in bench.knobs("method"):
+    for knob in state.knobs("method"):
         c = knob.value
         if knob.kind != "kind" or not hasattr(c, "omega") or not hasattr(c, "alpha"):
             continue
@@ -90,26 +90,26 @@ def constants(bench: Bench) -> list[Fact]:
     return facts
 
 
-def steps(bench: Bench) -> list[Fact]:
+def steps(state: ExplorerState) -> list[Fact]:
     """What every theory value stands for here."""
-    review = bench.review()
+    review = state.review()
     found = []
     for path, value in review["values"].items():
-        knob = bench.knob(path)
+        knob = state.knob(path)
         times = "" if knob.value.multiplier == 1 else f", times {knob.value.multiplier:g}"
         found.append(Fact(latex.formula(knob.name), amount(value), f"{knob.doc}: by theory{times}"))
     return found
 
 
-def checks(bench: Bench) -> list[Check]:
+def checks(state: ExplorerState) -> list[Check]:
     """The assumptions, ticked or crossed on this problem: what the page says it needs, then what it warns of or refuses."""
-    p, method = bench.problem, bench.method
+    p, method = state.problem, state.method
     held = [
         k.value
-        for k in bench.knobs("method")
+        for k in state.knobs("method")
         if k.kind == "kind" and hasattr(k.value, "omega") and getattr(k.value, "axes", 1) == 1
     ]
-    fleet = bench.fleet
+    fleet = state.fleet
     out = []
     known = {
         "unbiased": ("the compressor is unbiased", all(c.unbiased for c in held)),
@@ -128,7 +128,7 @@ def checks(bench: Bench) -> list[Check]:
             "f is smooth, with a known constant", True if smooth else None, "" if smooth else (p.constants_note or "")
         )
     )
-    review = bench.review()
+    review = state.review()
     out += [Check(text, False) for text in review["warnings"]]
     if review["refusal"]:
         out.append(Check(review["refusal"], False))
@@ -142,20 +142,20 @@ def _alpha(compressor: Any, d: int) -> float | None:
         return None
 
 
-def rate(bench: Bench) -> float | None:
+def rate(state: ExplorerState) -> float | None:
     """The theorem's factor per step, in (0, 1), with the present values; None if there is none."""
     try:
         with quiet():
-            resolved = bench.method.resolve(bench.problem)
-            found = resolved.rate(bench.problem)
+            resolved = state.method.resolve(state.problem)
+            found = resolved.rate(state.problem)
     except (OctolabError, ValueError, TypeError, ZeroDivisionError, AttributeError):
         return None
     return float(found) if found is not None and 0 < found < 1 else None
 
 
-def predicted(bench: Bench, run: Run) -> tuple[Line, Line, str] | None:
+def predicted(state: ExplorerState, run: Run) -> tuple[Line, Line, str] | None:
     """The measured curve and the rate's over it, from the same start; and what is measured. None: nothing to draw."""
-    factor = rate(bench)
+    factor = rate(state)
     if factor is None:
         return None
     y = "suboptimality" if run.problem.f_star is not None and run.problem.convex else "grad_norm_sq"
@@ -172,9 +172,9 @@ def predicted(bench: Bench, run: Run) -> tuple[Line, Line, str] | None:
     return Line(f"{run.name}, measured", x, values), Line(f"the theorem's factor {factor:.6g} per step", x, promised), y
 
 
-def chart(bench: Bench, run: Run | None) -> str:
+def chart(state: ExplorerState, run: Run | None) -> str:
     """The predicted rate over the measured curve, as SVG; or the sentence that says why there is none."""
-    factor = rate(bench)
+    factor = rate(state)
     if factor is None:
         words = "No linear rate to draw: the theorem claims none here, or its constants are unknown for this problem."
         return f"<p class='octo-doc'>{words}</p>"
@@ -183,7 +183,7 @@ def chart(bench: Bench, run: Run | None) -> str:
     words = f"<p>The theorem's quantity shrinks by $\\rho = {factor:.6g}$ per step: it halves every {steps} steps.</p>"
     if run is None:
         return words + "<p class='octo-doc'>Press Run, and the measured curve is drawn against it.</p>"
-    found = predicted(bench, run)
+    found = predicted(state, run)
     if found is None:
         return words
     measured, promised, y = found
@@ -218,28 +218,28 @@ def marks(found: list[Check]) -> str:
     return f"<ul class='octo-checks'>{''.join(items)}</ul>"
 
 
-def algorithm(bench: Bench) -> str:
+def algorithm(state: ExplorerState) -> str:
     """The algorithm, the theorem and the step size, for a renderer of LaTeX."""
-    card = bench.method.card
+    card = state.method.card
     theorem = f"<h4>Theorem</h4><p>{escape(card.theorem, quote=False)}</p>" if card.theorem else ""
     step = f"<h4>Step size</h4><p>{latex.prose(card.step_size)}</p>" if card.step_size else ""
     traffic = f"<p><b>Up:</b> {latex.prose(card.up)}. <b>Down:</b> {latex.prose(card.down)}.</p>" if card.up else ""
     return f"<h4>Algorithm</h4>{latex.algorithm(card.algorithm)}{traffic}{theorem}{step}"
 
 
-def numbers(bench: Bench) -> str:
+def numbers(state: ExplorerState) -> str:
     """Assumptions and constants on this problem, for a renderer of LaTeX; a sentence if the problem cannot be built."""
-    card = bench.method.card
+    card = state.method.card
     open_points = (
         f"<h4>Unconfirmed</h4><p class='octo-open'>{latex.prose(card.unconfirmed)}</p>" if card.unconfirmed else ""
     )
     assumes = f"<p><b>Assumes:</b> {latex.prose(card.assumes)}</p>" if card.assumes else ""
     try:
-        on = f"<h4>Assumptions, on {escape(bench.problem.name)}</h4>{assumes}{marks(checks(bench))}"
+        on = f"<h4>Assumptions, on {escape(state.problem.name)}</h4>{assumes}{marks(checks(state))}"
         return (
             on
-            + table(steps(bench), "Theory values here")
-            + table(constants(bench), "Constants of this problem")
+            + table(steps(state), "Theory values here")
+            + table(constants(state), "Constants of this problem")
             + open_points
         )
     except (ValueError, OctolabError) as error:

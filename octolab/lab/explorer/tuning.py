@@ -12,7 +12,7 @@ from octolab.experiment.launch import prepare
 from octolab.experiment.run import Run
 from octolab.experiment.tuning import _rank, grid_for, quiet
 from octolab.lab.explorer import baseline
-from octolab.lab.explorer.bench import Bench
+from octolab.lab.explorer.state import ExplorerState
 from octolab.methods import Method
 
 
@@ -23,8 +23,8 @@ class Tuning:
     loss; diverged runs never win.
     """
 
-    def __init__(self, bench: Bench, then: Callable[[dict[str, Any]], Any]):
-        self.bench, self._then = bench, then
+    def __init__(self, state: ExplorerState, then: Callable[[dict[str, Any]], Any]):
+        self.state, self._then = state, then
         self.done, self.total, self.error = 0, 0, ""
         self._halt = threading.Event()
         self._now: Run | None = None
@@ -59,20 +59,20 @@ class Tuning:
             self._then(best)
 
     def _best(self) -> dict[str, Any]:
-        bench, beside = self.bench, baseline.choose(self.bench)
-        both = {"method.lr": bench.method} | ({} if beside is None else {"run.baseline_lr": beside})
-        grid = grid_for(list(both.values()), bench.problem, None)
+        state, beside = self.state, baseline.choose(self.state)
+        both = {"method.lr": state.method} | ({} if beside is None else {"run.baseline_lr": beside})
+        grid = grid_for(list(both.values()), state.problem, None)
         self.total = len(grid) * len(both)
         return {path: self._search(method, grid, path == "run.baseline_lr") for path, method in both.items()}
 
     def _search(self, method: Method, grid: list[Any], beside: bool) -> Any:
-        settings = self.bench.arguments() | ({"rounds": baseline.rounds(self.bench, method)} if beside else {})
+        settings = self.state.arguments() | ({"rounds": baseline.rounds(self.state, method)} if beside else {})
         tried = []
         for value in grid:
             if self._halt.is_set():
                 break
             with quiet():
-                run = prepare(dataclasses.replace(method, lr=value), self.bench.problem, **settings)  # type: ignore[call-arg]
+                run = prepare(dataclasses.replace(method, lr=value), self.state.problem, **settings)  # type: ignore[call-arg]
                 run.finish(progress=self._look)
             tried.append((_rank(run), value))
             self.done += 1

@@ -22,13 +22,13 @@ MEANWHILE = 3
 Runs = dict[str, list[Run]]
 
 
-class Stage(ipywidgets.Box):
+class ChartSlot(ipywidgets.Box):
     """The chart and what is seen in its place. newest: what is to be shown now, which changes while a page loads."""
 
     def __init__(self, newest: Callable[[], Runs]):
         self.waiting = View("html", {"html": "the chart is on its way", "class": "octo-placeholder"})
         super().__init__([self.waiting])
-        self.add_class("octo-stage")
+        self.add_class("octo-chart-slot")
         self.chart: Any = None
         self._newest = newest
         self._seen = threading.Event()  # a browser is there
@@ -44,7 +44,7 @@ class Stage(ipywidgets.Box):
         made = Dashboard(None, x=x, height=430)
         with self._lock:
             if self.chart is None and not self._closed:
-                made.board.style.know([first])
+                made.content.style.know([first])
                 made.add_class("octo-unseen")  # on the page at once: its program takes a second to load there
                 self.chart = made
                 self.children = [self.waiting, made]
@@ -84,10 +84,10 @@ class Stage(ipywidgets.Box):
         drawn = None
         while self.chart is not None and not self._closed and not self.chart.plotted.wait(1 / MEANWHILE):
             newest = self._newest() or runs
-            there = [(run, len(run.recorder.rows)) for each in newest.values() for run in each]
-            if there != drawn and any(rows for _, rows in there):
+            recorded = [(run, len(run.recorder.rows)) for each in newest.values() for run in each]
+            if recorded != drawn and any(rows for _, rows in recorded):
                 self.say(self.chart.sketch(newest))
-                drawn = there
+                drawn = recorded
 
     def end(self) -> None:
         """Nothing is drawn any more; `close` follows when the threads are gone."""

@@ -1,4 +1,4 @@
-"""What is set on a bench as Python text: the call that does the same."""
+"""What is set on a state as Python text: the call that does the same."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from octolab.lab import presets
 from octolab.lab.explorer.source import call, source
 
 if TYPE_CHECKING:
-    from octolab.lab.explorer.bench import Bench
+    from octolab.lab.explorer.state import ExplorerState
 
 
 def broken(line: str, width: int = 100) -> str:
@@ -26,8 +26,8 @@ def broken(line: str, width: int = 100) -> str:
     return f"{head}(\n" + "".join(f"    {p},\n" for p in parts) + ")"
 
 
-def written(bench: Bench) -> str:
-    preset, lines = bench.preset, []
+def written(state: ExplorerState) -> str:
+    preset, lines = state.preset, []
     if isinstance(preset, presets.Given):
         spec = preset.problem.spec
         named = f"ol.problems.from_spec({source(spec)})" if "given" not in spec else None
@@ -36,13 +36,13 @@ def written(bench: Bench) -> str:
         arguments = {k: source(v) for k, v in preset.arguments().items()}
         first = [arguments.pop(k, "") or source(getattr(preset, k)) for k in ("dataset", "model") if hasattr(preset, k)]
         lines.append(f"problem = {call(f'ol.problems.{preset.call}', first, arguments)}")
-    lines.append(f"method = {source(bench.method)}")
-    arguments = bench.arguments()
-    devices = bench.devices
+    lines.append(f"method = {source(state.method)}")
+    arguments = state.arguments()
+    devices = state.devices
     fleet = arguments.pop("fleet", None)
     text = {k: source(v) for k, v in arguments.items()}
     if fleet is not None:
-        text["fleet"] = source(fleet) if devices._given is not None else call("ol.Fleet", [], devices.text(bench.n))
+        text["fleet"] = source(fleet) if devices._given is not None else call("ol.Fleet", [], devices.text(state.n))
     lines.append(f"run = {call('ol.run', ['method', 'problem'], text)}")
     lines = [broken(line) for line in lines]
     head = ["import octolab as ol", ""]

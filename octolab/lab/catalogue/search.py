@@ -1,6 +1,6 @@
 """The catalogue without a face: all methods by family, a search, filters, and "What hurts?".
 
-    shelf = Shelf(); shelf.query = "richtarik"; shelf.pains = {"bandwidth"}; shelf.found()    # -> matches with reasons
+    search = Search(); search.query = "richtarik"; search.pains = {"bandwidth"}; search.found()    # -> matches with reasons
 
 Everything is read off the pages: tags, needs, family and the words of the cards. No method is named here.
 """
@@ -105,7 +105,7 @@ class Match:
     why: tuple[str, ...] = ()
 
 
-class Shelf:
+class Search:
     """What is looked for, and what is found. query: words that must all occur; pains: names; tags: what it must be about;
     without: needs it must not have.
     """

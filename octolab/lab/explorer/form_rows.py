@@ -6,11 +6,11 @@ from typing import Any
 
 from octolab.lab import presets
 from octolab.lab.controls import row
-from octolab.lab.explorer.bench import Bench
+from octolab.lab.explorer.state import ExplorerState
 from octolab.lab.explorer.theory import amount
 
 
-def rows(b: Bench, paths: list[str], review: dict[str, Any] | None) -> list[dict[str, Any]]:
+def rows(b: ExplorerState, paths: list[str], review: dict[str, Any] | None) -> list[dict[str, Any]]:
     """Knobs as rows of a form, with errors, locks, notes and what a theory value stands for."""
     out: list[dict[str, Any]] = []
     known = {k.path: k for k in b.knobs()}
@@ -46,7 +46,7 @@ def rows(b: Bench, paths: list[str], review: dict[str, Any] | None) -> list[dict
     return out
 
 
-def problem_row(b: Bench) -> dict[str, Any]:
+def problem_row(b: ExplorerState) -> dict[str, Any]:
     name = presets.name_of(b.preset)
     listed = [{"value": n, "label": label, "hint": ""} for n, (label, _) in presets.PRESETS.items()]
     if name is None:
@@ -60,16 +60,16 @@ def problem_row(b: Bench) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _above(b: Bench) -> list[str]:
+def _above(b: ExplorerState) -> list[str]:
     """The problem and its heterogeneity; what a teacher shows of them."""
     skew = [] if b.preset.skew is None else [f"problem.{b.preset.skew[0]}"]
     return [p for p in ("problem", *skew) if b.visible(p)]
 
 
-def where(b: Bench, review: dict[str, Any] | None) -> list[dict[str, Any]]:
+def where(b: ExplorerState, review: dict[str, Any] | None) -> list[dict[str, Any]]:
     return rows(b, _above(b), review)
 
 
-def front(b: Bench, review: dict[str, Any] | None) -> list[dict[str, Any]]:
+def front(b: ExplorerState, review: dict[str, Any] | None) -> list[dict[str, Any]]:
     above = _above(b)
     return rows(b, [p for p in b.front() if p not in above], review)

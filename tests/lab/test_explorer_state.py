@@ -11,19 +11,19 @@ import pytest
 
 import octolab as ol
 from octolab.lab import presets
-from octolab.lab.explorer.bench import Bench
 from octolab.lab.explorer.knobs import kind_name, made
 from octolab.lab.explorer.source import source
+from octolab.lab.explorer.state import ExplorerState
 
 SLUGS = ol.methods.slugs()
 
 
-def executed(bench):
+def executed(state):
     """The run that the printed Python makes."""
     scope = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        exec(bench.python, scope)
+        exec(state.python, scope)
     return scope["run"]
 
 
@@ -34,74 +34,79 @@ def numbers(run):
 # -- every method ----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("slug", SLUGS)
 def test_every_method_runs_from_its_printed_call_with_the_same_numbers(slug):
-    bench = Bench(slug, rounds=3)
-    mine, theirs = bench.prepare().finish(), executed(bench)
+    state = ExplorerState(slug, rounds=3)
+    mine, theirs = state.prepare().finish(), executed(state)
     assert mine.round == 3
     np.testing.assert_array_equal(numbers(mine), numbers(theirs))
 
 
 @pytest.mark.parametrize("slug", SLUGS)
 def test_every_method_comes_back_from_its_spec_and_from_its_run(slug):
-    bench = Bench(slug, rounds=3)
-    spec = json.loads(json.dumps(bench.spec))
-    assert Bench(spec).python == Bench(json.dumps(spec)).python == Bench(bench.prepare()).python == bench.python
-    assert Bench(spec).spec == bench.spec
+    state = ExplorerState(slug, rounds=3)
+    spec = json.loads(json.dumps(state.spec))
+    assert (
+        ExplorerState(spec).python
+        == ExplorerState(json.dumps(spec)).python
+        == ExplorerState(state.prepare()).python
+        == state.python
+    )
+    assert ExplorerState(spec).spec == state.spec
 
 
 @pytest.mark.parametrize("slug", SLUGS)
 def test_every_method_is_not_refused_where_it_starts(slug):
-    assert Bench(slug).review()["refusal"] is None
+    assert ExplorerState(slug).review()["refusal"] is None
 
 
 @pytest.mark.parametrize("slug", SLUGS)
 def test_every_hyperparameter_is_a_knob_with_words_and_main_ones_come_first(slug):
-    bench = Bench(slug)
-    own = [k for k in bench.knobs("method") if not k.parent]
-    assert [k.name for k in own] == [f.name for f in dataclasses.fields(bench.method)]
+    state = ExplorerState(slug)
+    own = [k for k in state.knobs("method") if not k.parent]
+    assert [k.name for k in own] == [f.name for f in dataclasses.fields(state.method)]
     assert all(k.doc for k in own)
-    front = [bench.knob(p) for p in bench.front()]
+    front = [state.knob(p) for p in state.front()]
     assert 1 <= len([k for k in front if not k.parent]) <= 4
     assert all(k.path.startswith("method.") for k in front)
 
 
 @pytest.mark.parametrize("slug", SLUGS)
 def test_a_value_out_of_bounds_stays_out_and_its_sentence_names_the_field(slug):
-    bench = Bench(slug)
-    before = bench.method
-    for knob in bench.knobs("method"):
+    state = ExplorerState(slug)
+    before = state.method
+    for knob in state.knobs("method"):
         if knob.kind in ("number", "whole") and not knob.parent and knob.low is not None:
-            said = bench.enter(knob.path, str(knob.low - 1))
+            said = state.enter(knob.path, str(knob.low - 1))
             assert said is not None and knob.name in said, knob
-            assert bench.errors[knob.path] == (str(knob.low - 1), said)
-    assert bench.method == before
+            assert state.errors[knob.path] == (str(knob.low - 1), said)
+    assert state.method == before
 
 
 @pytest.mark.parametrize("slug", SLUGS)
 def test_the_baseline_is_on_the_same_problem_seed_and_devices(slug):
-    bench = Bench(slug, rounds=4, seed=7)
-    beside = bench.beside()
+    state = ExplorerState(slug, rounds=4, seed=7)
+    beside = state.beside()
     if beside is None:
         assert slug == "gd"
         return
-    assert beside.problem is bench.problem and beside.settings.seed == 7
-    assert repr(beside.settings.fleet) == repr(bench.prepare().settings.fleet)
+    assert beside.problem is state.problem and beside.settings.seed == 7
+    assert repr(beside.settings.fleet) == repr(state.prepare().settings.fleet)
     assert beside.given.slug != slug
 
 
 # -- knobs -----------------------------------------------------------------------------------------------------------
 def test_a_short_name_finds_a_knob_and_a_misspelt_one_is_answered_with_the_nearest():
-    bench = Bench("diana")
-    assert bench.find("alpha") == "method.alpha"  # the method's own before the split's
-    assert bench.find("split.alpha") == "problem.split.alpha"
-    assert bench.find("compressor.k") == "method.compressor.k"
-    assert bench.find("seed") == "run.seed"
-    assert bench.find("dropout") == "fleet.dropout"
+    state = ExplorerState("diana")
+    assert state.find("alpha") == "method.alpha"  # the method's own before the split's
+    assert state.find("split.alpha") == "problem.split.alpha"
+    assert state.find("compressor.k") == "method.compressor.k"
+    assert state.find("seed") == "run.seed"
+    assert state.find("dropout") == "fleet.dropout"
     with pytest.raises(ValueError, match=r"no knob 'dropuot' here. Did you mean dropout"):
-        Bench("ef21", dropuot=0.1)
+        ExplorerState("ef21", dropuot=0.1)
 
 
 def test_entries_are_read_as_a_person_means_them():
-    bench = Bench("ef21")
+    state = ExplorerState("ef21")
     for typed, meant in (
         ("0.1", 0.1),
         ("1/20", 0.05),
@@ -109,11 +114,11 @@ def test_entries_are_read_as_a_person_means_them():
         ("theory", ol.Theory()),
         ("theory * 4", ol.Theory(4.0)),
     ):
-        assert bench.enter("lr", typed) is None
-        assert bench.method.lr == meant
-    assert bench.enter("compressor.k", "12") is None and bench.method.compressor.k == 12
-    assert bench.enter("compressor.k", "0.5") is None and bench.method.compressor.k == 0.5
-    fedavg = Bench("fedavg")
+        assert state.enter("lr", typed) is None
+        assert state.method.lr == meant
+    assert state.enter("compressor.k", "12") is None and state.method.compressor.k == 12
+    assert state.enter("compressor.k", "0.5") is None and state.method.compressor.k == 0.5
+    fedavg = ExplorerState("fedavg")
     assert fedavg.enter("batch_size", "16") is None and fedavg.method.batch_size == 16
     assert fedavg.enter("batch_size", "") is None and fedavg.method.batch_size is None
     assert fedavg.enter("cohort", "a number") is None and fedavg.enter("cohort.number", "5") is None
@@ -140,52 +145,52 @@ def test_entries_are_read_as_a_person_means_them():
     ],
 )
 def test_a_bad_entry_is_answered_with_a_sentence_and_changes_nothing(slug, path, typed, words):
-    bench = Bench(slug)
-    before = bench.python
-    said = bench.enter(path, typed)
+    state = ExplorerState(slug)
+    before = state.python
+    said = state.enter(path, typed)
     with pytest.raises(ValueError, match=words):
         raise ValueError(said)
-    assert bench.python == before
-    assert bench.errors[bench.find(path)][0] == typed
+    assert state.python == before
+    assert state.errors[state.find(path)][0] == typed
 
 
 def test_a_good_entry_takes_the_sentence_away():
-    bench = Bench("ef21")
-    bench.enter("lr", "-1")
-    assert bench.enter("lr", "0.1") is None
-    assert bench.errors == {}
+    state = ExplorerState("ef21")
+    state.enter("lr", "-1")
+    assert state.enter("lr", "0.1") is None
+    assert state.errors == {}
 
 
 def test_a_refusal_names_the_knob_it_concerns():
-    bench = Bench("diana")
-    assert bench.enter("compressor", "TopK") is None  # it is what one sees; the theorem refuses it
-    review = bench.review()
+    state = ExplorerState("diana")
+    assert state.enter("compressor", "TopK") is None  # it is what one sees; the theorem refuses it
+    review = state.review()
     assert review["refused"] == "method.compressor" and "biased" in review["refusal"]
 
 
 def test_changing_the_kind_of_an_object_keeps_what_the_two_share():
-    bench = Bench("ef21", compressor=ol.compressors.TopK(0.2))
-    bench.turn("compressor", "RandK")
-    assert bench.method.compressor == ol.compressors.RandK(0.2)
+    state = ExplorerState("ef21", compressor=ol.compressors.TopK(0.2))
+    state.turn("compressor", "RandK")
+    assert state.method.compressor == ol.compressors.RandK(0.2)
 
 
 def test_every_compressor_of_the_zoo_can_be_chosen_and_written():
-    bench = Bench("ef21")
-    offered = set(bench.knob("method.compressor").choices)
+    state = ExplorerState("ef21")
+    offered = set(state.knob("method.compressor").choices)
     vectors = {n for n, c in ol.compressors.Compressor.kinds.items() if made(c).axes == 1}
     assert offered == vectors
     for name in offered:
-        bench.turn("compressor", name)
-        assert kind_name(bench.method.compressor) == name
-        assert eval(source(bench.method.compressor), {"ol": ol}) == bench.method.compressor
+        state.turn("compressor", name)
+        assert kind_name(state.method.compressor) == name
+        assert eval(source(state.method.compressor), {"ol": ol}) == state.method.compressor
 
 
 def test_nested_objects_have_knobs_of_their_own():
-    bench = Bench("ef21", compressor=ol.compressors.Scaled(ol.compressors.QSGD(4)))
-    assert bench.enter("compressor.compressor.levels", "9") is None
-    assert bench.method.compressor == ol.compressors.Scaled(ol.compressors.QSGD(9))
-    bench.turn("compressor.compressor", "RandK")
-    assert isinstance(bench.method.compressor.compressor, ol.compressors.RandK)
+    state = ExplorerState("ef21", compressor=ol.compressors.Scaled(ol.compressors.QSGD(4)))
+    assert state.enter("compressor.compressor.levels", "9") is None
+    assert state.method.compressor == ol.compressors.Scaled(ol.compressors.QSGD(9))
+    state.turn("compressor.compressor", "RandK")
+    assert isinstance(state.method.compressor.compressor, ol.compressors.RandK)
 
 
 # -- problems, devices, stop rules -----------------------------------------------------------------------------------
@@ -200,69 +205,71 @@ def test_a_problem_of_ones_own_is_kept_as_it_is():
     rng = np.random.default_rng(0)
     A = np.stack([np.diag(rng.uniform(1, 5, 4)) for _ in range(3)])
     mine = ol.problems.Quadratics(A, rng.normal(size=(3, 4)))
-    bench = Bench("ef21", mine, rounds=3)
-    assert bench.problem is mine and bench.n == 3
-    assert "the one you made" in bench.python
-    assert bench.prepare().finish().round == 3
+    state = ExplorerState("ef21", mine, rounds=3)
+    assert state.problem is mine and state.n == 3
+    assert "the one you made" in state.python
+    assert state.prepare().finish().round == 3
 
 
 def test_where_constants_are_unknown_a_number_stands_in_and_says_so_until_they_are_known_again():
-    bench = Bench("ef21", "network")
-    assert isinstance(bench.method.lr, float)
-    assert "not tuned" in bench.note("method.lr")
-    bench.turn("problem", "digits")
-    assert bench.method.lr == ol.Theory() and bench.note("method.lr") == ""
-    bench.turn("problem", "network")
-    bench.turn("lr", 0.3)
-    bench.turn("problem", "digits")
-    assert bench.method.lr == 0.3  # what a person chose stays
+    state = ExplorerState("ef21", "network")
+    assert isinstance(state.method.lr, float)
+    assert "not tuned" in state.note("method.lr")
+    state.turn("problem", "digits")
+    assert state.method.lr == ol.Theory() and state.note("method.lr") == ""
+    state.turn("problem", "network")
+    state.turn("lr", 0.3)
+    state.turn("problem", "digits")
+    assert state.method.lr == 0.3  # what a person chose stays
 
 
 @pytest.mark.parametrize("speeds", ["evenly spread", "a tenth slow", "root"])
 def test_devices_are_written_as_a_formula_and_read_back(speeds):
-    bench = Bench("fedavg", "quadratics", rounds=3, speeds=speeds, slowest=5.0, dropout=0.2, jitter="LogNormal", up=1e6)
-    run = executed(bench)
-    np.testing.assert_array_equal(numbers(run), numbers(bench.prepare().finish()))
+    state = ExplorerState(
+        "fedavg", "quadratics", rounds=3, speeds=speeds, slowest=5.0, dropout=0.2, jitter="LogNormal", up=1e6
+    )
+    run = executed(state)
+    np.testing.assert_array_equal(numbers(run), numbers(state.prepare().finish()))
     assert run.settings.fleet.seconds.max() == 5
-    assert Bench(run).python == bench.python
+    assert ExplorerState(run).python == state.python
 
 
 def test_a_fleet_that_no_knob_describes_is_kept():
     fleet = ol.Fleet(seconds=[1.0, 3.0, 2.0], up=[1e6, 2e6, 3e6])
     run = ol.run("gd", ol.problems.quadratics(n=3, d=4), rounds=2, fleet=fleet, live=False)
-    bench = Bench(run)
-    assert bench.fleet is fleet
-    np.testing.assert_array_equal(numbers(executed(bench)), numbers(run))
+    state = ExplorerState(run)
+    assert state.fleet is fleet
+    np.testing.assert_array_equal(numbers(executed(state)), numbers(run))
 
 
 def test_stop_rules_and_attackers_are_knobs():
-    bench = Bench("fedavg", "quadratics", rounds=50, bits=1e4, attack="SignFlip")
-    bench.turn("attack.clients", "0, 2")
-    run = bench.prepare().finish()
+    state = ExplorerState("fedavg", "quadratics", rounds=50, bits=1e4, attack="SignFlip")
+    state.turn("attack.clients", "0, 2")
+    run = state.prepare().finish()
     assert run.round < 50 and tuple(run.settings.attack.clients) == (0, 2)
-    assert Bench(run).python == bench.python
+    assert ExplorerState(run).python == state.python
 
 
 # -- teaching --------------------------------------------------------------------------------------------------------
 def test_a_teacher_shows_locks_and_hides():
-    bench = Bench("ef21", show=["compressor.k"], lock={"lr": "we keep the step"}, lr=0.2)
-    assert bench.front() == ["method.compressor.k", "method.lr"]
-    assert bench.visible("method.compressor.k") and not bench.visible("method.start")
-    assert bench.enter("lr", "1") == "lr is locked: we keep the step."
-    assert bench.method.lr == 0.2
-    assert not Bench("ef21", hide=["lr"]).visible("method.lr")
+    state = ExplorerState("ef21", show=["compressor.k"], lock={"lr": "we keep the step"}, lr=0.2)
+    assert state.front() == ["method.compressor.k", "method.lr"]
+    assert state.visible("method.compressor.k") and not state.visible("method.start")
+    assert state.enter("lr", "1") == "lr is locked: we keep the step."
+    assert state.method.lr == 0.2
+    assert not ExplorerState("ef21", hide=["lr"]).visible("method.lr")
 
 
 def test_a_lesson_that_names_an_unknown_knob_is_refused():
     for teach in ({"show": ["k2"]}, {"lock": ["k2"]}, {"hide": ["k2"]}):
         with pytest.raises(ValueError, match="no knob 'k2' here"):
-            Bench("ef21", **teach)
+            ExplorerState("ef21", **teach)
 
 
 def test_watchers_hear_what_changed():
-    bench, heard = Bench("ef21"), []
-    bench.watch(heard.append)
-    bench.turn("lr", 0.1)
-    bench.enter("lr", "oops")
-    bench.method = "diana"
+    state, heard = ExplorerState("ef21"), []
+    state.watch(heard.append)
+    state.turn("lr", 0.1)
+    state.enter("lr", "oops")
+    state.method = "diana"
     assert heard == [{"method.lr"}, {"method.lr"}, {"method"}]

@@ -1,6 +1,6 @@
 """What one press of Run starts: the method and its baseline, each in a worker thread; buttons only set events.
 
-    session = Session(bench); session.start(); session.pause(); session.step(); session.resume(); session.stop()
+    pair = RunPair(state); pair.start(); pair.pause(); pair.step(); pair.resume(); pair.stop()
 
 A round's end is the only place where anything stops. Building the problem happens in a thread, too, so that a slow
 one keeps no button from working. No widget here.
@@ -14,7 +14,7 @@ from typing import Any
 
 from octolab.experiment.run import Run
 from octolab.lab.explorer import baseline
-from octolab.lab.explorer.bench import Bench
+from octolab.lab.explorer.state import ExplorerState
 
 
 class Worker:
@@ -53,14 +53,16 @@ class Worker:
         self.run.join(timeout)
 
 
-class Session:
-    """Everything behind one press. `on_start(session)` is called, in the session's thread, when the runs exist.
+class RunPair:
+    """Everything behind one press. `on_start(pair)` is called, in the pair's thread, when the runs exist.
 
     phase: preparing, running, paused, done, failed. error: the sentence, if it failed. main: the method's run.
     """
 
-    def __init__(self, bench: Bench, on_start: Callable[[Session], Any] | None = None, beside: Worker | None = None):
-        self.bench, self._on_start, self._ready = bench, on_start, beside
+    def __init__(
+        self, state: ExplorerState, on_start: Callable[[RunPair], Any] | None = None, beside: Worker | None = None
+    ):
+        self.state, self._on_start, self._ready = state, on_start, beside
         self.main: Run | None = None
         self.beside: Run | None = None if beside is None else beside.run
         self.error: str | None = None
@@ -71,7 +73,7 @@ class Session:
         self._thread = threading.Thread(target=self._prepare, daemon=True, name="octolab-lab")
 
     # -- events ------------------------------------------------------------------------------------------------------
-    def start(self, rounds: int | None = None) -> Session:
+    def start(self, rounds: int | None = None) -> RunPair:
         """Start both runs; rounds: stand still after so many."""
         self._allowed = rounds
         self._thread.start()
@@ -104,7 +106,7 @@ class Session:
                 worker.stop()
 
     def join(self, timeout: float = 10) -> None:
-        """Wait until no thread of this session is alive."""
+        """Wait until no thread of this pair is alive."""
         if self._thread.is_alive():
             self._thread.join(timeout)
         for worker in self._workers:
@@ -136,9 +138,9 @@ class Session:
 
     def _prepare(self) -> None:
         try:
-            main = self.bench.prepare()
+            main = self.state.prepare()
             beside = self._ready
-            if beside is None and (run := self.bench.beside()) is not None:
+            if beside is None and (run := self.state.beside()) is not None:
                 beside = Worker(run)
         except Exception as error:  # whatever it is: it belongs on the screen, not in a thread's traceback
             self.error = str(error) or repr(error)

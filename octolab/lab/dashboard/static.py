@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-__all__ = ["Board", "named"]
+__all__ = ["StaticDashboard", "named"]
 
 
-class Board:
+class StaticDashboard:
     """Runs, shown statically. `Dashboard` is the same, live.
 
     runs: a Run, several, a Comparison, or name -> Run or list of Runs over seeds. panels: names of the panels to offer,
-    of `Board.known()`; None: all that the runs have something for. x: the common axis. panel: the one shown first.
+    of `StaticDashboard.known()`; None: all that the runs have something for. x: the common axis. panel: the one shown first.
     """
 
     def __init__(
@@ -94,8 +94,8 @@ class Board:
     @property
     def panel(self) -> str:
         """The name of the panel on show."""
-        there = self.panels
-        return self._panel if self._panel in there else there[0] if there else "overview"
+        offered = self.panels
+        return self._panel if self._panel in offered else offered[0] if offered else "overview"
 
     @panel.setter
     def panel(self, name: str) -> None:
@@ -217,15 +217,15 @@ class Board:
         return "\n".join([*lines, *([self.table().to_string()] if self.view.groups else [])])
 
 
-def table_html(board: Board) -> str:
+def table_html(dashboard: StaticDashboard) -> str:
     """The table, in human units."""
-    with board.lock:
-        rows = table(board.view)
+    with dashboard.lock:
+        rows = table(dashboard.view)
     used = [c for c in COLUMNS if any(row.get(c) is not None for row in rows)]
     head = "".join(f"<th scope='col' style='text-align:right;padding:2px 8px'>{escape(COLUMNS[c])}</th>" for c in used)
     body = ""
     for row in rows:
-        swatch = f"<span style='color:{board.style.colour(row['name'])}'>&#9632;</span> "
+        swatch = f"<span style='color:{dashboard.style.colour(row['name'])}'>&#9632;</span> "
         cells = "".join(
             f"<td style='text-align:right;padding:2px 8px'>{escape(written(c, row.get(c)))}</td>" for c in used
         )
@@ -237,9 +237,9 @@ def table_html(board: Board) -> str:
     )
 
 
-def alerts_html(board: Board) -> str:
+def alerts_html(dashboard: StaticDashboard) -> str:
     lines = ""
-    for name, found in board.alerts_by_run().items():
+    for name, found in dashboard.alerts_by_run().items():
         for a in found:
             lines += f"<li><b>{escape(name)}, {a.level}:</b> {escape(a.message)} <i>{escape(a.advice)}</i></li>"
     return f"<ul style='font-size:12px'>{lines}</ul>" if lines else ""

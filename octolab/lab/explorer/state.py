@@ -1,9 +1,9 @@
 """The state behind an explorer, without any widget: a method, a problem, a plan and devices, and every knob on them.
 
-    bench = Bench("ef21", alpha=0.1, rounds=200)
-    bench.enter("compressor.k", "0.2")      # None, or the sentence that says what is wrong; the old value then stays
-    bench.python                            # the call that does the same
-    bench.prepare()                         # an octolab Run, not started
+    state = ExplorerState("ef21", alpha=0.1, rounds=200)
+    state.enter("compressor.k", "0.2")      # None, or the sentence that says what is wrong; the old value then stays
+    state.python                            # the call that does the same
+    state.prepare()                         # an octolab Run, not started
 
 Widgets are views of it. Everything works for any method of the catalogue, from what its page declares.
 """
@@ -26,9 +26,9 @@ from octolab.experiment.tuning import quiet
 from octolab.federation import Fleet
 from octolab.lab import presets
 from octolab.lab.explorer import baseline, knobs
-from octolab.lab.explorer.call import written
 from octolab.lab.explorer.knobs import Knob
 from octolab.lab.explorer.plan import Devices, Plan
+from octolab.lab.explorer.python_call import written
 from octolab.methods import Method, Theory, get
 
 SECTIONS = ("method", "problem", "run", "fleet")
@@ -37,7 +37,7 @@ EXTRA = ("x0", "keep", "executor")
 """Settings of a run that have no knob; a run that is opened keeps them."""
 
 
-class Bench:
+class ExplorerState:
     """One method on one problem, ready to run.
 
     method: a slug, a `Method`, a `Run`, or a spec. problem: the name of a preset, or a problem; None: one that suits

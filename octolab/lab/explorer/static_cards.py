@@ -8,7 +8,7 @@ from typing import Any
 
 from octolab.experiment import curves
 from octolab.experiment.run import Run
-from octolab.lab.explorer.bench import Bench
+from octolab.lab.explorer.state import ExplorerState
 from octolab.lab.latex import pretty
 from octolab.lab.svg import svg_chart
 from octolab.methods.card import Card
@@ -44,13 +44,13 @@ def cite(card: Card) -> str:
     return f"{e(card.authors)}. {title}.{where}"
 
 
-def source_of(bench: Bench) -> str:
+def source_of(state: ExplorerState) -> str:
     """The method's page as it stands in its file."""
     try:
-        module = inspect.getmodule(type(bench.method))
-        return inspect.getsource(module or type(bench.method))
+        module = inspect.getmodule(type(state.method))
+        return inspect.getsource(module or type(state.method))
     except (OSError, TypeError):
-        return f"# The source of {type(bench.method).__name__} is not in a file."
+        return f"# The source of {type(state.method).__name__} is not in a file."
 
 
 def picture(runs: dict[str, list[Run]], y: str = "loss") -> str:
@@ -67,7 +67,7 @@ def picture(runs: dict[str, list[Run]], y: str = "loss") -> str:
     return svg_chart(lines, curves.X_LABELS["round"], curves.Y_LABELS[y], curves.is_log(y, lines), run.problem.name)
 
 
-def still(bench: Bench, runs: dict[str, list[Run]]) -> str:
+def still(state: ExplorerState, runs: dict[str, list[Run]]) -> str:
     """What stays where no widget can live: card, curves and the call that does the same."""
-    code = f"<pre class='octo-code'>{escape(bench.python)}</pre>"
-    return f"{glance(bench.method.card)}{picture(runs)}{code}"
+    code = f"<pre class='octo-code'>{escape(state.python)}</pre>"
+    return f"{glance(state.method.card)}{picture(runs)}{code}"
