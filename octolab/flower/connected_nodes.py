@@ -3,6 +3,10 @@
 A client that does not answer within `timeout` seconds is absent from that call, like a device that drops out. It is not
 asked again while its message is still on its way, so that a dead node costs one wait and not one per round; it takes
 part again once it answers, or once another node with its client number appears.
+
+A round that nobody answers is no round: where nobody else can be counted on, the server waits `patience` seconds longer
+for one answer, and then stops the run with a sentence. A client's first answer gets that time too, since its node may
+be cold.
 """
 
 from __future__ import annotations
@@ -11,19 +15,27 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from flwr.app import Error, Message
 from flwr.common.constant import ErrorCode
 
 import octolab
-from octolab.errors import OctolabError
+from octolab.errors import NothingUnderWay, OctolabError
 from octolab.flower.messages import content, values
 from octolab.flower.traffic import Traffic
 
 BROKEN = (ErrorCode.LOAD_CLIENT_APP_EXCEPTION, ErrorCode.CLIENT_APP_RAISED_EXCEPTION, ErrorCode.CLIENT_APP_CRASHED)
 LOOK = 1.0  # seconds between two looks for new nodes while answers are awaited
 LARGEST = 2**31 - 2**20  # protobuf takes messages of up to 2 GiB
+
+
+class Clock(Protocol):
+    """What waits and measures: the `time` module, or a test's own."""
+
+    def monotonic(self) -> float: ...
+
+    def sleep(self, seconds: float, /) -> None: ...
 
 
 class NodeError(OctolabError, ValueError):
@@ -56,8 +68,12 @@ class ConnectedNodes:
         self._greeted: dict[int, str | None] = {}  # node -> the hello under way, or None once it is answered
         self._late: dict[int, Late] = {}
         self._spare: dict[int, int] = {}  # client -> a second node with its number, should the first one fail
+        self._slow: set[int] = set()  # clients whose newest message was not answered within the timeout
+        self._warm: set[int] = set()  # clients that have answered in time once
+        self._silent_since: float | None = None
         self._grid: Any = None
         self._pause, self._starting = 0.0, True
+        self.clock: Clock = time
         self.grace = 5.0  # seconds beyond the timeout until a message expires and its client is asked again
 
     # -- who is there ----------------------------------------------------------------------------------------------
@@ -68,12 +84,12 @@ class ConnectedNodes:
         self._greeted.clear()
         self._late.clear()
         self._spare.clear()
-        end = time.monotonic() + self.patience
+        end = self.clock.monotonic() + self.patience
         while True:
             self.look()
-            if len(self.node) >= self.least or time.monotonic() > end:
+            if len(self.node) >= self.least or self.clock.monotonic() > end:
                 break
-            time.sleep(max(pause, 0.01))
+            self.clock.sleep(max(pause, 0.01))
         if len(self.node) < self.least:
             raise NodeError(self._too_few())
         self._starting = False
@@ -133,7 +149,7 @@ class ConnectedNodes:
             self.samples[client] = int(told["samples"])
         self._spare[client] = node
         if client not in self.node:
-            self.node[client] = self._spare.pop(client)
+            self._assign(client)
         elif client in self._late:
             self._stand_in(client)
 
@@ -141,10 +157,16 @@ class ConnectedNodes:
         """Go on with a client's second node, if there is one."""
         if client not in self._spare:
             return False
-        self.node[client] = self._spare.pop(client)
-        self._late.pop(client, None)
+        self._assign(client)
         self.events.append(f"client {client} goes on with another node")
         return True
+
+    def _assign(self, client: int) -> None:
+        """A client's spare node becomes its node; nothing of the earlier one's pace says anything of this one's."""
+        self.node[client] = self._spare.pop(client)
+        for known in (self._warm, self._slow):
+            known.discard(client)
+        self._late.pop(client, None)
 
     def _refusal(self, client: int, told: Any) -> str:
         """Why a node cannot take part, in words ("" if it can)."""
@@ -188,37 +210,119 @@ class ConnectedNodes:
         return answers
 
     def _wave(self, kind: str, asked: list[tuple[int, int, dict[str, Any]]], label: str) -> list[tuple[int, Any]]:
+        """One message to each of some clients: (position, answer) of those who answered."""
         if self._pause:
             self.look()
-        sent: list[tuple[int, int, Message]] = []
-        for k, client, told in asked:
-            if self._reachable(client, kind):
-                message = Message(
-                    content(told), dst_node_id=self.node[client], message_type=kind, ttl=self.timeout + self.grace
-                )
-                self.traffic.count(label, message, None)
-                sent.append((k, client, message))
-        ids = self._push([message for _, _, message in sent])
-        waiting = {mid: (k, client) for mid, (k, client, _) in zip(ids, sent, strict=True)}
-        asked_of = {mid: self.node[client] for mid, (_, client) in waiting.items()}
-        out, seen = [], time.monotonic()
-        end = seen + self.timeout
+        clients = [client for _, client, _ in asked]
+        work = kind == "train"
+        if work:
+            self._wait_for_one_of(clients)
+        waiting: dict[str, tuple[int, int]] = {}
+        ttl = self.timeout + max(self.grace, self.patience)
+        sent = [(k, c, Message(content(told), dst_node_id=self.node[c], message_type=kind, ttl=ttl))
+                for k, c, told in asked if self._reachable(c, kind)]  # fmt: skip
+        for _, _, message in sent:
+            self.traffic.count(label, message, None)
+        for (k, client, _), name in zip(sent, self._push([message for _, _, message in sent]), strict=True):
+            waiting[name] = (k, client)
+        return self._collect(waiting, clients, label, work)
+
+    def _collect(
+        self, waiting: dict[str, tuple[int, int]], clients: list[int], label: str, work: bool
+    ) -> list[tuple[int, Any]]:
+        """Wait for the answers to messages, {id: (position, client)}, as long as it makes sense."""
+        asked_of = {name: self.node[client] for name, (_, client) in waiting.items()}
+        out: list[tuple[int, Any]] = []
+        start = looked = self.clock.monotonic()
+        allowed = self.timeout
         while waiting:
             for reply in self._grid.pull_messages(list(waiting)):
                 k, client = waiting.pop(reply.metadata.reply_to_message_id)
-                out.append((k, self._heard(client, reply, label)))
-            now = time.monotonic()
-            if not waiting or now > end:
+                answer = self._heard(client, reply, label)
+                if answer is not None:
+                    self._note(client, self.clock.monotonic() - start <= self.timeout)
+                    out.append((k, answer))
+            now = self.clock.monotonic()
+            longer = work and self._deserves_patience([c for _, c in waiting.values()], clients, bool(out))
+            allowed = self.timeout + (self.patience if longer else 0.0)
+            if not waiting or now > start + allowed:
                 break
-            if now > seen + LOOK:
-                seen = now
+            if now > looked + LOOK:
+                looked = now
                 self.look()
-                waiting = {mid: (k, c) for mid, (k, c) in waiting.items() if self.node.get(c) == asked_of[mid]}
-            time.sleep(self._pause)
-        for message_id, (_, client) in waiting.items():
-            self._late[client] = Late(message_id, time.monotonic() + self.grace)
-            self.events.append(f"client {client} did not answer within {self.timeout:g} s")
+                waiting = {name: (k, c) for name, (k, c) in waiting.items() if self.node.get(c) == asked_of[name]}
+            self._sleep()
+        for name, (_, client) in waiting.items():
+            self._note(client, False)
+            self._late[client] = Late(name, self.clock.monotonic() + self.grace)
+            self.events.append(f"client {client} did not answer within {allowed:g} s")
+        if work:
+            self._count_silence(bool(out), start, clients)
         return out
+
+    # -- patience --------------------------------------------------------------------------------------------------
+    def _note(self, client: int, quick: bool) -> None:
+        """Whether a client answered its newest message within the timeout."""
+        (self._slow.discard if quick else self._slow.add)(client)
+        if quick:
+            self._warm.add(client)
+
+    def _others_are_well(self, clients: Sequence[int]) -> bool:
+        """Whether somebody beside these clients can be counted on: there, and not late with its newest message."""
+        asked = set(clients)
+        return any(c not in asked and c not in self._slow and c not in self.out for c in self.node)
+
+    def _deserves_patience(self, waiting: list[int], clients: list[int], answered: bool) -> bool:
+        """Whether to wait beyond the timeout: for a node that is cold, or because without an answer there is no round."""
+        if any(client not in self._warm and client not in self._slow for client in waiting):
+            return True
+        return not answered and not self._others_are_well(clients)
+
+    def _wait_for_one_of(self, clients: list[int]) -> None:
+        """If nobody at all can be asked, wait for a late answer or a node; after `patience`, stop with a sentence."""
+        possible = [client for client in clients if client not in self.out]
+        if not possible and self._anybody():
+            return
+        end = self.clock.monotonic() + self.patience
+        while not any([self._reachable(client, "train") for client in possible]):
+            if self._others_are_well(clients):
+                return
+            if not possible or self.clock.monotonic() > end:
+                if self._anybody():
+                    return
+                raise NothingUnderWay(self._nobody(self.patience))
+            self.look()
+            self._sleep()
+
+    def _anybody(self) -> bool:
+        return any([self._reachable(client, "train") for client in range(self.clients)])
+
+    def _count_silence(self, answered: bool, start: float, clients: list[int]) -> None:
+        """Stop with a sentence once nobody has answered for `patience` seconds, and nobody else could."""
+        if answered:
+            self._silent_since = None
+            return
+        if self._silent_since is None:
+            self._silent_since = start
+        silent = self.clock.monotonic() - self._silent_since
+        if silent >= self.patience and not self._others_are_well(clients):
+            self._silent_since = None
+            raise NothingUnderWay(self._nobody(silent))
+
+    def _nobody(self, seconds: float) -> str:
+        away = sum(client not in self.node and client not in self.out for client in range(self.clients))
+        stuck = sum(client in self._late for client in range(self.clients))
+        parts = [f"{away} without a node", f"{stuck} still at work on an earlier message"]
+        parts += [f"{len(self.out)} that stay out"] if self.out else []
+        newest = f" Newest: {'; '.join(self.events[-3:])}." if self.events else ""
+        return (
+            f"No client has answered for {seconds:.3g} s ({self.clients} clients: {', '.join(parts)}). The model is what "
+            f"it was before. Look at the SuperNodes, bring back those that are gone or give slow ones more time "
+            f"(timeout={self.timeout:g}, patience={self.patience:g}), and go on with run.finish().{newest}"
+        )
+
+    def _sleep(self) -> None:
+        self.clock.sleep(max(self._pause, 0.001))
 
     def _heard(self, client: int, reply: Message, label: str) -> Any:
         if reply.has_error():
@@ -226,7 +330,7 @@ class ConnectedNodes:
             if reply.error.code in BROKEN and reply.error.code != ErrorCode.CLIENT_APP_CRASHED:
                 raise NodeError(f"Client {client}'s node could not run octolab's client: {said}")
             self.events.append(f"client {client} could not be reached: {said}")
-            self.node.pop(client, None)
+            self._greeted.pop(self.node.pop(client, -1), None)  # greeted again, if it is still there
             return None
         self.traffic.count(label, None, reply)
         return values(reply)
@@ -241,7 +345,7 @@ class ConnectedNodes:
         if not list(self._grid.pull_messages([late.message_id])):
             if self._stand_in(client):
                 return True
-            if time.monotonic() <= late.expires:
+            if self.clock.monotonic() <= late.expires:
                 return False
         del self._late[client]
         return True

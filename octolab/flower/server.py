@@ -99,6 +99,8 @@ def serve(grid: Grid, context: Context, spec: dict[str, Any], *, problem: Any = 
         report.end(run)
     elif run.error is not None:
         print(f"{run.status}: {run.error}", flush=True)
+        if run.status == "stalled":  # so that Flower's own record does not call it a success
+            raise run.error
     return run
 
 

@@ -83,13 +83,13 @@ def test_its_bits_are_in_the_ledger():
     model, number = 32 * D, 64
     assert run.history.bits_up.diff().dropna().unique().tolist() == [model + 2 * number + 3 * number]
     assert run.history.bits_down.diff().dropna().unique().tolist() == [2 * (model + number)]
-    assert run.federation.ledger.per_client("rounds").tolist() == [3] * NODES
+    assert run.federation.ledger.per_client("replies").tolist() == [3] * NODES
 
 
 def test_only_those_who_were_asked_are_charged():
     app = strategy_server(fraction_train=0.5, fraction_evaluate=0.0)
     run = ol.flower.run_app((app, numpy_client()), nodes=NODES, live=False)
-    assert run.federation.ledger.per_client("rounds").sum() == 3 * 2
+    assert run.federation.ledger.per_client("replies").sum() == 3 * 2
 
 
 def test_an_app_in_the_older_style_runs_too():

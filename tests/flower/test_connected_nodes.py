@@ -143,7 +143,7 @@ def test_a_node_that_is_replaced_takes_part_again_if_it_had_nothing_to_remember(
     new = FIRST_NODE + 77
     grid.contexts[new] = Context(1, new, {"partition-id": 1, "num-partitions": 3}, RecordDict(), {})
     run.finish()
-    answered = run.federation.ledger.per_client("rounds")
+    answered = run.federation.ledger.per_client("replies")
     assert answered.tolist() == [6, 4, 6]
     assert "client 1's node has gone" in "; ".join(run.history.nodes.dropna())
 
@@ -160,7 +160,7 @@ def test_a_second_node_with_a_clients_number_stands_by_until_it_is_needed():
     grid.down.add(FIRST_NODE + 1)
     run.finish()
     assert run.world.nodes.node[1] == new
-    assert run.federation.ledger.per_client("rounds").tolist() == [8, 7, 8]
+    assert run.federation.ledger.per_client("replies").tolist() == [8, 7, 8]
     assert "client 1 goes on with another node" in "; ".join(run.history.nodes.dropna())
 
 
@@ -179,7 +179,7 @@ def test_a_node_that_says_farewell_is_not_waited_for(monkeypatch):
 
     grid.push_messages = leave
     run.finish()  # were it waited for, this would take a minute
-    assert run.federation.ledger.per_client("rounds").tolist() == [3, 1, 3]
+    assert run.federation.ledger.per_client("replies").tolist() == [3, 1, 3]
 
 
 def test_a_node_that_lost_its_memory_stays_out_so_that_server_and_clients_agree():
@@ -193,7 +193,7 @@ def test_a_node_that_lost_its_memory_stays_out_so_that_server_and_clients_agree(
     run.finish()
     said = "; ".join(run.history.nodes.dropna())
     assert "came back without what the server counts on; it stays out" in said
-    assert run.federation.ledger.per_client("rounds").tolist() == [9, 3, 9]
+    assert run.federation.ledger.per_client("replies").tolist() == [9, 3, 9]
     g = [run.world.nodes.ask("query.memory", [(c, {"client": c, "task": run.world.executor._name,
          "base": run.world.executor.base[c]})], "memory")[0]["rows"] for c in (0, 2)]  # fmt: skip
     from octolab.flower.codec import unpack_rows
@@ -236,28 +236,135 @@ def test_a_client_that_joins_late_begins_with_nothing_and_the_sum_is_right():
     run.advance(4)
     grid.gone.clear()
     run.finish()
-    assert run.federation.ledger.per_client("rounds")[2] > 30
+    assert run.federation.ledger.per_client("replies")[2] > 30
     assert agrees(run)
 
 
-def test_a_deadline_of_real_seconds_ends_a_round_in_which_nobody_answers():
+class Clock:
+    """Virtual seconds: sleeping is what makes them pass."""
+
+    now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+class SlowGrid(Grid):
+    """Every training reply comes some virtual seconds after the message; `seconds` by client."""
+
+    def __init__(self, app, nodes, seconds):
+        super().__init__(app, nodes)
+        self.clock, self.seconds, self.due = Clock(), seconds, {}
+
+    def push_messages(self, messages):
+        messages = list(messages)
+        ids = super().push_messages(messages)
+        for name, message in zip(ids, messages, strict=True):
+            if message.metadata.message_type == "train":
+                self.due[name] = self.clock.now + self.seconds[message.metadata.dst_node_id - FIRST_NODE]
+        return ids
+
+    def pull_messages(self, names):
+        return super().pull_messages([name for name in names if self.due.get(name, 0.0) <= self.clock.now])
+
+
+def slow(method, problem, seconds, rounds, **how):
+    grid = SlowGrid(client_app(problem), problem.n, seconds)
+    run = prepare(method, problem, rounds=rounds, on=on(grid, **{"timeout": 0.3, "patience": 60.0, **how}))
+    run.world.nodes.clock = grid.clock
+    return run, grid
+
+
+FEDAVG = ol.methods.FedAvg(lr=0.05, local_epochs=1)
+
+
+@pytest.mark.parametrize("method", [FEDAVG, EF21], ids=["fedavg", "ef21"])
+def test_nodes_that_are_slower_than_the_timeout_are_waited_for_since_nobody_else_answers(method):
+    """Replies after 0.5 s and timeout=0.3: each round waits for its first answer, and has one."""
     problem = quadratics()
-    grid = Grid(client_app(problem), 3)
-    run = started(ol.methods.FedAvg(lr=0.05, local_epochs=1), problem, grid, rounds=5)
-    run.advance(2)
-    x = run.x.clone()
-    grid.down.update(FIRST_NODE + i for i in range(3))
+    run, _ = slow(method, problem, [0.5, 0.5, 0.5], rounds=20)
+    start = float(problem.evaluate(problem.x0)["loss"])
     run.finish()
-    assert run.status == "finished" and torch.equal(run.x, x)
-    assert run.history.dropped.dropna().tolist() == [3] * 4
+    assert run.status == "finished" and run.round == 20
+    assert "skipped" not in run.history
+    assert run.history.loss.iloc[-1] < 0.9 * start
+
+
+def test_with_cohorts_of_slow_nodes_rounds_have_answers_once_all_are_known_to_be_slow():
+    problem = quadratics(n=6)
+    method = ol.methods.FedAvg(lr=0.05, local_epochs=1, cohort=2)
+    run, _ = slow(method, problem, [0.5] * 6, rounds=40)
+    run.finish()
+    assert run.status == "finished" and run.federation.ledger.per_client("replies").sum() >= 40
+
+
+def test_a_cold_node_has_time_for_its_first_answer():
+    """Client 1's first answer takes 40 s, the timeout is 0.3 s, and no round leaves it out."""
+    problem = quadratics()
+    run, grid = slow(FEDAVG, problem, [0.1, 40.0, 0.1], rounds=5)
+    run.advance(2)
+    grid.seconds[1] = 0.1
+    run.finish()
+    assert run.federation.ledger.per_client("replies").tolist() == [5, 5, 5]
+
+
+def test_one_slow_node_among_quick_ones_is_left_out_as_before():
+    problem = quadratics()
+    run, grid = slow(FEDAVG, problem, [0.1, 0.1, 0.1], rounds=10)
+    run.advance(3)
+    grid.seconds[2] = 50.0
+    before = grid.clock.now
+    run.finish()
+    assert run.status == "finished"
+    assert run.federation.ledger.per_client("replies").tolist() == [10, 10, 2]
+    assert grid.clock.now - before < 10
+
+
+@pytest.mark.parametrize("method", [FEDAVG, EF21], ids=["fedavg", "ef21"])
+def test_a_run_whose_nodes_all_fall_silent_stops_with_a_sentence_and_can_go_on(method):
+    problem = quadratics()
+    run, grid = slow(method, problem, [0.1] * 3, rounds=30, patience=20.0)
+    run.advance(5)
+    x = run.x.clone()
+    grid.seconds[:] = [1e9] * 3
+    words = r"No client has answered for 20\.\d s .*3 still at work on an earlier message.*timeout=0\.3, patience=20"
+    with pytest.warns(RuntimeWarning, match=words):
+        run.finish()
+    assert run.status == "stalled" and run.round == 4 and torch.equal(run.x, x)
+    grid.seconds[:] = [0.1] * 3
+    grid.clock.now += 100.0  # what was lost is given up
+    run.finish()
+    assert run.status == "finished" and run.round == 30
+
+
+def test_a_run_waits_for_nodes_that_left_and_goes_on_when_one_is_back():
+    problem = quadratics()
+    run, grid = slow(FEDAVG, problem, [0.1] * 3, rounds=12)
+    run.advance(3)
+    grid.gone.update(FIRST_NODE + i for i in range(3))
+    run.world.nodes.look()
+    sleep = grid.clock.sleep
+
+    def wake(seconds):
+        sleep(seconds)
+        if grid.clock.now > 30.0:
+            grid.gone.discard(FIRST_NODE)
+
+    grid.clock.sleep = wake
+    run.finish()
+    assert run.status == "finished" and run.round == 12
+    assert run.federation.ledger.per_client("replies").tolist() == [12, 2, 2]
 
 
 def test_if_no_node_ever_answered_the_first_call_there_is_nothing_to_go_on_with():
     problem = quadratics()
-    grid = Grid(client_app(problem), 3, lose={(i, k) for i in range(3) for k in range(20)})
-    run = started(EF21, problem, grid, rounds=2)
-    with pytest.raises(ol.errors.NoReplies, match="no node answered, and none ever has"):
-        run.world.executor.run(run.federation, run.method.begin, np.arange(3), (run.federation.x0,), 0)
+    run, _ = slow(EF21, problem, [1e9] * 3, rounds=2)
+    with pytest.warns(RuntimeWarning, match="No client has answered for 60"):
+        run.finish()
+    assert run.status == "stalled" and run.round == -1
 
 
 def asynchronous(rounds=30):
@@ -269,25 +376,25 @@ def asynchronous(rounds=30):
 def test_an_asynchronous_run_goes_on_without_a_node_that_died_and_with_it_when_it_is_back():
     run, grid = asynchronous(rounds=90)
     run.advance(4)
-    answered = run.federation.ledger.per_client("rounds").copy()
+    answered = run.federation.ledger.per_client("replies").copy()
     grid.gone.add(FIRST_NODE + 1)
     run.advance(30)
-    there = run.federation.ledger.per_client("rounds") - answered
+    there = run.federation.ledger.per_client("replies") - answered
     assert there[1] == 0 and there[0] > 10 and there[2] > 10
     assert "client 1" in "; ".join(run.history.nodes.dropna())
     bits = run.federation.ledger.per_client("up")
-    assert bits[1] == bits[0] / run.federation.ledger.per_client("rounds")[0] * answered[1]  # what it sent, no more
+    assert bits[1] == bits[0] / run.federation.ledger.per_client("replies")[0] * answered[1]  # what it sent, no more
     grid.gone.clear()
     run.finish()
     assert run.status == "finished"
-    assert run.federation.ledger.per_client("rounds")[1] > answered[1] + 5
+    assert run.federation.ledger.per_client("replies")[1] > answered[1] + 5
 
 
 def test_an_asynchronous_run_whose_nodes_are_all_gone_stops_with_a_sentence():
     run, grid = asynchronous()
     run.advance(4)
     grid.gone.update(FIRST_NODE + i for i in range(3))
-    with pytest.warns(RuntimeWarning, match=r"does not answer. Nobody else answers either: bring a node back"):
+    with pytest.warns(RuntimeWarning, match=r"No client has answered for .*3 without a node"):
         run.finish()
     assert run.status == "stalled"
 

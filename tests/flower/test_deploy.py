@@ -150,7 +150,7 @@ def test_a_supernode_killed_in_mid_round_is_left_out_and_its_successor_takes_par
         link.add(1)
         started.finish()
     assert started.status == "finished" and started.round == 4
-    answered = started.federation.ledger.per_client("rounds").tolist()
+    answered = started.federation.ledger.per_client("replies").tolist()
     assert 2 <= answered[1] < 4  # it missed the round in which it was killed; its successor answered later ones
     said = "; ".join(started.history.nodes.dropna())
     assert "client 1" in said
@@ -164,7 +164,7 @@ def test_a_supernode_that_joins_late_takes_part_from_then_on():
         started.advance(1)
         link.add()
         started.finish()
-    answered = started.federation.ledger.per_client("rounds").tolist()
+    answered = started.federation.ledger.per_client("replies").tolist()
     assert started.status == "finished"
     assert answered[0] == 4 and 1 <= answered[1] < 4
     g = started.federation.memory.g  # came back in the run file
