@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from octolab.experiment.summary import unanswered as unanswered_rounds
 from octolab.federation.timeline import CANCELLED
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ LEVELS = ("info", "warning", "error")
 STALE_SHARE = 0.2
 """Share of devices whose newest gradient was staler than `stale_after(n)` that is worth a word."""
 DROPPED_SHARE = 0.3
+UNANSWERED_SHARE = 0.1
+"""Share of rounds without any answer that is worth a word."""
 SPENT = 0.9
 DOMINANT_SHARE = 0.2
 """A client with this share of all updates or bits, and at least three times its fair share, dominates."""
@@ -30,7 +33,7 @@ DOMINANT_SHARE = 0.2
 
 @dataclass(frozen=True)
 class Alert:
-    """kind: "diverging", "stalled", "stale", "dominant", "budget", "dropouts". level: info, warning, error.
+    """kind: "diverging", "stalled", "stale", "dominant", "budget", "dropouts", "unanswered". level: info, warning, error.
 
     round: when it was noticed. message: what is so; advice: what to do.
     """
@@ -68,6 +71,7 @@ class Watched:
             first: dict[str, float] = {
                 name: float(sparse[name][1][0]) for name in ("loss", "grad_norm_sq") if name in sparse
             }
+            self.void = unanswered_rounds(run)
             self.rows = len(run.recorder.rows)
             self.last = run.recorder.last
         self.first = first
@@ -250,10 +254,22 @@ def dropouts(w: Watched) -> Alert | None:
     )
 
 
+def unanswered(w: Watched) -> Alert | None:
+    """Rounds pass in which nobody answers: they are no progress."""
+    if w.void == 0 or w.void < UNANSWERED_SHARE * w.round:
+        return None
+    return w.alert(
+        "unanswered",
+        "error" if w.void >= w.round else "warning",
+        f"{w.round - w.void:,} of {w.round:,} rounds had an answer: in the others nobody replied, and nothing was learned.",
+        "Give clients more time (a longer deadline; on Flower timeout= and patience=), or ask more of them per round.",
+    )
+
+
 def _sentence(error: Exception | None) -> str:
     return "" if error is None else str(error).split(". ")[0].rstrip(".") + "."
 
 
-RULES: list[Callable[[Watched], Alert | None]] = [diverging, stalled, stale, dominant, budget, dropouts]
+RULES: list[Callable[[Watched], Alert | None]] = [diverging, stalled, stale, dominant, budget, dropouts, unanswered]
 
 __all__ = ["RULES", "Alert", "alerts"]

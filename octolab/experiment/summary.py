@@ -26,6 +26,11 @@ def status(run: Run) -> str:
     return "paused" if run.status == "running" and run.paused else run.status
 
 
+def unanswered(run: Run) -> int:
+    """Rounds in which nobody answered: time passed, and the model stayed what it was."""
+    return len(run.recorder.sparse.get("skipped", ([], []))[0])
+
+
 def facts(run: Run) -> list[tuple[str, str]]:
     """The last numbers of a run, in words and human units."""
     from octolab.experiment.run import FOREVER
@@ -46,6 +51,8 @@ def facts(run: Run) -> list[tuple[str, str]]:
     ):
         if name in last:
             out.append((word, format(last[name], form)))
+    if void := unanswered(run):
+        out.append(("answers", f"{run.round - void:,} of {run.round:,} rounds had an answer"))
     out += [("up", f"{bits(last['bits_up'])} per client"), ("down", f"{bits(last['bits_down'])} per client")]
     return [*out, ("virtual time", f"{last['time']:,.4g} s")]
 
@@ -60,6 +67,8 @@ def text(run: Run) -> str:
     values = [f"{word} {found.pop(word)}" for word in ("loss", "|∇f|²", "accuracy") if word in found]
     if values:
         lines.append("  " + ", ".join(values))
+    if "answers" in found:
+        lines.append("  " + found.pop("answers"))
     if found:
         lines.append("  " + ", ".join(f"{word} {value}" for word, value in found.items()))
     if run.error is not None:

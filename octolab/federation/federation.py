@@ -76,6 +76,7 @@ class Federation:
         self.same_weight = float(self.weights[0]) if bool((self.weights == self.weights[0]).all()) else None
         self._jobs: Jobs | None = None
         self._log: dict[str, Any] = {}
+        self._answered = False  # whether anybody has answered a call since the last step
         self._last: tuple[Replies, ...] = ()
         self._instant = self.fleet.instant and not self.randomness.scripts("times")
 
@@ -115,6 +116,7 @@ class Federation:
         if self._instant and self.deadline is None and result.absent is None:
             most = work if isinstance(work, (int, float)) else float(np.max(work, initial=0.0))
             self.now += most * self.fleet.seconds
+            self._answered = True
             return None
         if len(ids) == 0:
             return None
@@ -134,6 +136,7 @@ class Federation:
         if not gone.any():
             self.timeline.call(ids, start, start + received, start + computed, start + seconds, None)
             self.now += float(seconds.max())
+            self._answered = True
             return None
         result.unsent = missing  # a late reply was sent, and is charged; a lost one was not
         states = np.where(missing, DROPPED, np.where(late, LATE, DONE))
@@ -142,6 +145,7 @@ class Federation:
         wait = float(answered.max()) if len(answered) else 0.0
         self.now += float(self.deadline) if self.deadline is not None else wait
         self._log["dropped"] = int(gone.sum())
+        self._answered |= not gone.all()
         return ~gone
 
     def _charge(self, ids: np.ndarray | None, result: Result, sent: float, replied: np.ndarray | None) -> None:
@@ -289,7 +293,11 @@ class Federation:
         )
 
     def take_log(self) -> dict[str, Any]:
+        """What was logged since the last time; `skipped` if calls were made and nobody answered any of them."""
         log, self._log = self._log, {}
+        if "dropped" in log and not self._answered:
+            log["skipped"] = True
+        self._answered = False
         return log
 
 

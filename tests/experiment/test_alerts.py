@@ -147,6 +147,18 @@ def test_replies_that_get_lost_are_counted():
     assert "dropouts" not in kinds(finished(M.FedAvg(lr=0.01), problem, rounds=100, fleet=ol.Fleet(dropout=0.1)))
 
 
+def test_rounds_that_nobody_answers_are_counted_and_are_no_progress(problem):
+    run = finished(M.FedAvg(lr=0.05, local_epochs=1), problem, rounds=20, fleet=ol.Fleet(dropout=1.0))
+    alert = the(run, "unanswered")
+    assert alert.level == "error" and alert.message.startswith("0 of 20 rounds had an answer")
+    assert "0 of 20 rounds had an answer" in repr(run)
+
+
+def test_a_run_in_which_somebody_always_answers_says_nothing_of_it(problem):
+    run = finished(M.FedAvg(lr=0.05, local_epochs=1), problem, rounds=20)
+    assert "had an answer" not in repr(run) and "unanswered" not in kinds(run)
+
+
 def test_the_gravest_comes_first():
     problem = ol.problems.Tridiagonal(d=4, n=10, noise=0.01)
     run = finished(M.ASGD(lr=50.0), problem, rounds=60, fleet=ol.Fleet(seconds=np.r_[0.02, np.ones(9)]))
