@@ -1,8 +1,7 @@
 """Hyperparameters as data: `param(default, doc, gt=0)` beside a field says what the field may hold, once.
 
-    @dataclass(frozen=True)
     class EF21(Method):
-        lr: float | Theory = param(Theory(), "step size", gt=0)
+        lr: Theory[float] = param(Theory(), "step size", gt=0)
 
 gt, ge, lt, le are the bounds (>, >=, <, <=).
 """
@@ -15,16 +14,30 @@ import numbers
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 __all__ = ["Theory", "allowed", "check", "param"]
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
-class Theory:
-    """The value that the method's theorem prescribes for the problem at hand, times a multiplier."""
+class Theory(Generic[T]):
+    """The value that the method's theorem prescribes for the problem at hand, times a multiplier.
+
+    A field that takes a number or this is of type `Theory[float]`. Methods run resolved: what they read is a float.
+    """
 
     multiplier: float = 1.0
+
+    if TYPE_CHECKING:
+
+        def __get__(self, method: object, owner: type | None = None) -> T: ...
+        def __set__(self, method: object, value: T | Theory[T]) -> None: ...
+    else:
+
+        def __class_getitem__(cls, kind):
+            return kind | cls
 
     def __repr__(self) -> str:
         return "Theory()" if self.multiplier == 1 else f"Theory({self.multiplier:g})"

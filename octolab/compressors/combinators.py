@@ -80,6 +80,10 @@ class Chain(Compressor):
         second, k = self._second(d)
         return (1 + _known(self.first.omega(d))) * (1 + _known(second.omega(k))) - 1
 
+    def mean_omega(self, d: int, weights: Tensor) -> float:
+        second, k = self._second(d)
+        return self.first.mean_omega(d, weights) + (1 + self.first.variance(d)) * second.mean_omega(k, weights)
+
     def alpha(self, d: int) -> float | None:
         if self.unbiased:
             return super().alpha(d)
@@ -229,6 +233,10 @@ class Bernoulli(Compressor):
     def omega(self, d: int) -> float | None:
         return (1 + _known(self.compressor.omega(d))) / self.p - 1 if self.unbiased else None
 
+    def mean_omega(self, d: int, weights: Tensor) -> float:
+        coin = (1 / self.p - 1) * (1 + self.compressor.variance(d)) * float(weights.max())
+        return self.compressor.mean_omega(d, weights) + coin
+
     def alpha(self, d: int) -> float | None:
         inner = self.compressor.alpha(d)
         return super().alpha(d) if self.scaled else None if inner is None else self.p * inner
@@ -324,6 +332,9 @@ class Bucketed(_Around):
     def omega(self, d: int) -> float | None:
         return _greatest([c.omega(length) for length, _, c in self._pieces(d)])
 
+    def mean_omega(self, d: int, weights: Tensor) -> float:
+        return max(c.mean_omega(length, weights) for length, _, c in self._pieces(d))
+
     def bits(self, d: int) -> int | None:
         each = [(n, c.bits(length)) for length, n, c in self._pieces(d)]
         return None if any(b is None for _, b in each) else sum(n * b for n, b in each if b is not None)
@@ -379,6 +390,9 @@ class PerTensor(_Around):
 
     def omega(self, d: int) -> float | None:
         return _greatest([c.omega(size) for size, c in self._pieces(d)])
+
+    def mean_omega(self, d: int, weights: Tensor) -> float:
+        return max(c.mean_omega(size, weights) for size, c in self._pieces(d))
 
     def bits(self, d: int) -> int | None:
         each = [c.bits(size) for size, c in self._pieces(d)]

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
+from octolab.errors import OutsideAssumptions
 from octolab.payloads import Payload
 from octolab.randomness import Draws, Randomness
 
@@ -66,6 +67,27 @@ class Compressor:
         """E|C(x) - x|^2 <= (1 - alpha)|x|^2 for all x of length d; None when C is not contractive."""
         omega = self.omega(d)
         return 1 - omega if omega is not None and omega < 1 else None
+
+    def variance(self, d: int) -> float:
+        """omega as a number; a biased compressor, which has none, is refused in words."""
+        omega = self.omega(d)
+        if omega is None:
+            raise OutsideAssumptions(f"{self!r} is biased, so it has no omega: use RandK, QSGD, Natural or PermK.")
+        return omega
+
+    def contraction(self, d: int) -> float:
+        """alpha as a number; a compressor that is not contractive is refused in words."""
+        alpha = self.alpha(d)
+        if alpha is None:
+            raise OutsideAssumptions(f"{self!r} is not contractive, so it has no alpha: use TopK, or Scaled({self!r}).")
+        return alpha
+
+    def mean_omega(self, d: int, weights: Tensor) -> float:
+        """E|sum w_i (C_i(v_i) - v_i)|^2 <= mean_omega sum w_i |v_i|^2 for weights (n,) that sum to 1: omega max w_i.
+
+        That is omega/n for equal weights. Compressors whose draws depend on each other (PermK) have a constant of their own.
+        """
+        return self.variance(d) * float(weights.max())
 
     def bits(self, d: int) -> int | None:
         """Bits of one message of length d; None when they depend on the data or on chance."""

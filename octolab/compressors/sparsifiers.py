@@ -311,6 +311,11 @@ class PermK(Sparsifier):
         b = (d - 1) / (padded - 1)
         return padded / n * b, b
 
+    def mean_omega(self, d: int, weights: Tensor) -> float:
+        """n max w_i times A of `joint`, by the inequality for a_i = n w_i v_i."""
+        n = len(weights)
+        return self.joint(d, n)[0] * n * float(weights.max())
+
     def keep(self, x: Tensor, draws: Any) -> Kept:
         d, n = x.shape[1], int(draws.cohort_size)
         if self.n is not None and self.n != n:

@@ -419,3 +419,8 @@ def as_sampler(cohort: Sampler | int | float | None) -> Sampler:
     if isinstance(cohort, (int, float, np.integer)) and not isinstance(cohort, bool):
         return Nice(float(cohort) if isinstance(cohort, float) else int(cohort))
     raise ValueError(f"cohort={cohort!r}: give None (all), a number of clients, a share in (0, 1), or a Sampler.")
+
+
+def may_repeat(cohort: Sampler | int | float | None) -> bool:
+    """Whether one cohort may hold a client twice: draws with replacement."""
+    return isinstance(cohort, Importance) and not isinstance(cohort, Weighted)

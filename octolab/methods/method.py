@@ -1,74 +1,81 @@
 """What a method is: a frozen dataclass whose fields are its hyperparameters, with `init`, `step` and client functions.
 
-    @dataclass(frozen=True)
     class EF21(Method):
         slug = "ef21"
         compressor: Compressor = param(TopK(0.05), "contractive compressor C")
-        lr: float | Theory = param(Theory(), "step size", gt=0)
+        lr: Theory[float] = param(Theory(), "step size", gt=0)
 
         def stepsize(self, problem): ...      # the theorem: what Theory() means for `lr`
         def init(self, fed): ...              # -> State
         def step(self, fed, s): ...           # one round, seen from the server -> State
         def client(self, cohort, x): ...      # seen from the clients: the whole cohort at once
 
-The module's docstring is the method's card; see `octolab.methods.card`.
+The module's docstring is the method's card; see `octolab.methods.card`. What a hook sees:
+
+    check, resolve               the `Problem`; what is not known of it is None
+    stepsize, theory_..., rate   its `Constants`: numbers, and a sentence where one is not known
+    init, step, personal         the `Federation` (`fed.problem` is the problem)
+    client functions             their `Cohort`
 """
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import sys
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, dataclass_transform
 
 import torch
 
+from octolab.compressors import Compressor
 from octolab.errors import AssumptionWarning, OutsideAssumptions, UnknownConstant
 from octolab.federation import Federation
-from octolab.federation.sampling import as_sampler
+from octolab.federation.sampling import as_sampler, may_repeat
 from octolab.methods.card import Card, read_card
+from octolab.methods.constants import Constants, Known
 from octolab.params import Theory, allowed, check, param
+from octolab.problems import Problem
 
-__all__ = ["Method", "Theory", "param"]
-
-
-class Constants:
-    """A problem seen by a theorem: asking for an unknown constant raises a sentence instead of giving None."""
-
-    def __init__(self, problem: Any, method: Method, field: str):
-        self._problem, self._method, self._field = problem, method, field
-
-    def variance(self, batch_size: int | None) -> float:
-        """The problem's bound on the variance of a stochastic gradient."""
-        return self._known("variance", self._problem.variance(batch_size))
-
-    def __getattr__(self, name: str) -> Any:
-        return self._known(name, getattr(self._problem, name))
-
-    def _known(self, name: str, value: Any) -> Any:
-        if value is None:
-            note = getattr(self._problem, "constants_note", None) or "Its constants are unknown."
-            raise UnknownConstant(
-                f"{type(self._method).__name__}: {self._field}=Theory() needs the constant {name} of {self._problem.name}. "
-                f"{note} Give {self._field}=... as a number."
-            )
-        return value
+__all__ = ["Constants", "Method", "Theory", "param"]
 
 
-@dataclass(frozen=True)
-class Method:
+class Frozen:
+    """Attributes that stay as they were made: a changed copy comes from `dataclasses.replace`."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
+
+
+@dataclass_transform(frozen_default=True)
+@dataclass(frozen=True, repr=False)
+class Method(Frozen):
     """The base of all methods. Fields are hyperparameters; a method holds no data and no state.
 
     slug: the paper's usual short name. needs: what its theory or its algorithm cannot do without, out of
     "unbiased" (compressor), "contractive" (compressor), "homogeneous" (same objective on every client),
-    "strongly convex", "hessian", "full participation". tags: for searching.
+    "strongly convex", "strongly convex clients" (every f_i), "hessian" (which solver="exact" needs of any method),
+    "full participation", "at most once" (no client twice in a cohort). tags: for searching.
     """
 
     slug: ClassVar[str] = ""
     needs: ClassVar[tuple[str, ...]] = ()
     tags: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Every method is a frozen dataclass; one that is decorated as such too (as before 0.2) stays what it was."""
+        super().__init_subclass__(**kwargs)
+        dataclass(frozen=True, repr=False)(cls)
+        for name in ("__setattr__", "__delattr__"):
+            delattr(cls, name)  # `Frozen` has them; a decorator wants to make its own
+        for f in dataclasses.fields(cls):
+            if f.name in inspect.get_annotations(cls) and f.default is not dataclasses.MISSING:
+                setattr(cls, f.name, f)  # what `param` said, should a decorator ask again
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
@@ -81,17 +88,18 @@ class Method:
     def step(self, fed: Federation, s: Any) -> Any:
         raise NotImplementedError
 
-    def stepsize(self, problem: Any) -> Any:
+    def stepsize(self, problem: Constants) -> Any:
+        """The step size that the theorem prescribes; one number, or (n,)."""
         raise UnknownConstant(f"{type(self).__name__} has no step size from theory: give lr=... as a number.")
 
     def model(self, s: Any) -> torch.Tensor:
         """The server model in a state, (d,)."""
         return s.x
 
-    def rate(self, problem: Any) -> float | None:
-        """The theorem's factor per step, in (0, 1), for what it shows to shrink linearly; None if it shows no such thing.
+    def rate(self, problem: Constants) -> float | None:
+        """The theorem's factor per step, in (0, 1), for what it shows to shrink to nothing; None if it shows no such thing.
 
-        Asked of a resolved method: every `Theory()` is a number.
+        Asked of a resolved method (every `Theory()` is a number) by `proved_rate`.
         """
         return None
 
@@ -100,7 +108,14 @@ class Method:
         return None
 
     # -- what every method can do ------------------------------------------------------------------------------------
-    def resolve(self, problem: Any) -> Method:
+    def proved_rate(self, problem: Problem) -> float | None:
+        """`rate` on a problem; None also where that needs a constant that is not known."""
+        try:
+            return self.rate(Known(problem, type(self).__name__))
+        except UnknownConstant:
+            return None
+
+    def resolve(self, problem: Problem) -> Method:
         """This method made ready for a problem: every `Theory()` a number, compressors bound to the layers.
 
         Field `lr` asks `stepsize(problem)`, any other field `theory_<name>(problem)`, in the order of the fields.
@@ -115,7 +130,7 @@ class Method:
                     raise UnknownConstant(
                         f"{type(self).__name__}: {f.name}={value!r}: no theorem gives this value; give {allowed(f.metadata)}."
                     )
-                number: Any = rule(Constants(problem, method, f.name)) * value.multiplier
+                number: Any = rule(Known(problem, type(self).__name__, f.name)) * value.multiplier
                 if getattr(number, "ndim", 0):  # one value per client
                     number = tuple(map(float, number))
                 else:
@@ -127,19 +142,21 @@ class Method:
                 )
         return method
 
-    def check(self, problem: Any) -> None:
+    def check(self, problem: Problem) -> None:
         """Refuse what cannot work on this problem (`OutsideAssumptions`), warn of what theory does not cover."""
         name = type(self).__name__
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
             if f.name in ("cohort", "sampler") and value is not None:
-                as_sampler(value).check(problem.n)
-            if hasattr(value, "omega"):
+                self._check_cohort(f.name, value, problem.n)
+            if isinstance(value, Compressor):
                 self._check_compressor(f.name, value, problem.d)
-        if "hessian" in self.needs and not getattr(problem, "has_hessian", False):
+        exact = getattr(self, "solver", None) == "exact"
+        if (exact or "hessian" in self.needs) and not problem.has_hessian:
             raise OutsideAssumptions(
-                f"{name} needs Hessians, and {problem.name} (d={problem.d}) does not give them. "
-                f"Use a quadratic or a logistic problem of moderate d, or a first-order method."
+                f"{name}{': solver=' + repr('exact') if exact else ''} needs Hessians, and {problem.name} (d={problem.d}) does "
+                f"not give them. Use a quadratic or a logistic problem of moderate d, or "
+                f"{'solver=' + repr('sgd') if exact else 'a first-order method'}."
             )
         if "homogeneous" in self.needs and not problem.homogeneous and problem.n > 1:
             caution(
@@ -151,8 +168,21 @@ class Method:
                 f"{name}'s theorem assumes strong convexity, which {problem.name} lacks: its step is a heuristic here, "
                 f"so try others (lr=ol.Theory(4), or compare(..., tune=...))."
             )
+        elif "strongly convex clients" in self.needs and problem.strongly_convex and not problem.mu_min:
+            caution(
+                f"{name}'s theorem assumes strong convexity of every f_i, and {problem.name} has some without: take its "
+                f"step (1/L, p = 0.1) as a heuristic."
+            )
 
-    def _check_compressor(self, field: str, compressor: Any, d: int) -> None:
+    def _check_cohort(self, field: str, cohort: Any, n: int) -> None:
+        as_sampler(cohort).check(n)
+        if "at most once" in self.needs and may_repeat(cohort):
+            raise OutsideAssumptions(
+                f"{type(self).__name__}: {field}={cohort!r} may draw a client twice, and clients here have a memory that "
+                f"changes once a round. Use a number of clients, Poisson or Weighted."
+            )
+
+    def _check_compressor(self, field: str, compressor: Compressor, d: int) -> None:
         name = type(self).__name__
         if "unbiased" in self.needs and not compressor.unbiased:
             raise OutsideAssumptions(

@@ -63,6 +63,11 @@ class Problem:
             return None
         return float(np.sqrt(np.mean((self.n * self.weights.numpy() * self.L_i) ** 2)))
 
+    @property
+    def mu_min(self) -> float:
+        """The strong convexity that every f_i has; 0 if there is one without, or if it is not known."""
+        return max(0.0, float(min(self.mu_i))) if self.strongly_convex and self.mu_i is not None else 0.0
+
     @cached_property
     def f_star(self) -> float | None:
         return None if self.x_star is None else self.value(self.x_star)

@@ -12,6 +12,7 @@ from typing import Any
 
 from octolab import compressors, problems
 from octolab.errors import AssumptionWarning, OutsideAssumptions
+from octolab.federation import Importance
 from octolab.methods import Method
 from octolab.testing.problems import NotApplicable, home, with_attributes
 
@@ -64,24 +65,18 @@ def keeps_to_assumptions(method: Method, problem: Any) -> str | None:
         for need, wrong in (("unbiased", compressors.TopK(1)), ("contractive", compressors.RandK(1))):
             if need in method.needs:
                 said.append(_refusal(dataclasses.replace(method, **{f.name: wrong}), home(method), need))
+    quadratics = problems.quadratics(n=4, d=6)
+    flat = with_attributes(quadratics, mu_i=quadratics.mu_i * [0, 1, 1, 1])
     elsewhere = {
-        "homogeneous": problems.quadratics(n=4, d=6),
-        "strongly convex": with_attributes(problems.quadratics(n=4, d=6), strongly_convex=False),
-        "hessian": with_attributes(problems.quadratics(n=4, d=6), has_hessian=False),
+        "homogeneous": ("heterogeneous", quadratics),
+        "strongly convex": ("strong convexity", with_attributes(quadratics, strongly_convex=False)),
+        "strongly convex clients": ("strong convexity of every f_i", flat),
+        "hessian": ("Hessian", with_attributes(quadratics, has_hessian=False)),
     }
-    for need, where in elsewhere.items():
-        if need in method.needs:
-            said.append(
-                _refusal(
-                    method,
-                    where,
-                    {
-                        "hessian": "Hessian",
-                        "strongly convex": "strong convexity",
-                        "homogeneous": "heterogeneous",
-                    }[need],
-                )
-            )
+    said += [_refusal(method, where, word) for need, (word, where) in elsewhere.items() if need in method.needs]
+    if "at most once" in method.needs:
+        again = dataclasses.replace(method, cohort=Importance([0.25] * 4, 2))  # type: ignore[call-arg]
+        said.append(_refusal(again, quadratics, "twice"))
     if not said:
         raise NotApplicable(f"it declares no need that can be checked (needs = {method.needs}).")
     return f"{len(said)} misuses answered"

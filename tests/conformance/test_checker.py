@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import pytest
 import torch
@@ -92,7 +92,7 @@ class Crowd(Mine):
 class Forgetful(Mine):
     """Keeps something outside its state."""
 
-    seen: list = []  # noqa: RUF012
+    seen: ClassVar[list[int]] = []
 
     def step(self, fed, s):
         self.seen.append(1)

@@ -161,7 +161,7 @@ class Feed:
     def rate(self) -> float | None:
         """The theorem's factor per step, if it promises one."""
         try:
-            rate = self.run.method.rate(self.run.problem)
+            rate = self.run.method.proved_rate(self.run.problem)
         except Exception:  # a theorem that does not speak about this problem is no reason to draw nothing
             return None
         return float(rate) if rate is not None and 0 < rate < 1 else None

@@ -147,7 +147,7 @@ def rate(state: ExplorerState) -> float | None:
     try:
         with quiet():
             resolved = state.method.resolve(state.problem)
-            found = resolved.rate(state.problem)
+            found = resolved.proved_rate(state.problem)
     except (OctolabError, ValueError, TypeError, ZeroDivisionError, AttributeError):
         return None
     return float(found) if found is not None and 0 < found < 1 else None

@@ -26,13 +26,7 @@ Theorem: none for this step. Its idealisation (Gluon, arXiv 2505.13416: exact po
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
-
-import torch
-
-from octolab.federation import Cohort, Federation, Sampler
-from octolab.methods.method import Method, param
+from octolab.methods.page import Cohort, Federation, Method, NamedTuple, Sampler, param, torch
 
 
 class State(NamedTuple):
@@ -52,7 +46,6 @@ def newton_schulz(U: torch.Tensor, steps: int = 5) -> torch.Tensor:
     return X.T if U.shape[0] > U.shape[1] else X
 
 
-@dataclass(frozen=True, repr=False)
 class Muon(Method):
     slug = "muon"
     tags = ("networks", "layer-wise", "nonconvex", "client sampling")

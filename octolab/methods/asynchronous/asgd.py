@@ -24,13 +24,7 @@ Unconfirmed: the constants (the order is the paper's); tune lr for real use
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-import torch
-
-from octolab.federation import Cohort, Federation
-from octolab.methods.method import Method, Theory, param
+from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Theory, param, torch
 
 
 class State(NamedTuple):
@@ -38,18 +32,17 @@ class State(NamedTuple):
     k: int  # version of the server model
 
 
-@dataclass(frozen=True, repr=False)
 class ASGD(Method):
     slug = "asgd"
     needs = ("homogeneous",)
     tags = ("asynchronous", "stochastic", "nonconvex", "networks")
 
-    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
+    lr: Theory[float] = param(Theory(), "step size", gt=0, main=True)
     policy: str = param("vanilla", "how staleness changes the step", choices=("vanilla", "delay-adaptive"), main=True)
     batch_size: int | None = param(1, "samples per gradient; None: all", ge=1, main=True)
     eps: float | None = param(None, "target for |grad f|^2 in the theory step; None: ignore the noise", gt=0)
 
-    def stepsize(self, problem: Any) -> float:
+    def stepsize(self, problem: Constants) -> float:
         lr = 1 / (2 * problem.n * problem.L)
         if self.eps is not None:
             lr = min(lr, self.eps / (4 * problem.L * max(problem.variance(self.batch_size), 1e-300)))

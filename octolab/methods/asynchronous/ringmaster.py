@@ -27,13 +27,8 @@ Unconfirmed: the constants 8 and 16 are recalled; our runs stay below eps
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, NamedTuple
 
-import torch
-
-from octolab.federation import Cohort, Federation
-from octolab.methods.method import Method, Theory, param
+from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Theory, param, torch
 
 
 class State(NamedTuple):
@@ -41,24 +36,23 @@ class State(NamedTuple):
     k: int  # version of the server model: the number of gradients used
 
 
-@dataclass(frozen=True, repr=False)
 class Ringmaster(Method):
     slug = "ringmaster"
     needs = ("homogeneous",)
     tags = ("asynchronous", "stochastic", "nonconvex", "networks")
 
-    R: int | Theory = param(Theory(), "delays from which a gradient is discarded", ge=1, main=True)
-    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
+    R: Theory[int] = param(Theory(), "delays from which a gradient is discarded", ge=1, main=True)
+    lr: Theory[float] = param(Theory(), "step size", gt=0, main=True)
     variant: str = param(
         "ignore", "late gradients are ignored, or their jobs stopped", choices=("ignore", "stop"), main=True
     )
     batch_size: int | None = param(1, "samples per gradient; None: all", ge=1, main=True)
     eps: float = param(1e-2, "target for |grad f|^2 in the theory values", gt=0)
 
-    def theory_R(self, problem: Any) -> int:
+    def theory_R(self, problem: Constants) -> int:
         return max(1, math.ceil(problem.variance(self.batch_size) / self.eps * (1 - 1e-12)))  # 2.0000000000000004 is 2
 
-    def stepsize(self, problem: Any) -> float:
+    def stepsize(self, problem: Constants) -> float:
         noise = max(problem.variance(self.batch_size), 1e-300)
         return min(1 / (2 * self.R * problem.L), self.eps / (4 * problem.L * noise))
 

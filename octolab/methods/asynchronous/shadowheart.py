@@ -27,15 +27,12 @@ Unconfirmed: the constant 16 (our derivation gives 8). s is a knob in the author
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
-from octolab.compressors import Compressor, RandK
-from octolab.federation import Cohort, Each, Federation
-from octolab.methods.method import Method, Theory, param
+from octolab.compressors import RandK
+from octolab.federation import Each
+from octolab.methods.page import Cohort, Compressor, Constants, Federation, Method, NamedTuple, Theory, param, torch
 from octolab.payloads import Bundle
 
 
@@ -77,21 +74,20 @@ def _fixed_point(h: np.ndarray, tau: np.ndarray, omega: float, s: float) -> floa
     return high
 
 
-@dataclass(frozen=True, repr=False)
 class Shadowheart(Method):
     slug = "shadowheart"
     needs = ("homogeneous", "unbiased")
     tags = ("asynchronous", "stochastic", "nonconvex", "unbiased compression")
 
     compressor: Compressor = param(RandK(0.1), "unbiased compressor C", main=True)
-    s: float | Theory = param(Theory(), "sigma^2/eps: how much noise must be averaged out", ge=0, main=True)
-    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
+    s: Theory[float] = param(Theory(), "sigma^2/eps: how much noise must be averaged out", ge=0, main=True)
+    lr: Theory[float] = param(Theory(), "step size", gt=0, main=True)
     eps: float = param(1e-2, "target for |grad f|^2 in the theory value of s", gt=0)
 
-    def theory_s(self, problem: Any) -> float:
+    def theory_s(self, problem: Constants) -> float:
         return problem.variance(1) / self.eps
 
-    def stepsize(self, problem: Any) -> float:
+    def stepsize(self, problem: Constants) -> float:
         return 1 / (2 * problem.L)
 
     def plan(self, h: np.ndarray, tau: np.ndarray, omega: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -109,7 +105,7 @@ class Shadowheart(Method):
         one = np.ones(fed.n)
         bits = self.compressor.bits(fed.d) or 32 * fed.d
         h, tau = one * fed.fleet.of("seconds", everybody), one * (bits / fed.fleet.of("up", everybody))
-        b, m, w = self.plan(h, tau, self.compressor.omega(fed.d))
+        b, m, w = self.plan(h, tau, self.compressor.variance(fed.d))
         fed.call(self.begin, Each(torch.from_numpy(np.stack([b, m], 1))))
         return State(fed.x0, torch.from_numpy(b), torch.from_numpy(m), torch.from_numpy(w).to(fed.x0.dtype))
 

@@ -22,14 +22,9 @@ Theorem: gradient descent: $f(x_T) - f^* \le (1 - lr\,\mu)^{T \cdot local\_steps
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
-
 import numpy as np
-import torch
 
-from octolab.federation import Cohort, Federation
-from octolab.methods.method import Method, Theory, param
+from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Theory, param, torch
 
 
 class State(NamedTuple):
@@ -37,19 +32,18 @@ class State(NamedTuple):
     t: int
 
 
-@dataclass(frozen=True, repr=False)
 class Centralised(Method):
     slug = "centralised"
     tags = ("stochastic", "networks", "nonconvex")
 
-    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
+    lr: Theory[float] = param(Theory(), "step size", gt=0, main=True)
     local_steps: int = param(5, "steps per round", ge=1, main=True)
     batch_size: int | None = param(None, "samples per step from each client's part; None: all", ge=1, main=True)
 
-    def stepsize(self, problem: Any) -> float:
+    def stepsize(self, problem: Constants) -> float:
         return 1 / problem.L
 
-    def rate(self, problem: Any) -> float | None:
+    def rate(self, problem: Constants) -> float | None:
         if self.batch_size is not None or not problem.strongly_convex or self.lr * problem.L > 1 + 1e-12:
             return None
         return (1 - self.lr * problem.mu) ** self.local_steps

@@ -24,30 +24,23 @@ Theorem: for $\gamma \le 1/L$: $f(x_t) - f^* \le \frac{|x_0 - x^*|^2}{2\gamma t}
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-import torch
-
-from octolab.federation import Cohort, Federation
-from octolab.methods.method import Method, Theory, param
+from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Theory, param, torch
 
 
 class State(NamedTuple):
     x: torch.Tensor
 
 
-@dataclass(frozen=True, repr=False)
 class GD(Method):
     slug = "gd"
     tags = ("deterministic",)
 
-    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
+    lr: Theory[float] = param(Theory(), "step size", gt=0, main=True)
 
-    def stepsize(self, problem: Any) -> float:
+    def stepsize(self, problem: Constants) -> float:
         return 1 / problem.L
 
-    def rate(self, problem: Any) -> float | None:
+    def rate(self, problem: Constants) -> float | None:
         linear = problem.strongly_convex and self.lr * problem.L <= 1 + 1e-12
         return 1 - self.lr * problem.mu if linear else None
 

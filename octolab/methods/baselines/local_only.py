@@ -22,26 +22,18 @@ Theorem: gradient descent on each $f_i$: $|x_i^k - x_i^*|^2 \le (1 - lr\,\mu_i)^
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-import torch
-
-from octolab.federation import Cohort, Federation, Sampler
-from octolab.methods.local_training.fedprox import needs_hessians
-from octolab.methods.method import Method, Theory, param
+from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Sampler, Theory, param, torch
 
 
 class State(NamedTuple):
     x: torch.Tensor  # weighted mean of the clients' models: for charts, never sent
 
 
-@dataclass(frozen=True, repr=False)
 class LocalOnly(Method):
     slug = "local-only"
     tags = ("personalisation", "heterogeneous", "networks", "nonconvex")
 
-    lr: float | Theory = param(Theory(), "local step size", gt=0, main=True)
+    lr: Theory[float] = param(Theory(), "local step size", gt=0, main=True)
     local_epochs: int = param(5, "passes over a client's data per round", ge=1, main=True)
     local_steps: int | None = param(None, "local steps per round; replaces local_epochs", ge=1)
     batch_size: int | None = param(None, "samples per local step; None: all", ge=1, main=True)
@@ -49,13 +41,8 @@ class LocalOnly(Method):
     cohort: Sampler | int | float | None = param(None, "who trains in a round, for FedAvg's work; None: everybody")
     solver: str = param("sgd", "local training, or the exact minimiser (needs Hessians)", choices=("sgd", "exact"))
 
-    def stepsize(self, problem: Any) -> float:
+    def stepsize(self, problem: Constants) -> float:
         return 1 / problem.L_max
-
-    def check(self, problem: Any) -> None:
-        super().check(problem)
-        if self.solver == "exact":
-            needs_hessians(self, problem)
 
     def personal(self, fed: Federation, s: State) -> torch.Tensor:
         return fed.memory.x

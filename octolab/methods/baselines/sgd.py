@@ -24,37 +24,30 @@ Theorem: everybody taking part, $\gamma \le 1/L$:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-import torch
-
-from octolab.federation import Cohort, Federation, Sampler
-from octolab.methods.method import Method, Theory, param
+from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Sampler, Theory, param, torch
 
 
 class State(NamedTuple):
     x: torch.Tensor
 
 
-@dataclass(frozen=True, repr=False)
 class SGD(Method):
     slug = "sgd"
     tags = ("stochastic", "client sampling", "networks", "nonconvex")
 
-    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
+    lr: Theory[float] = param(Theory(), "step size", gt=0, main=True)
     batch_size: int | None = param(32, "samples per gradient; None: all", ge=1, main=True)
     cohort: Sampler | int | float | None = param(None, "who takes part in a round; None: everybody", main=True)
     eps: float | None = param(None, "target for |grad f|^2 in the theory step; None: ignore the noise", gt=0)
 
-    def stepsize(self, problem: Any) -> float:
+    def stepsize(self, problem: Constants) -> float:
         if self.eps is None:
             return 1 / problem.L
         return min(
             1 / problem.L, problem.n * self.eps / (2 * problem.L * max(problem.variance(self.batch_size), 1e-300))
         )
 
-    def rate(self, problem: Any) -> float | None:
+    def rate(self, problem: Constants) -> float | None:
         exact = self.batch_size is None and self.cohort is None
         linear = exact and problem.strongly_convex and self.lr * problem.L <= 1 + 1e-12
         return 1 - self.lr * problem.mu if linear else None

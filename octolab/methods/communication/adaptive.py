@@ -29,19 +29,17 @@ Unconfirmed: no paper prescribes rule "theory"; rule "balanced" has no theorem b
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 
 from octolab.compressors.rows import BalancedTopK, FittedTopKQSGD, LayerTopK, RowTopK, k_within
 from octolab.errors import UnknownConstant
-from octolab.federation import Cohort, Each, Federation
+from octolab.federation import Each
 from octolab.federation.replies import Replies
 from octolab.methods.communication import adaptive_rules as rules
 from octolab.methods.communication.ef21 import xi
-from octolab.methods.method import Method, Theory, param
+from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Problem, Theory, param, torch
 
 
 class State(NamedTuple):
@@ -54,14 +52,13 @@ class State(NamedTuple):
     links: torch.Tensor  # (4, n) what the server knows of the links, see `measured_links`
 
 
-@dataclass(frozen=True, repr=False)
 class EF21Adaptive(Method):
     slug = "ef21-adaptive"
     needs = ("full participation",)
     tags = ("heterogeneous", "nonconvex", "biased compression", "error feedback", "adaptive", "devices")
 
     rule: str = param("auto", "how k_i is chosen", choices=("auto", "theory", "balanced", "latency"), main=True)
-    lr: float | Theory = param(Theory(), "step size (rule theory: of uncompressed rounds)", gt=0, main=True)
+    lr: Theory[float] = param(Theory(), "step size (rule theory: of uncompressed rounds)", gt=0, main=True)
     kmin: int = param(1, "entries that every message holds at least", ge=1)
     retune: int = param(10, "rounds between two plans of the server", ge=1)
     bandwidth: str = param("known", "where speeds come from", choices=("known", "measured"))
@@ -71,14 +68,14 @@ class EF21Adaptive(Method):
     start: str = param("compressed", "g_i at the start", choices=("gradient", "compressed", "zero"))
     batch_size: int | None = param(None, "samples per gradient; None: all", ge=1)
 
-    def resolve(self, problem: Any) -> Method:
+    def resolve(self, problem: Problem) -> Method:
         """rule "auto" is "theory" with a step from theory, which takes the same constants, else "balanced"."""
         if self.rule != "auto":
             return super().resolve(problem)
         rule = "theory" if isinstance(self.lr, Theory) else "balanced"
         return dataclasses.replace(self, rule=rule).resolve(problem)
 
-    def check(self, problem: Any) -> None:
+    def check(self, problem: Problem) -> None:
         super().check(problem)
         if self.kmin > problem.d:
             raise ValueError(f"EF21Adaptive: kmin={self.kmin}: give 1 to {problem.d}, the model's number of entries.")
@@ -88,7 +85,7 @@ class EF21Adaptive(Method):
                 f"rule='balanced' or 'latency', and give lr as a number."
             )
 
-    def stepsize(self, problem: Any) -> float:
+    def stepsize(self, problem: Constants) -> float:
         if self.rule == "theory":
             return 1 / problem.L
         low = 1 if self.spend == "layers" else self.kmin

@@ -5,31 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 
-from octolab.federation import Cohort
-from octolab.methods.local_training.scaffnew import weakest
-from octolab.methods.method import Method, caution
+from octolab.methods.page import Cohort, Theory, torch
 
 
-class Anchored(Method):
+class Anchored:
     """Clients with x_i, u_i of their own and a common y, v, of which they keep what it was k steps ago.
 
     Between communications y moves by y <- y - lr (ridge y - v), for which no data are needed: `coast` does k steps at
     once, when y is asked for.
     """
 
-    lr: Any
-    ridge: Any
+    lr: Theory[float]
+    ridge: Theory[float]
     batch_size: int | None
-
-    def check(self, problem: Any) -> None:
-        super().check(problem)
-        if problem.strongly_convex and not weakest(problem):
-            caution(
-                f"{type(self).__name__}'s theorem assumes strong convexity of every f_i, and {problem.name} has some "
-                f"without: take its step (1/L, p = 0.1) as a heuristic."
-            )
 
     def after_a_step(self, cohort: Cohort, taken: float) -> torch.Tensor:
         """x_i (m, d) after a step on f_i - (taken/2)|x|^2: x_i - lr (grad f_i(x_i) - taken x_i - u_i)."""

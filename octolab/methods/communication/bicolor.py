@@ -32,18 +32,13 @@ Unconfirmed: the exact published update. This one is rebuilt from the abstract a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-
-from octolab.compressors import Compressor, Natural
-from octolab.federation import Cohort, Federation
+from octolab.compressors import Natural
 from octolab.methods.communication.anchor import Anchored, missed
-from octolab.methods.communication.dcgd import mean_omega
 from octolab.methods.communication.ef21_bc import current, repair
-from octolab.methods.local_training.scaffnew import balanced, weakest
-from octolab.methods.method import Theory, param
+from octolab.methods.local_training.scaffnew import balanced
+from octolab.methods.page import Cohort, Compressor, Constants, Federation, Method, NamedTuple, Theory, param, torch
 from octolab.randomness import SERVER
 
 
@@ -56,10 +51,9 @@ class State(NamedTuple):
     behind: torch.Tensor  # (n,) bool: who missed a step and no longer holds y, v and k
 
 
-@dataclass(frozen=True, repr=False)
-class BiCoLoR(Anchored):
+class BiCoLoR(Anchored, Method):
     slug = "bicolor"
-    needs = ("unbiased", "strongly convex", "full participation")
+    needs = ("unbiased", "strongly convex", "strongly convex clients", "full participation")
     tags = (
         "heterogeneous",
         "convex",
@@ -75,47 +69,47 @@ class BiCoLoR(Anchored):
         "practical", "omegas in the formulas: their own, or 0", choices=("theory", "practical"), main=True
     )
     b: float = param(0.5, "weight of g", gt=0)
-    ridge: float | Theory = param(Theory(), "g = f_s = (ridge/2)|x|^2; (1 + b) times it is taken out of f_i", ge=0)
-    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
-    rho: float | Theory = param(Theory(), "step towards agreement", gt=0, le=1)
-    p: float | Theory = param(Theory(), "probability to communicate after a step", gt=0, le=1, main=True)
-    eta: float | Theory = param(Theory(), "step of u_i, us and v", gt=0)
+    ridge: Theory[float] = param(Theory(), "g = f_s = (ridge/2)|x|^2; (1 + b) times it is taken out of f_i", ge=0)
+    lr: Theory[float] = param(Theory(), "step size", gt=0, main=True)
+    rho: Theory[float] = param(Theory(), "step towards agreement", gt=0, le=1)
+    p: Theory[float] = param(Theory(), "probability to communicate after a step", gt=0, le=1, main=True)
+    eta: Theory[float] = param(Theory(), "step of u_i, us and v", gt=0)
     batch_size: int | None = param(None, "samples per local step; None: all", ge=1)
 
-    def B(self, problem: Any, steps: str | None = None) -> tuple[float, float]:
+    def B(self, problem: Constants, steps: str | None = None) -> tuple[float, float]:
         """B and B'."""
         b, up, av, down = self.b, 0.0, 0.0, 0.0
         if (steps or self.steps) == "theory":
             up, down = (c.omega(problem.d) or 0.0 for c in (self.compressor, self.downlink))
-            av = mean_omega(self.compressor, problem)
+            av = self.compressor.mean_omega(problem.d, problem.weights)
         return 2 + b + (1 + 1 / b) * (down + av), 1 + (1 + 1 / b) * (up + down)
 
-    def split(self, problem: Any) -> tuple[float, float]:
+    def split(self, problem: Constants) -> tuple[float, float]:
         """L and mu that all f_i, f_s and g have after the split; mu = 0: not all are strongly convex."""
         own = float(self.ridge)
         taken = (1 + self.b) * own
-        return max(problem.L_max - taken, own), max(0.0, min(weakest(problem) - taken, own))
+        return max(problem.L_max - taken, own), max(0.0, min(problem.mu_min - taken, own))
 
-    def theory_ridge(self, problem: Any) -> float:
-        return weakest(problem) / (2 + self.b)
+    def theory_ridge(self, problem: Constants) -> float:
+        return problem.mu_min / (2 + self.b)
 
-    def stepsize(self, problem: Any) -> float:
+    def stepsize(self, problem: Constants) -> float:
         L, mu = self.split(problem)
         return 2 / (L + mu) if mu else 1 / L
 
-    def theory_rho(self, problem: Any) -> float:
+    def theory_rho(self, problem: Constants) -> float:
         return 1 / self.B(problem)[0]
 
-    def theory_p(self, problem: Any) -> float:
+    def theory_p(self, problem: Constants) -> float:
         B, Bp = self.B(problem)
         return balanced(self.lr, self.split(problem)[1] if problem.strongly_convex else 0.0, B * Bp)
 
-    def theory_eta(self, problem: Any) -> float:
+    def theory_eta(self, problem: Constants) -> float:
         B, Bp = self.B(problem)
         return self.p / (self.lr * B * Bp)
 
-    def rate(self, problem: Any) -> float | None:
-        (B, Bp), mu = self.B(problem, "theory"), weakest(problem) and self.split(problem)[1]
+    def rate(self, problem: Constants) -> float | None:
+        (B, Bp), mu = self.B(problem, "theory"), problem.mu_min and self.split(problem)[1]
         proved = abs(self.rho * B - 1) < 1e-9 and abs(self.eta * self.lr * B * Bp / self.p - 1) < 1e-9
         if not mu or not proved or self.batch_size is not None or self.lr * self.split(problem)[0] >= 2:
             return None

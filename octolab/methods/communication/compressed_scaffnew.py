@@ -28,15 +28,12 @@ Unconfirmed: the default of s (recalled); the form of the rate is re-derived and
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
-
-import torch
+from dataclasses import replace
+from typing import Any
 
 from octolab.errors import OutsideAssumptions
-from octolab.federation import Cohort, Federation
-from octolab.methods.local_training.scaffnew import balanced, until_heard, weakest
-from octolab.methods.method import Method, Theory, param
+from octolab.methods.local_training.scaffnew import balanced, until_heard
+from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Problem, Theory, param, torch
 from octolab.payloads import Sparse
 
 
@@ -44,19 +41,18 @@ class State(NamedTuple):
     x: torch.Tensor  # the last average: what the server knows
 
 
-@dataclass(frozen=True, repr=False)
 class CompressedScaffnew(Method):
     slug = "compressed-scaffnew"
     needs = ("strongly convex", "full participation")
     tags = ("heterogeneous", "convex", "local steps", "accelerated communication", "unbiased compression")
 
-    s: int | Theory = param(Theory(), "clients that send each coordinate, up to n (Scaffnew)", ge=2, main=True)
-    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
-    eta: float | Theory = param(Theory(), "step of the shifts h_i, in units of p/lr", gt=0, le=1)
-    p: float | Theory = param(Theory(), "probability to communicate after a step", gt=0, le=1, main=True)
+    s: Theory[int] = param(Theory(), "clients that send each coordinate, up to n (Scaffnew)", ge=2, main=True)
+    lr: Theory[float] = param(Theory(), "step size", gt=0, main=True)
+    eta: Theory[float] = param(Theory(), "step of the shifts h_i, in units of p/lr", gt=0, le=1)
+    p: Theory[float] = param(Theory(), "probability to communicate after a step", gt=0, le=1, main=True)
     batch_size: int | None = param(None, "samples per local step; None: all", ge=1)
 
-    def check(self, problem: Any) -> None:
+    def check(self, problem: Problem) -> None:
         super().check(problem)
         if problem.n < 2:
             raise OutsideAssumptions(
@@ -65,21 +61,21 @@ class CompressedScaffnew(Method):
         if not isinstance(self.s, Theory) and self.s > problem.n:
             raise ValueError(f"CompressedScaffnew: s={self.s}: there are {problem.n} clients; give 2 to {problem.n}.")
 
-    def theory_s(self, problem: Any) -> int:
+    def theory_s(self, problem: Constants) -> int:
         return min(problem.n, max(2, problem.n // problem.d))
 
-    def stepsize(self, problem: Any) -> float:
-        mu = weakest(problem)
+    def stepsize(self, problem: Constants) -> float:
+        mu = problem.mu_min
         return 2 / (problem.L_max + mu) if mu else 1 / problem.L_max
 
-    def theory_eta(self, problem: Any) -> float:
+    def theory_eta(self, problem: Constants) -> float:
         return problem.n * (self.s - 1) / (self.s * (problem.n - 1))
 
-    def theory_p(self, problem: Any) -> float:
-        return balanced(self.lr, weakest(problem), (problem.n - 1) / (self.eta * (self.s - 1)))
+    def theory_p(self, problem: Constants) -> float:
+        return balanced(self.lr, problem.mu_min, (problem.n - 1) / (self.eta * (self.s - 1)))
 
-    def rate(self, problem: Any) -> float | None:
-        mu, L = weakest(problem), problem.L_max
+    def rate(self, problem: Constants) -> float | None:
+        mu, L = problem.mu_min, problem.L_max
         if not mu or self.batch_size is not None or self.lr * L >= 2 or self.eta > self.theory_eta(problem) + 1e-12:
             return None
         agree = self.p**2 * self.eta * (self.s - 1) / (problem.n - 1)

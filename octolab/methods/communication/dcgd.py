@@ -23,31 +23,28 @@ Theorem: $E|x_t - x^*|^2 \le (1 - \gamma\mu)^t |x_0 - x^*|^2 + \frac{2\gamma\ome
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-
-from octolab.compressors import Compressor, PermK, RandK
+from octolab.compressors import PermK, RandK
 from octolab.errors import UnknownConstant
-from octolab.federation import Cohort, Federation
-from octolab.methods.method import Method, Theory, caution, param
+from octolab.methods.method import caution
+from octolab.methods.page import Cohort, Compressor, Constants, Federation, Method, NamedTuple, Theory, param, torch
+from octolab.problems import Problem
 
 
 class State(NamedTuple):
     x: torch.Tensor
 
 
-@dataclass(frozen=True, repr=False)
 class DCGD(Method):
     slug = "dcgd"
     tags = ("unbiased compression", "baseline", "networks")
 
     compressor: Compressor = param(RandK(0.25), "unbiased compressor Q (a biased one only to see it fail)", main=True)
-    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
+    lr: Theory[float] = param(Theory(), "step size", gt=0, main=True)
     batch_size: int | None = param(None, "samples per gradient (QSGD); None: all", ge=1)
 
-    def check(self, problem: Any) -> None:
+    def check(self, problem: Problem) -> None:
         super().check(problem)
         if not self.compressor.unbiased:
             caution(
@@ -55,18 +52,18 @@ class DCGD(Method):
                 f"holds and it can diverge at any step size. Use EF21, which sends the same bits."
             )
 
-    def stepsize(self, problem: Any) -> float:
+    def stepsize(self, problem: Constants) -> float:
         if not self.compressor.unbiased:
             raise UnknownConstant(
                 f"DCGD: no theorem gives a step size for {self.compressor!r}, which is biased: give lr=... as a number, "
                 f"or use EF21."
             )
-        return 1 / (problem.L + 2 * problem.L_max * mean_omega(self.compressor, problem))
+        return 1 / (problem.L + 2 * problem.L_max * self.compressor.mean_omega(problem.d, problem.weights))
 
-    def rate(self, problem: Any) -> float | None:
+    def rate(self, problem: Constants) -> float | None:
         if not self.compressor.unbiased or not problem.strongly_convex or self.batch_size is not None:
             return None
-        omega, steepest = mean_omega(self.compressor, problem), problem.L_max
+        omega, steepest = self.compressor.mean_omega(problem.d, problem.weights), problem.L_max
         exact = omega == 0 or problem.homogeneous  # else there is a floor
         bound = problem.L + 2 * steepest * omega if omega else problem.L
         return 1 - self.lr * problem.mu if exact and self.lr * bound <= 1 + 1e-12 else None
@@ -81,7 +78,7 @@ class DCGD(Method):
         return self.compressor(cohort.grad(x, cohort.batch(self.batch_size)), cohort)
 
 
-def mean_omega(compressor: Compressor, problem: Any) -> float:
+def mean_omega(compressor: Compressor, problem: Constants) -> float:
     """E|sum w_i (Q_i(v_i) - v_i)|^2 <= this * sum w_i |v_i|^2: omega/n for independent Q_i; PermK's are joint."""
     if isinstance(compressor, PermK):
         return compressor.joint(problem.d, problem.n)[0]

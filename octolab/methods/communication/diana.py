@@ -23,14 +23,10 @@ Theorem: $E V_t \le \max(1 - \gamma\mu, 1 - \frac{\alpha}{2})^t V_0$ for $\alpha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-
-from octolab.compressors import Compressor, RandK
-from octolab.federation import Cohort, Federation
-from octolab.methods.method import Method, Theory, param
+from octolab.compressors import RandK
+from octolab.methods.page import Cohort, Compressor, Constants, Federation, Method, NamedTuple, Theory, param, torch
 
 
 class State(NamedTuple):
@@ -38,26 +34,25 @@ class State(NamedTuple):
     h: torch.Tensor  # the server's copy of mean h_i
 
 
-@dataclass(frozen=True, repr=False)
 class DIANA(Method):
     slug = "diana"
     needs = ("unbiased",)
     tags = ("heterogeneous", "convex", "unbiased compression", "variance reduction")
 
     compressor: Compressor = param(RandK(0.25), "unbiased compressor Q", main=True)
-    alpha: float | Theory = param(Theory(), "step of the shifts h_i", ge=0, le=1)
-    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
+    alpha: Theory[float] = param(Theory(), "step of the shifts h_i", ge=0, le=1)
+    lr: Theory[float] = param(Theory(), "step size", gt=0, main=True)
 
-    def theory_alpha(self, problem: Any) -> float:
-        return 1 / (1 + self.compressor.omega(problem.d))
+    def theory_alpha(self, problem: Constants) -> float:
+        return 1 / (1 + self.compressor.variance(problem.d))
 
-    def stepsize(self, problem: Any) -> float:
-        return 1 / (problem.L_max * (1 + 6 * self.compressor.omega(problem.d) / problem.n))
+    def stepsize(self, problem: Constants) -> float:
+        return 1 / (problem.L_max * (1 + 6 * self.compressor.variance(problem.d) / problem.n))
 
-    def rate(self, problem: Any) -> float | None:
+    def rate(self, problem: Constants) -> float | None:
         if not problem.strongly_convex or problem.mu_i is None or min(problem.mu_i) < 0:
             return None
-        omega = self.compressor.omega(problem.d)
+        omega = self.compressor.variance(problem.d)
         longest = 1 / (problem.L_max * (1 + 6 * omega / problem.n))
         if self.lr > longest * (1 + 1e-12) or not 0 < self.alpha <= (1 + 1e-12) / (1 + omega):
             return None

@@ -24,32 +24,27 @@ Theorem: for every compressor $z_t = x_t - \sum_i w_i e_i^t$ makes a gradient st
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-
-from octolab.compressors import Compressor, TopK
-from octolab.federation import Cohort, Federation
+from octolab.compressors import TopK
 from octolab.methods.communication.ef21 import xi
-from octolab.methods.method import Method, Theory, param
+from octolab.methods.page import Cohort, Compressor, Constants, Federation, Method, NamedTuple, Theory, param, torch
 
 
 class State(NamedTuple):
     x: torch.Tensor
 
 
-@dataclass(frozen=True, repr=False)
 class EF14(Method):
     slug = "ef14"
     needs = ("contractive",)
     tags = ("biased compression", "error feedback", "nonconvex")
 
     compressor: Compressor = param(TopK(0.05), "contractive compressor C", main=True)
-    lr: float | Theory = param(Theory(), "step size (inside the message)", gt=0, main=True)
+    lr: Theory[float] = param(Theory(), "step size (inside the message)", gt=0, main=True)
 
-    def stepsize(self, problem: Any) -> float:
-        return 1 / (problem.L + problem.L_mean * xi(self.compressor.alpha(problem.d)))
+    def stepsize(self, problem: Constants) -> float:
+        return 1 / (problem.L + problem.L_mean * xi(self.compressor.contraction(problem.d)))
 
     def init(self, fed: Federation) -> State:
         fed.call(self.begin)

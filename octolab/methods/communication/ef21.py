@@ -28,14 +28,10 @@ Theorem: $\frac1T\sum_{t<T}|\nabla f(x_t)|^2 \le \frac{2(f(x_0) - f^*)}{\gamma T
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
-import torch
-
-from octolab.compressors import Compressor, TopK
-from octolab.federation import Cohort, Federation
-from octolab.methods.method import Method, Theory, param
+from octolab.compressors import TopK
+from octolab.methods.page import Cohort, Compressor, Constants, Federation, Method, NamedTuple, Theory, param, torch
 
 
 class State(NamedTuple):
@@ -56,29 +52,28 @@ def linear_rate(lr: float, L: float, M: float, alpha: float, mu: float) -> float
     return 1 - lr * mu if change == 0 else max(1 - lr * mu, 1 - theta * (1 - change / left))
 
 
-@dataclass(frozen=True, repr=False)
 class EF21(Method):
     slug = "ef21"
-    needs = ("contractive", "full participation")
-    tags = ("heterogeneous", "nonconvex", "biased compression", "error feedback")
+    needs: ClassVar[tuple[str, ...]] = ("contractive", "full participation")
+    tags: ClassVar[tuple[str, ...]] = ("heterogeneous", "nonconvex", "biased compression", "error feedback")
 
     compressor: Compressor = param(TopK(0.05), "contractive compressor C", main=True)
-    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
+    lr: Theory[float] = param(Theory(), "step size", gt=0, main=True)
     start: str = param("gradient", "g_i at the start", choices=("gradient", "compressed", "zero"))
     smoothness: str = param(
         "mean", "M in the step size: mean L_i, or their quadratic mean", choices=("mean", "quadratic")
     )
 
-    def alpha(self, problem: Any) -> float:
-        return float(self.compressor.alpha(problem.d) or 0)
+    def alpha(self, problem: Constants) -> float:
+        return self.compressor.contraction(problem.d)
 
-    def M(self, problem: Any) -> float:
+    def M(self, problem: Constants) -> float:
         return float(problem.L_mean if self.smoothness == "mean" else problem.L_qm)
 
-    def stepsize(self, problem: Any) -> float:
+    def stepsize(self, problem: Constants) -> float:
         return 1 / (problem.L + self.M(problem) * xi(self.alpha(problem)))
 
-    def rate(self, problem: Any) -> float | None:
+    def rate(self, problem: Constants) -> float | None:
         if not problem.strongly_convex or problem.L_i is None:
             return None
         return linear_rate(float(self.lr), problem.L, self.M(problem), self.alpha(problem), problem.mu)

@@ -29,16 +29,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 
-from octolab.compressors import Compressor, TopK
-from octolab.federation import Cohort, Federation
+from octolab.compressors import TopK
 from octolab.methods.communication.ef21 import xi
-from octolab.methods.method import Method, Theory, param
+from octolab.methods.page import Cohort, Compressor, Constants, Federation, Method, NamedTuple, Theory, param, torch
 from octolab.payloads import Dense
 from octolab.randomness import SERVER
 
@@ -50,7 +47,6 @@ class State(NamedTuple):
     behind: torch.Tensor  # (n,) bool: who missed a message and no longer holds x and b
 
 
-@dataclass(frozen=True, repr=False)
 class EF21BC(Method):
     slug = "ef21-bc"
     needs = ("contractive", "full participation")
@@ -58,24 +54,24 @@ class EF21BC(Method):
 
     compressor: Compressor = param(TopK(0.05), "contractive compressor C of the clients", main=True)
     downlink: Compressor = param(TopK(0.05), "contractive compressor D of the server", main=True)
-    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
+    lr: Theory[float] = param(Theory(), "step size", gt=0, main=True)
 
-    def _slope(self, problem: Any) -> float:
+    def _slope(self, problem: Constants) -> float:
         """M sqrt(2 B)."""
-        up, down = (xi(c.alpha(problem.d)) ** 2 for c in (self.compressor, self.downlink))
+        up, down = (xi(c.contraction(problem.d)) ** 2 for c in (self.compressor, self.downlink))
         return float(problem.L_qm * math.sqrt(2 * (8 * down + up * (1 + 8 * down))))
 
-    def stepsize(self, problem: Any) -> float:
+    def stepsize(self, problem: Constants) -> float:
         return 1 / (problem.L + self._slope(problem))
 
-    def rate(self, problem: Any) -> float | None:
+    def rate(self, problem: Constants) -> float | None:
         if not problem.strongly_convex or problem.L_i is None:
             return None
         change, left = self.lr * self._slope(problem), 1 - self.lr * problem.L
         if left < -1e-12 or (change > 0 and change**2 >= left):
             return None
         r = change / math.sqrt(left) if change else 0.0
-        theta = min(1 - math.sqrt(1 - c.alpha(problem.d)) for c in (self.compressor, self.downlink))
+        theta = min(1 - math.sqrt(1 - c.contraction(problem.d)) for c in (self.compressor, self.downlink))
         return max(1 - self.lr * problem.mu, 1 - theta * (1 - r))
 
     def init(self, fed: Federation) -> State:
@@ -114,7 +110,9 @@ def current(behind: torch.Tensor) -> np.ndarray | None:
     return np.flatnonzero(~behind.numpy()) if bool(behind.any()) else None
 
 
-def repair(fed: Federation, behind: torch.Tensor, restore: Callable[..., Any], *whole: torch.Tensor) -> torch.Tensor:
+def repair(
+    fed: Federation, behind: torch.Tensor, restore: Callable[..., Any], *whole: torch.Tensor | int
+) -> torch.Tensor:
     """Send those who are behind everything anew; returns who still is, (n,)."""
     if not bool(behind.any()):
         return behind

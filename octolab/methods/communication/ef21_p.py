@@ -26,16 +26,12 @@ Unconfirmed: the paper's own step and rate; the paper's "friends" (DCGD and DIAN
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-
-from octolab.compressors import Compressor, TopK
-from octolab.federation import Cohort, Federation
+from octolab.compressors import TopK
 from octolab.methods.communication.ef21 import linear_rate, xi
 from octolab.methods.communication.ef21_bc import current, repair, spread
-from octolab.methods.method import Method, Theory, param
+from octolab.methods.page import Cohort, Compressor, Constants, Federation, Method, NamedTuple, Theory, param, torch
 from octolab.randomness import SERVER
 
 
@@ -45,22 +41,21 @@ class State(NamedTuple):
     behind: torch.Tensor  # (n,) bool: who missed a message and no longer holds w
 
 
-@dataclass(frozen=True, repr=False)
 class EF21P(Method):
     slug = "ef21-p"
     needs = ("contractive",)
     tags = ("heterogeneous", "nonconvex", "biased compression", "error feedback", "downlink")
 
     compressor: Compressor = param(TopK(0.05), "contractive compressor C of the server", main=True)
-    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
+    lr: Theory[float] = param(Theory(), "step size", gt=0, main=True)
 
-    def stepsize(self, problem: Any) -> float:
-        return 1 / (problem.L * (1 + xi(self.compressor.alpha(problem.d))))
+    def stepsize(self, problem: Constants) -> float:
+        return 1 / (problem.L * (1 + xi(self.compressor.contraction(problem.d))))
 
-    def rate(self, problem: Any) -> float | None:
+    def rate(self, problem: Constants) -> float | None:
         if not problem.strongly_convex or problem.L is None:
             return None
-        alpha = float(self.compressor.alpha(problem.d) or 0)
+        alpha = self.compressor.contraction(problem.d)
         return linear_rate(float(self.lr), problem.L, problem.L, alpha, problem.mu)
 
     def init(self, fed: Federation) -> State:

@@ -25,14 +25,11 @@ Unconfirmed: which of the two is sent when both are equally near (here the chang
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-import torch
+from typing import Any
 
 from octolab.errors import AssumptionWarning
-from octolab.federation import Cohort, Federation
 from octolab.methods.communication.ef21 import EF21
+from octolab.methods.page import Cohort, Federation, NamedTuple, Problem, torch
 
 
 class State(NamedTuple):
@@ -41,11 +38,10 @@ class State(NamedTuple):
     own: torch.Tensor  # (n, d) the server's copy of every g_i: a client may replace its own
 
 
-@dataclass(frozen=True, repr=False)
 class EF21Plus(EF21):
     slug = "ef21-plus"
 
-    def check(self, problem: Any) -> None:
+    def check(self, problem: Problem) -> None:
         super().check(problem)
         if not self.compressor.deterministic:
             warnings.warn(

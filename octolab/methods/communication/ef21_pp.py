@@ -24,20 +24,13 @@ Theorem: EF21's with $\alpha \to p\alpha$, in expectation: $\frac1T\sum_{t<T} E|
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
-import torch
-
-from octolab.federation import Federation, Sampler
 from octolab.federation.sampling import as_sampler
 from octolab.methods.communication.ef21 import EF21, State
-from octolab.methods.method import param
+from octolab.methods.page import Constants, Federation, Sampler, param, torch
 
 __all__ = ["EF21PP", "State"]
 
 
-@dataclass(frozen=True, repr=False)
 class EF21PP(EF21):
     slug = "ef21-pp"
     needs = ("contractive",)
@@ -45,7 +38,7 @@ class EF21PP(EF21):
 
     cohort: Sampler | int | float | None = param(0.5, "who takes part in a round", main=True)
 
-    def alpha(self, problem: Any) -> float:
+    def alpha(self, problem: Constants) -> float:
         return float(as_sampler(self.cohort).probabilities(problem.n).min()) * super().alpha(problem)
 
     def step(self, fed: Federation, s: State) -> State:

@@ -25,19 +25,14 @@ Unconfirmed: the lower bound (arXiv 2305.15155) is recalled; our tests hold an e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from octolab.federation import Cohort
 from octolab.methods.communication.ef21 import EF21, State
-from octolab.methods.method import param
+from octolab.methods.page import Cohort, Constants, param, torch
 
 __all__ = ["EF21SGD", "State"]
 
 
-@dataclass(frozen=True, repr=False)
 class EF21SGD(EF21):
     slug = "ef21-sgd"
     tags = ("heterogeneous", "nonconvex", "biased compression", "error feedback", "stochastic", "networks")
@@ -45,7 +40,7 @@ class EF21SGD(EF21):
     batch_size: int | None = param(32, "samples per gradient; None: all", ge=1, main=True)
     start_batch: int | None = param(None, "samples of the first gradient; None: all", ge=1)
 
-    def rate(self, problem: Any) -> float | None:
+    def rate(self, problem: Constants) -> float | None:
         return super().rate(problem) if self.batch_size is None else None
 
     def begin(self, cohort: Cohort, x: torch.Tensor) -> Any:

@@ -26,14 +26,10 @@ Unconfirmed: the constants 20 and 7, and the rate, which are recalled, and state
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-
-from octolab.compressors import Compressor, TopK
-from octolab.federation import Cohort, Federation
-from octolab.methods.method import Method, Theory, param
+from octolab.compressors import TopK
+from octolab.methods.page import Cohort, Compressor, Constants, Federation, Method, NamedTuple, Theory, param, torch
 
 
 class State(NamedTuple):
@@ -41,21 +37,20 @@ class State(NamedTuple):
     g: torch.Tensor  # the server's copy of mean g_i
 
 
-@dataclass(frozen=True, repr=False)
 class EF21SGDM(Method):
     slug = "ef21-sgdm"
     needs = ("contractive", "full participation")
     tags = ("heterogeneous", "nonconvex", "biased compression", "error feedback", "stochastic", "momentum", "networks")
 
     compressor: Compressor = param(TopK(0.05), "contractive compressor C", main=True)
-    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
+    lr: Theory[float] = param(Theory(), "step size", gt=0, main=True)
     eta: float = param(0.1, "weight of the newest gradient; 1/eta is the average's window", gt=0, le=1, main=True)
     batch_size: int | None = param(32, "samples per gradient; None: all", ge=1, main=True)
     momentum: str = param("single", "averages before compressing: SGDM or SGD2M", choices=("single", "double"))
     start_batch: int | None = param(None, "samples of the first gradient; None: all", ge=1)
 
-    def stepsize(self, problem: Any) -> float:
-        return min(self.compressor.alpha(problem.d) / (20 * problem.L_qm), self.eta / (7 * problem.L))
+    def stepsize(self, problem: Constants) -> float:
+        return min(self.compressor.contraction(problem.d) / (20 * problem.L_qm), self.eta / (7 * problem.L))
 
     def init(self, fed: Federation) -> State:
         return State(x=fed.x0, g=fed.call(self.begin, fed.x0).weighted_sum())

@@ -30,22 +30,18 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from octolab.errors import AssumptionWarning
-from octolab.federation import Cohort, Federation, Sampler
 from octolab.federation.sampling import as_sampler
 from octolab.methods.communication.ef21 import EF21, State
-from octolab.methods.method import param
+from octolab.methods.page import Cohort, Constants, Federation, Problem, Sampler, param, torch
 
 __all__ = ["EF21W", "State"]
 
 
-@dataclass(frozen=True, repr=False)
 class EF21W(EF21):
     slug = "ef21-w"
     needs = ("contractive",)
@@ -54,7 +50,7 @@ class EF21W(EF21):
     batch_size: int | None = param(None, "samples per gradient; None: all", ge=1)
     cohort: Sampler | int | float | None = param(None, "who takes part in a round; None: everybody")
 
-    def check(self, problem: Any) -> None:
+    def check(self, problem: Problem) -> None:
         super().check(problem)
         if self.L_i is not None:
             given = np.asarray(self.L_i, dtype=float)
@@ -69,17 +65,17 @@ class EF21W(EF21):
                 stacklevel=3,
             )
 
-    def alpha(self, problem: Any) -> float:
+    def alpha(self, problem: Constants) -> float:
         return float(as_sampler(self.cohort).probabilities(problem.n).min()) * super().alpha(problem)
 
-    def rate(self, problem: Any) -> float | None:
+    def rate(self, problem: Constants) -> float | None:
         return super().rate(problem) if self.batch_size is None else None
 
-    def steps(self, problem: Any) -> dict[str, float]:
+    def steps(self, problem: Constants) -> dict[str, float]:
         """The step of both analyses: with the arithmetic and with the quadratic mean of the L_i."""
         return {M: dataclasses.replace(self, smoothness=M).stepsize(problem) for M in ("mean", "quadratic")}
 
-    def scales(self, problem: Any) -> torch.Tensor:
+    def scales(self, problem: Problem) -> torch.Tensor:
         """(n,) 1/(n w_i): what client i's gradient is multiplied by. (Weights p_i of the objective: p_i/w_i.)"""
         L_i = self.L_i if self.L_i is not None else problem.L_i
         if L_i is None:

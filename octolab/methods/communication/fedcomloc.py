@@ -28,16 +28,13 @@ Unconfirmed: which update of h_i the paper prints (hence h_mode); "server_error"
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 
-from octolab.compressors import Compressor, TopK
-from octolab.federation import Cohort, Federation, Sampler
+from octolab.compressors import TopK
 from octolab.methods.local_training.scaffnew import Scaffnew, until_heard
-from octolab.methods.method import param
+from octolab.methods.page import Cohort, Compressor, Constants, Federation, NamedTuple, Sampler, param, torch
 from octolab.randomness import SERVER
 
 OWN = {"com": "sum_zero", "local": "sum_zero", "global": "server_error"}
@@ -49,7 +46,6 @@ class State(NamedTuple):
     active: torch.Tensor  # (n,) bool: the cohort
 
 
-@dataclass(frozen=True, repr=False)
 class FedComLoc(Scaffnew):
     slug = "fedcomloc"
     needs = ()
@@ -68,7 +64,7 @@ class FedComLoc(Scaffnew):
                 f"{OWN[self.variant]!r} (which is 'auto') or 'literal'."
             )
 
-    def rate(self, problem: Any) -> float | None:
+    def rate(self, problem: Constants) -> float | None:
         return None
 
     def init(self, fed: Federation) -> Any:

@@ -28,18 +28,13 @@ Unconfirmed: the paper's own experiments (compressors, data sets) are recalled; 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-
-from octolab.compressors import Compressor, Natural
-from octolab.federation import Cohort, Federation
+from octolab.compressors import Natural
 from octolab.methods.communication.anchor import Anchored, missed
-from octolab.methods.communication.dcgd import mean_omega
 from octolab.methods.communication.ef21_bc import current, repair
-from octolab.methods.local_training.scaffnew import balanced, until_heard, weakest
-from octolab.methods.method import Theory, param
+from octolab.methods.local_training.scaffnew import balanced, until_heard
+from octolab.methods.page import Cohort, Compressor, Constants, Federation, Method, NamedTuple, Theory, param, torch
 
 
 class State(NamedTuple):
@@ -49,55 +44,54 @@ class State(NamedTuple):
     behind: torch.Tensor  # (n,) bool: who missed a step and no longer holds y, v and k
 
 
-@dataclass(frozen=True, repr=False)
-class LoCoDL(Anchored):
+class LoCoDL(Anchored, Method):
     slug = "locodl"
-    needs = ("unbiased", "strongly convex", "full participation")
+    needs = ("unbiased", "strongly convex", "strongly convex clients", "full participation")
     tags = ("heterogeneous", "convex", "local steps", "accelerated communication", "unbiased compression")
 
     compressor: Compressor = param(Natural(), "unbiased compressor C", main=True)
     steps: str = param("theory", "omega in the formulas: its own, or 0", choices=("theory", "practical"), main=True)
-    ridge: float | Theory = param(Theory(), "g = (ridge/2)|y|^2 is taken out of every f_i", ge=0)
-    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
-    rho: float | Theory = param(Theory(), "step towards agreement", gt=0, lt=2)
-    chi: float | Theory = param(Theory(), "step of u_i and v, before the factor p/(lr (1 + 2 omega))", gt=0, le=1)
-    p: float | Theory = param(Theory(), "probability to communicate after a step", gt=0, le=1, main=True)
+    ridge: Theory[float] = param(Theory(), "g = (ridge/2)|y|^2 is taken out of every f_i", ge=0)
+    lr: Theory[float] = param(Theory(), "step size", gt=0, main=True)
+    rho: Theory[float] = param(Theory(), "step towards agreement", gt=0, lt=2)
+    chi: Theory[float] = param(Theory(), "step of u_i and v, before the factor p/(lr (1 + 2 omega))", gt=0, le=1)
+    p: Theory[float] = param(Theory(), "probability to communicate after a step", gt=0, le=1, main=True)
     batch_size: int | None = param(None, "samples per local step; None: all", ge=1)
 
     def omega(self, d: int) -> float:
         return 0.0 if self.steps == "practical" else float(self.compressor.omega(d) or 0)
 
-    def omega_av(self, problem: Any) -> float:
-        return 0.0 if self.steps == "practical" else mean_omega(self.compressor, problem)
+    def omega_av(self, problem: Constants) -> float:
+        return 0.0 if self.steps == "practical" else self.compressor.mean_omega(problem.d, problem.weights)
 
-    def split(self, problem: Any) -> tuple[float, float]:
+    def split(self, problem: Constants) -> tuple[float, float]:
         """L and mu that all f_i and g have after the split; mu = 0: not all are strongly convex."""
         ridge = float(self.ridge)
-        return max(problem.L_max - ridge, ridge), max(0.0, min(weakest(problem) - ridge, ridge))
+        return max(problem.L_max - ridge, ridge), max(0.0, min(problem.mu_min - ridge, ridge))
 
-    def theory_ridge(self, problem: Any) -> float:
-        return weakest(problem) / 2
+    def theory_ridge(self, problem: Constants) -> float:
+        return problem.mu_min / 2
 
-    def stepsize(self, problem: Any) -> float:
+    def stepsize(self, problem: Constants) -> float:
         L, mu = self.split(problem)
         return 2 / (L + mu) if mu else 1 / L
 
-    def theory_rho(self, problem: Any) -> float:
+    def theory_rho(self, problem: Constants) -> float:
         return 1 / (1 + self.omega_av(problem))
 
-    def theory_chi(self, problem: Any) -> float:
+    def theory_chi(self, problem: Constants) -> float:
         return 2 * self.rho - self.rho**2 * (1 + self.omega_av(problem))
 
-    def theory_p(self, problem: Any) -> float:
+    def theory_p(self, problem: Constants) -> float:
         mu = self.split(problem)[1] if problem.strongly_convex else 0.0
         return balanced(self.lr, mu, (1 + 2 * self.omega(problem.d)) / self.chi)
 
-    def rate(self, problem: Any) -> float | None:
-        if not weakest(problem) or self.batch_size is not None:
+    def rate(self, problem: Constants) -> float | None:
+        if not problem.mu_min or self.batch_size is not None:
             return None
-        (L, mu), omega = self.split(problem), self.compressor.omega(problem.d) or 0.0
+        (L, mu), omega = self.split(problem), self.compressor.variance(problem.d)
         slope = self.chi / (1 + 2 * self.omega(problem.d))  # as it is used
-        room = 2 * self.rho - self.rho**2 * (1 + mean_omega(self.compressor, problem))
+        room = 2 * self.rho - self.rho**2 * (1 + self.compressor.mean_omega(problem.d, problem.weights))
         if not mu or self.lr * L >= 2 or slope * (1 + 2 * omega) > room + 1e-12:
             return None
         return max((1 - self.lr * mu) ** 2, (1 - self.lr * L) ** 2, 1 - self.p**2 * slope)

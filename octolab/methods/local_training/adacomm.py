@@ -29,13 +29,8 @@ Unconfirmed: the rule is recalled; its factor for decaying step sizes is left ou
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, NamedTuple
 
-import torch
-
-from octolab.federation import Cohort, Federation, Sampler
-from octolab.methods.method import Method, Theory, param
+from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Sampler, Theory, param, torch
 
 
 class State(NamedTuple):
@@ -45,23 +40,22 @@ class State(NamedTuple):
     due: float  # when losses are asked for next, virtual seconds
 
 
-@dataclass(frozen=True, repr=False)
 class AdaComm(Method):
     slug = "adacomm"
     tags = ("local steps", "adaptive", "device speeds", "client sampling", "networks", "nonconvex")
 
     local_steps: int = param(20, "local steps at the start, tau_0", ge=1, main=True)
     interval: float = param(50.0, "virtual seconds between two adaptations, T_0", gt=0, main=True)
-    lr: float | Theory = param(Theory(), "local step size", gt=0, main=True)
+    lr: Theory[float] = param(Theory(), "local step size", gt=0, main=True)
     batch_size: int | None = param(None, "samples per local step; None: all", ge=1, main=True)
     cohort: Sampler | int | float | None = param(None, "who takes part in a round; None: everybody", main=True)
     server_lr: float = param(1.0, "server step size", gt=0)
-    f_inf: float | Theory = param(Theory(), "lower bound of the loss")
+    f_inf: Theory[float] = param(Theory(), "lower bound of the loss")
 
-    def stepsize(self, problem: Any) -> float:
+    def stepsize(self, problem: Constants) -> float:
         return 1 / problem.L_max
 
-    def theory_f_inf(self, problem: Any) -> float:
+    def theory_f_inf(self, problem: Constants) -> float:
         """Losses of samples are >= 0; a quadratic's minimum may be negative."""
         return 0.0 if problem.nonnegative else min(0.0, problem.f_star)
 

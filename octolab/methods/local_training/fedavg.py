@@ -25,27 +25,26 @@ Theorem: one local step is gradient descent: $f(x_t) - f^* \le (1 - \gamma\mu)^t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
-import torch
+import numpy as np
 
-from octolab.federation import Cohort, Federation, Importance, Nice, Sampler
+from octolab.federation import Importance, Nice
 from octolab.federation.replies import Replies
 from octolab.federation.sampling import as_sampler
-from octolab.methods.method import Method, Theory, param
+from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Sampler, Theory, param, torch
+from octolab.problems import Problem
 
 
 class State(NamedTuple):
     x: torch.Tensor
 
 
-@dataclass(frozen=True, repr=False)
 class FedAvg(Method):
     slug = "fedavg"
-    tags = ("local steps", "client sampling", "networks", "nonconvex")
+    tags: ClassVar[tuple[str, ...]] = ("local steps", "client sampling", "networks", "nonconvex")
 
-    lr: float | Theory = param(Theory(), "local step size", gt=0, main=True)
+    lr: Theory[float] = param(Theory(), "local step size", gt=0, main=True)
     local_epochs: int = param(5, "passes over a client's data per round", ge=1, main=True)
     local_steps: int | Sequence[int] | None = param(
         None, "local steps per round, for all or one number per client; replaces local_epochs", ge=1
@@ -59,13 +58,13 @@ class FedAvg(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if hasattr(self.local_steps, "__len__"):
+        if isinstance(self.local_steps, (Sequence, np.ndarray)):
             object.__setattr__(self, "local_steps", tuple(self.local_steps))
 
-    def stepsize(self, problem: Any) -> float:
+    def stepsize(self, problem: Constants) -> float:
         return 1 / problem.L_max
 
-    def rate(self, problem: Any) -> float | None:
+    def rate(self, problem: Constants) -> float | None:
         steps, step = self.local_steps or self.local_epochs, self.lr * self.server_lr
         exact = self.batch_size is None and self.cohort is None and not self.momentum and self.aggregator is None
         if not exact or not problem.strongly_convex or step * problem.L > 1 + 1e-12:
@@ -76,7 +75,7 @@ class FedAvg(Method):
             return (1 - step * problem.mu) ** steps
         return None  # it stops at another point than the optimum
 
-    def check(self, problem: Any) -> None:
+    def check(self, problem: Problem) -> None:
         super().check(problem)
         name, own = type(self).__name__, self.local_steps
         if isinstance(own, tuple) and (len(own) != problem.n or any(int(k) != k or k < 1 for k in own)):
@@ -91,7 +90,7 @@ class FedAvg(Method):
             as_sampler(self.cohort).expected(problem.n)  # says so if they have no closed form
         self.sampler(problem)
 
-    def sampler(self, problem: Any) -> Sampler | int | float | None:
+    def sampler(self, problem: Problem) -> Sampler | int | float | None:
         """Who is drawn: with weighting "sampled", clients in proportion to their weights, with replacement."""
         if self.weighting != "sampled":
             return self.cohort

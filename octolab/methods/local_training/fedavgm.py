@@ -23,14 +23,8 @@ Theorem: none in the paper; with one local step it is the heavy ball, $x_{t+1} =
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-import torch
-
-from octolab.federation import Federation
 from octolab.methods.local_training.fedavg import FedAvg
-from octolab.methods.method import param
+from octolab.methods.page import Constants, Federation, NamedTuple, param, torch
 
 
 class State(NamedTuple):
@@ -38,7 +32,6 @@ class State(NamedTuple):
     m: torch.Tensor
 
 
-@dataclass(frozen=True, repr=False)
 class FedAvgM(FedAvg):
     slug = "fedavgm"
     tags = ("heterogeneous", "local steps", "client sampling", "networks", "nonconvex")
@@ -46,7 +39,7 @@ class FedAvgM(FedAvg):
     beta: float = param(0.9, "momentum of the server", ge=0, lt=1, main=True)
     server_lr: float = param(1.0, "server step size", gt=0, main=True)
 
-    def rate(self, problem: Any) -> float | None:
+    def rate(self, problem: Constants) -> float | None:
         return super().rate(problem) if self.beta == 0 else None
 
     def init(self, fed: Federation) -> State:

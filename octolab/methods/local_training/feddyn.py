@@ -29,15 +29,8 @@ Unconfirmed: gradient clipping at norm 10 and an alpha divided by n w_i (both in
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, NamedTuple
 
-import torch
-
-from octolab.federation import Cohort, Federation, Sampler
-from octolab.methods.local_training.fedprox import needs_hessians
-from octolab.methods.local_training.scaffold import at_most_once
-from octolab.methods.method import Method, Theory, param
+from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Sampler, Theory, param, torch
 
 
 class State(NamedTuple):
@@ -46,13 +39,13 @@ class State(NamedTuple):
     mean: torch.Tensor  # of the models of the last cohort
 
 
-@dataclass(frozen=True, repr=False)
 class FedDyn(Method):
     slug = "feddyn"
+    needs = ("at most once",)
     tags = ("heterogeneous", "local steps", "client sampling", "networks", "nonconvex")
 
-    alpha: float | Theory = param(Theory(), "weight of the dynamic regulariser", gt=0, main=True)
-    lr: float | Theory = param(Theory(), "local step size", gt=0, main=True)
+    alpha: Theory[float] = param(Theory(), "weight of the dynamic regulariser", gt=0, main=True)
+    lr: Theory[float] = param(Theory(), "local step size", gt=0, main=True)
     local_epochs: int = param(5, "passes over a client's data per round", ge=1, main=True)
     local_steps: int | None = param(None, "local steps per round, the same for all; replaces local_epochs", ge=1)
     batch_size: int | None = param(None, "samples per local step; None: all", ge=1, main=True)
@@ -60,26 +53,20 @@ class FedDyn(Method):
     solver: str = param("sgd", "local training, or the exact minimiser (needs Hessians)", choices=("sgd", "exact"))
     report: str = param("clients", "the model shown: mean of the clients', or x", choices=("clients", "cloud"))
 
-    def stepsize(self, problem: Any) -> float:
+    def stepsize(self, problem: Constants) -> float:
         return 1 / (problem.L_max + self.alpha)
 
-    def theory_alpha(self, problem: Any) -> float:
+    def theory_alpha(self, problem: Constants) -> float:
         if not problem.strongly_convex:
             return 0.01
-        low = float(min(problem.mu_i))
+        low = problem.mu_min
         return math.sqrt(problem.L_max * low) if low > 0 else problem.L_max
 
-    def rate(self, problem: Any) -> float | None:
+    def rate(self, problem: Constants) -> float | None:
         if self.solver != "exact" or self.cohort is not None or not problem.strongly_convex or min(problem.mu_i) <= 0:
             return None
-        a, L, mu = self.alpha, problem.L_max, float(min(problem.mu_i))
+        a, L, mu = self.alpha, problem.L_max, problem.mu_min
         return ((1 + max((L - a) / (L + a), (a - mu) / (a + mu))) / 2) ** 2
-
-    def check(self, problem: Any) -> None:
-        super().check(problem)
-        at_most_once(self)
-        if self.solver == "exact":
-            needs_hessians(self, problem)
 
     def model(self, s: State) -> torch.Tensor:
         return s.mean if self.report == "clients" else s.x

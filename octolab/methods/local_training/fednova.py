@@ -29,15 +29,13 @@ Unconfirmed: the form of the server momentum (heavy ball, as in the authors' cod
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 
-from octolab.federation import Cohort, Each, Federation
+from octolab.federation import Each
 from octolab.methods.local_training.fedavg import FedAvg
-from octolab.methods.method import param
+from octolab.methods.page import Cohort, Constants, Federation, NamedTuple, param, torch
 
 
 class State(NamedTuple):
@@ -45,7 +43,6 @@ class State(NamedTuple):
     m: torch.Tensor  # the server's momentum
 
 
-@dataclass(frozen=True, repr=False)
 class FedNova(FedAvg):
     slug = "fednova"
     tags = ("heterogeneous", "local steps", "unequal work", "client sampling", "networks", "nonconvex")
@@ -63,10 +60,10 @@ class FedNova(FedAvg):
                 f"set one of them to 0."
             )
 
-    def stepsize(self, problem: Any) -> float:
+    def stepsize(self, problem: Constants) -> float:
         return 1 / (problem.L_max + self.mu)
 
-    def rate(self, problem: Any) -> float | None:
+    def rate(self, problem: Constants) -> float | None:
         return None if self.mu or self.server_momentum or self.seconds else super().rate(problem)
 
     def init(self, fed: Federation) -> State:

@@ -27,15 +27,10 @@ Unconfirmed: the theorem's step sizes are recalled, and no default of them is of
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
-from typing import Any, NamedTuple
 
-import torch
-
-from octolab.federation import Federation
 from octolab.methods.card import Card
 from octolab.methods.local_training.fedavg import FedAvg
-from octolab.methods.method import param
+from octolab.methods.page import Constants, Federation, NamedTuple, param, torch
 
 
 class State(NamedTuple):
@@ -44,7 +39,6 @@ class State(NamedTuple):
     v: torch.Tensor
 
 
-@dataclass(frozen=True, repr=False)
 class FedOpt(FedAvg):
     slug = ""  # the base of the three below
     tags = ("local steps", "adaptive", "client sampling", "networks", "nonconvex")
@@ -54,7 +48,7 @@ class FedOpt(FedAvg):
     tau: float = param(1e-3, "adaptivity: the larger, the less adaptive", gt=0)
     v0: float | None = param(None, "start of v; None: tau^2", ge=0)
 
-    def rate(self, problem: Any) -> float | None:
+    def rate(self, problem: Constants) -> float | None:
         return None
 
     def init(self, fed: Federation) -> State:
@@ -77,7 +71,6 @@ class FedOpt(FedAvg):
         return dataclasses.replace(super().describe(), name=name.strip(), summary=summary.strip())
 
 
-@dataclass(frozen=True, repr=False)
 class FedAdam(FedOpt):
     """FedAdam: FedAvg with Adam at the server, without bias correction."""
 
@@ -89,7 +82,6 @@ class FedAdam(FedOpt):
         return self.beta2 * v + (1 - self.beta2) * squared
 
 
-@dataclass(frozen=True, repr=False)
 class FedYogi(FedOpt):
     """FedYogi: FedAvg with Yogi at the server: v grows fast and shrinks gently."""
 
@@ -101,7 +93,6 @@ class FedYogi(FedOpt):
         return v - (1 - self.beta2) * squared * torch.sign(v - squared)
 
 
-@dataclass(frozen=True, repr=False)
 class FedAdagrad(FedOpt):
     """FedAdagrad: FedAvg with Adagrad at the server: v only grows, so steps only shrink."""
 

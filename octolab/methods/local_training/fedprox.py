@@ -25,20 +25,14 @@ Unconfirmed: the conditions of the theorem are recalled; each device of a cohort
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from octolab.errors import OutsideAssumptions
-from octolab.federation import Cohort
 from octolab.methods.local_training.fedavg import FedAvg, State
-from octolab.methods.method import param
+from octolab.methods.page import Cohort, Constants, param, torch
 
 __all__ = ["FedProx", "State"]
 
 
-@dataclass(frozen=True, repr=False)
 class FedProx(FedAvg):
     slug = "fedprox"
     tags = ("heterogeneous", "local steps", "client sampling", "stragglers", "networks", "nonconvex")
@@ -47,16 +41,11 @@ class FedProx(FedAvg):
     stragglers: float = param(0.0, "share of devices that do a random part of their work", ge=0, le=1)
     solver: str = param("sgd", "local training, or the exact minimiser (needs Hessians)", choices=("sgd", "exact"))
 
-    def stepsize(self, problem: Any) -> float:
+    def stepsize(self, problem: Constants) -> float:
         return 1 / (problem.L_max + self.mu)
 
-    def rate(self, problem: Any) -> float | None:
+    def rate(self, problem: Constants) -> float | None:
         return super().rate(problem) if self.mu == 0 and self.solver == "sgd" and not self.stragglers else None
-
-    def check(self, problem: Any) -> None:
-        super().check(problem)
-        if self.solver == "exact":
-            needs_hessians(self, problem)
 
     def client(self, cohort: Cohort, x: torch.Tensor) -> torch.Tensor:
         if self.solver == "exact":
@@ -72,12 +61,3 @@ class FedProx(FedAvg):
         slow, share = cohort.uniform(2, "stragglers").unbind(1)
         done = (1 + (share * parts).long()) * (whole // parts)  # whole epochs, or steps
         return {**plan, "stop": torch.where(slow < self.stragglers, done, whole)}
-
-
-def needs_hessians(method: Any, problem: Any) -> None:
-    """Refuse solver="exact" where there are no Hessians."""
-    if not problem.has_hessian:
-        raise OutsideAssumptions(
-            f"{type(method).__name__}: solver='exact' needs Hessians, and {problem.name} (d={problem.d}) does not give them. "
-            f"Use solver='sgd', or a quadratic or logistic problem of moderate d."
-        )

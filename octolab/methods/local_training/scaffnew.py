@@ -26,38 +26,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
-import torch
 
-from octolab.federation import Cohort, Federation
-from octolab.methods.method import Method, Theory, param
+from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Theory, param, torch
 
 
 class State(NamedTuple):
     x: torch.Tensor  # the last average: what the server knows
 
 
-@dataclass(frozen=True, repr=False)
 class Scaffnew(Method):
     slug = "scaffnew"
-    needs = ("strongly convex", "full participation")
-    tags = ("heterogeneous", "convex", "local steps", "accelerated communication")
+    needs: ClassVar[tuple[str, ...]] = ("strongly convex", "full participation")
+    tags: ClassVar[tuple[str, ...]] = ("heterogeneous", "convex", "local steps", "accelerated communication")
 
-    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
-    p: float | Theory = param(Theory(), "probability to communicate after a step", gt=0, le=1, main=True)
+    lr: Theory[float] = param(Theory(), "step size", gt=0, main=True)
+    p: Theory[float] = param(Theory(), "probability to communicate after a step", gt=0, le=1, main=True)
     batch_size: int | None = param(None, "samples per local step; None: all", ge=1)
 
-    def stepsize(self, problem: Any) -> float:
+    def stepsize(self, problem: Constants) -> float:
         return 1 / problem.L_max
 
-    def theory_p(self, problem: Any) -> float:
-        return min(1.0, math.sqrt(self.lr * weakest(problem))) or 0.1
+    def theory_p(self, problem: Constants) -> float:
+        return min(1.0, math.sqrt(self.lr * problem.mu_min)) or 0.1
 
-    def rate(self, problem: Any) -> float | None:
-        mu = weakest(problem)
+    def rate(self, problem: Constants) -> float | None:
+        mu = problem.mu_min
         if self.batch_size is not None or not mu or self.lr * problem.L_max > 1 + 1e-12:
             return None
         return 1 - min(self.lr * mu, self.p**2)
@@ -109,9 +105,9 @@ def until_heard(fed: Federation, owed: np.ndarray, fn: Callable[..., Any], *down
     return owed
 
 
-def weakest(problem: Any) -> float:
+def weakest(problem: Constants) -> float:
     """The strong convexity that every f_i has; 0 if there is one without."""
-    return max(0.0, float(min(problem.mu_i))) if problem.strongly_convex and problem.mu_i is not None else 0.0
+    return max(0.0, problem.mu_min) if problem.strongly_convex and problem.mu_i is not None else 0.0
 
 
 def balanced(lr: float, mu: float, cost: float) -> float:

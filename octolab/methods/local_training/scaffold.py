@@ -26,15 +26,8 @@ Unconfirmed: the constants 81, 15 and 24 are recalled, not read in the paper; th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-import torch
-
-from octolab.errors import OutsideAssumptions
-from octolab.federation import Cohort, Federation, Importance, Sampler, Weighted
 from octolab.federation.sampling import as_sampler
-from octolab.methods.method import Method, Theory, param
+from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Sampler, Theory, param, torch
 
 
 class State(NamedTuple):
@@ -42,32 +35,28 @@ class State(NamedTuple):
     c: torch.Tensor  # mean c_i over all clients
 
 
-@dataclass(frozen=True, repr=False)
 class SCAFFOLD(Method):
     slug = "scaffold"
+    needs = ("at most once",)
     tags = ("heterogeneous", "local steps", "client sampling", "networks", "nonconvex")
 
     local_steps: int = param(5, "local steps K per round", ge=1, main=True)
-    lr: float | Theory = param(Theory(), "local step size", gt=0, main=True)
+    lr: Theory[float] = param(Theory(), "local step size", gt=0, main=True)
     batch_size: int | None = param(None, "samples per local step; None: all", ge=1, main=True)
     cohort: Sampler | int | float | None = param(None, "who takes part in a round; None: everybody", main=True)
     server_lr: float = param(1.0, "server step size", gt=0)
     option: int = param(2, "how c_i is refreshed: 1 (a gradient at x) or 2 (from the path)", choices=(1, 2))
 
-    def stepsize(self, problem: Any) -> float:
+    def stepsize(self, problem: Constants) -> float:
         K, share = self.local_steps, float(as_sampler(self.cohort).probabilities(problem.n).mean())
         if problem.strongly_convex:
             return min(1 / (81 * K * problem.L_max * self.server_lr), share / (15 * problem.mu * K * self.server_lr))
         return share ** (2 / 3) / (24 * K * problem.L_max * self.server_lr)
 
-    def rate(self, problem: Any) -> float | None:
+    def rate(self, problem: Constants) -> float | None:
         if self.batch_size is not None or not problem.strongly_convex or self.lr > self.stepsize(problem) * (1 + 1e-12):
             return None
-        return 1 - float(min(problem.mu_i)) * self.local_steps * self.lr * self.server_lr / 2
-
-    def check(self, problem: Any) -> None:
-        super().check(problem)
-        at_most_once(self)
+        return 1 - problem.mu_min * self.local_steps * self.lr * self.server_lr / 2
 
     def init(self, fed: Federation) -> State:
         fed.call(self.begin)
@@ -92,12 +81,3 @@ class SCAFFOLD(Method):
         fresh = cohort.grad(x) if self.option == 1 else (x - y) / (self.local_steps * self.lr) - correction
         cohort.memory.c = fresh
         return y - x, fresh - own
-
-
-def at_most_once(method: Any) -> None:
-    """Refuse cohorts drawn with replacement: a client would send the change of its memory twice and make it once."""
-    if isinstance(method.cohort, Importance) and not isinstance(method.cohort, Weighted):
-        raise OutsideAssumptions(
-            f"{type(method).__name__}: cohort={method.cohort!r} may draw a client twice, and clients here have a memory that "
-            f"changes once a round. Use a number of clients, Poisson or Weighted."
-        )

@@ -25,28 +25,24 @@ Unconfirmed: the theorem's conditions and constants; our floors come out between
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-
-from octolab.federation import Cohort, Cyclic, Federation
+from octolab.federation import Cyclic
 from octolab.federation.sampling import as_blocks
-from octolab.methods.method import Method, Theory, param
+from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Problem, Theory, param, torch
 
 
 class State(NamedTuple):
     x: torch.Tensor
 
 
-@dataclass(frozen=True, repr=False)
 class CyCP(Method):
     slug = "cyclic"
     tags = ("heterogeneous", "local steps", "client sampling", "availability")
 
     groups: Any = param(3, "the groups as lists of clients, or how many groups of neighbours", main=True)
     per_round: int | None = param(None, "m, clients drawn from the group; None: all of it", ge=1, main=True)
-    lr: float | Theory = param(Theory(), "local step size", gt=0, main=True)
+    lr: Theory[float] = param(Theory(), "local step size", gt=0, main=True)
     optimizer: str = param(
         "shuffled-sgd",
         "local steps on all data, on fresh minibatches, or on reshuffled passes",
@@ -61,10 +57,10 @@ class CyCP(Method):
     def sampler(self) -> Cyclic:
         return Cyclic(self.groups, self.per_round)
 
-    def stepsize(self, problem: Any) -> float:
+    def stepsize(self, problem: Constants) -> float:
         return 1 / problem.L_max
 
-    def check(self, problem: Any) -> None:
+    def check(self, problem: Problem) -> None:
         super().check(problem)
         self.sampler.check(problem.n)
 

@@ -27,15 +27,12 @@ Theorem: at any time $\max_i need_i \le left$ and $\sum_i need_i \le m\,left$ ho
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-import torch
+from typing import Any
 
 from octolab.errors import AssumptionWarning
-from octolab.federation import Cohort, Federation, Nice, Replies
+from octolab.federation import Nice, Replies
 from octolab.federation.sampling import Filled, check_floor, must_come
-from octolab.methods.method import Method, Theory, param
+from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Problem, Theory, param, torch
 
 
 class State(NamedTuple):
@@ -44,7 +41,6 @@ class State(NamedTuple):
     place: int = 0  # rounds of this window so far
 
 
-@dataclass(frozen=True, repr=False)
 class FairFloor(Method):
     slug = "fair-floor"
     tags = ("heterogeneous", "local steps", "client sampling", "fairness", "networks", "nonconvex")
@@ -54,15 +50,15 @@ class FairFloor(Method):
     window: int = param(100, "T, the rounds in which it does so", ge=1, main=True)
     q: Any = param(None, "(n,) weights of the free places; None: equal")
     weighting: str = param("ratio", "how updates are weighed", choices=("ratio", "unbiased"))
-    lr: float | Theory = param(Theory(), "local step size", gt=0, main=True)
+    lr: Theory[float] = param(Theory(), "local step size", gt=0, main=True)
     local_steps: int = param(5, "local steps per round", ge=1)
     batch_size: int | None = param(None, "samples per local step; None: all", ge=1)
     server_lr: float = param(1.0, "server step size", gt=0)
 
-    def stepsize(self, problem: Any) -> float:
+    def stepsize(self, problem: Constants) -> float:
         return 1 / problem.L_max
 
-    def check(self, problem: Any) -> None:
+    def check(self, problem: Problem) -> None:
         super().check(problem)
         if not isinstance(self.cohort, (int, float)):
             raise ValueError(

@@ -27,13 +27,8 @@ Unconfirmed: loops = 4 as the paper's default; floor is not in the paper (a fair
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-import torch
-
-from octolab.federation import Cohort, Each, Federation, Replies
-from octolab.methods.method import Method, Theory, param
+from octolab.federation import Each, Replies
+from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Problem, Theory, param, torch
 from octolab.methods.participation.water_filling import water_filling
 from octolab.payloads import Dense, Gated
 
@@ -42,7 +37,6 @@ class State(NamedTuple):
     x: torch.Tensor
 
 
-@dataclass(frozen=True, repr=False)
 class OCS(Method):
     slug = "ocs"
     tags = ("heterogeneous", "local steps", "client sampling", "importance sampling", "networks", "nonconvex")
@@ -51,7 +45,7 @@ class OCS(Method):
         0.25, "m, uploads per round on average, or a share of the clients in (0, 1)", gt=0, main=True
     )
     variant: str = param("ocs", "the optimal p_i, or approximate from sums alone", choices=("ocs", "aocs"), main=True)
-    lr: float | Theory = param(Theory(), "local step size", gt=0, main=True)
+    lr: Theory[float] = param(Theory(), "local step size", gt=0, main=True)
     local_steps: int = param(1, "local steps per round", ge=1, main=True)
     batch_size: int | None = param(None, "samples per local step; None: all", ge=1)
     server_lr: float = param(1.0, "server step size", gt=0)
@@ -61,11 +55,11 @@ class OCS(Method):
     def budget(self, n: int) -> float:
         return self.uploads * n if self.uploads < 1 else float(self.uploads)
 
-    def stepsize(self, problem: Any) -> float:
+    def stepsize(self, problem: Constants) -> float:
         worst = (problem.n / self.budget(problem.n) - 1) * float(problem.weights.max())
         return 1 / (self.local_steps * (problem.L + 2 * problem.L_max * worst))
 
-    def check(self, problem: Any) -> None:
+    def check(self, problem: Problem) -> None:
         super().check(problem)
         n, m = problem.n, self.budget(problem.n)
         if m > n:

@@ -27,14 +27,10 @@ Unconfirmed: floor = 0.4; eta=None is K^2/(20 n^3 mean a_i), a in the first roun
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
-
 import numpy as np
-import torch
 
-from octolab.federation import Cohort, Federation, Importance
-from octolab.methods.method import Method, Theory, param
+from octolab.federation import Importance
+from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Theory, param, torch
 
 
 class State(NamedTuple):
@@ -43,19 +39,18 @@ class State(NamedTuple):
     eta: float = 0.0  # 0: not known before the first feedback
 
 
-@dataclass(frozen=True, repr=False)
 class OSMD(Method):
     slug = "osmd"
     tags = ("heterogeneous", "client sampling", "importance sampling", "adaptive", "nonconvex")
 
     draws: int = param(2, "K, clients drawn per round, with replacement", ge=1, main=True)
-    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
+    lr: Theory[float] = param(Theory(), "step size", gt=0, main=True)
     eta: float | None = param(None, "learning rate of p; None: from the first feedback", gt=0, main=True)
     floor: float = param(0.4, "p_i >= floor/n; 1 is uniform sampling", gt=0, le=1, main=True)
     local_steps: int = param(1, "local steps per round", ge=1)
     batch_size: int | None = param(None, "samples per local step; None: all", ge=1)
 
-    def stepsize(self, problem: Any) -> float:
+    def stepsize(self, problem: Constants) -> float:
         worst = float(problem.weights.max()) * problem.n / (self.draws * self.floor)
         return 1 / (self.local_steps * (problem.L + 2 * problem.L_max * worst))
 

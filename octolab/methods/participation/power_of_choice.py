@@ -25,14 +25,10 @@ Unconfirmed: rpow-d's "running loss" (here f_i at the model received, on its bat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
-
 import numpy as np
-import torch
 
-from octolab.federation import Cohort, Federation, Nice, Weighted
-from octolab.methods.method import Method, Theory, param
+from octolab.federation import Nice, Weighted
+from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Problem, Theory, param, torch
 
 
 class State(NamedTuple):
@@ -40,7 +36,6 @@ class State(NamedTuple):
     losses: torch.Tensor  # (n,) each client's last known loss (rpow-d)
 
 
-@dataclass(frozen=True, repr=False)
 class PowerOfChoice(Method):
     slug = "power-of-choice"
     tags = ("heterogeneous", "local steps", "client sampling", "fairness", "networks", "nonconvex")
@@ -52,19 +47,19 @@ class PowerOfChoice(Method):
     variant: str = param(
         "pow-d", "losses: exact, on a minibatch, or last known", choices=("pow-d", "cpow-d", "rpow-d"), main=True
     )
-    lr: float | Theory = param(Theory(), "local step size", gt=0, main=True)
+    lr: Theory[float] = param(Theory(), "local step size", gt=0, main=True)
     local_steps: int = param(5, "local steps per round", ge=1, main=True)
     batch_size: int | None = param(None, "samples per local step and per loss of cpow-d; None: all", ge=1)
     server_lr: float = param(1.0, "server step size", gt=0)
 
-    def stepsize(self, problem: Any) -> float:
+    def stepsize(self, problem: Constants) -> float:
         return 1 / problem.L_max
 
     def sizes(self, n: int) -> tuple[int, int]:
         """(m, d)."""
         return Nice(self.cohort).size(n), Nice(self.candidates).size(n)
 
-    def check(self, problem: Any) -> None:
+    def check(self, problem: Problem) -> None:
         super().check(problem)
         for name in ("cohort", "candidates"):
             if not isinstance(getattr(self, name), (int, float)):

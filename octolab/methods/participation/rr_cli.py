@@ -29,16 +29,12 @@ Unconfirmed: the constant in front of gamma^2
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
-
 import numpy as np
-import torch
 
 from octolab.errors import OutsideAssumptions
-from octolab.federation import Cohort, Federation, Sampler
 from octolab.federation.sampling import Reshuffled, as_sampler
-from octolab.methods.method import Method, Theory, param
+from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Sampler, Theory, param, torch
+from octolab.problems import Problem
 
 
 class State(NamedTuple):
@@ -47,15 +43,14 @@ class State(NamedTuple):
     place: int = 0  # rounds of this turn so far
 
 
-@dataclass(frozen=True, repr=False)
 class RRCLI(Method):
     slug = "rr-cli"
     tags = ("heterogeneous", "convex", "local steps", "client sampling", "random reshuffling")
 
     cohort: Sampler | int | float | None = param(0.5, "C, clients per round, or a sampler with turns", main=True)
-    lr: float | Theory = param(Theory(), "local step size gamma", gt=0, main=True)
-    eta: float | Theory = param(Theory(), "step of a round, on g_i", gt=0, main=True)
-    theta: float | Theory = param(Theory(), "step of a turn", gt=0, main=True)
+    lr: Theory[float] = param(Theory(), "local step size gamma", gt=0, main=True)
+    eta: Theory[float] = param(Theory(), "step of a round, on g_i", gt=0, main=True)
+    theta: Theory[float] = param(Theory(), "step of a turn", gt=0, main=True)
     local_epochs: int = param(1, "passes over a client's data per round", ge=1)
     batch_size: int | None = param(16, "samples per local step; None: all, one step a pass", ge=1, main=True)
 
@@ -64,24 +59,24 @@ class RRCLI(Method):
         given = self.cohort
         return as_sampler(given) if given is None or isinstance(given, Sampler) else Reshuffled(given)
 
-    def stepsize(self, problem: Any) -> float:
+    def stepsize(self, problem: Constants) -> float:
         return 1 / problem.L_max
 
-    def theory_eta(self, problem: Any) -> float:
+    def theory_eta(self, problem: Constants) -> float:
         passes = np.ceil(problem.sizes / self.batch_size) if self.batch_size else np.ones(problem.n)
         return self.lr * self.local_epochs * float(passes.mean())
 
-    def theory_theta(self, problem: Any) -> float:
+    def theory_theta(self, problem: Constants) -> float:
         return self.eta * (self.sampler.period(problem.n) or 1)
 
-    def rate(self, problem: Any) -> float | None:
+    def rate(self, problem: Constants) -> float | None:
         turns = self.sampler.period(problem.n) or 1
         if not problem.strongly_convex or problem.mu_i is None or not np.isclose(self.theta, self.eta * turns):
             return None
-        factor = (1 - self.lr * float(min(problem.mu_i))) ** (self.eta / self.lr)
+        factor = (1 - self.lr * problem.mu_min) ** (self.eta / self.lr)
         return factor if 0 < factor < 1 else None
 
-    def check(self, problem: Any) -> None:
+    def check(self, problem: Problem) -> None:
         super().check(problem)
         if self.sampler.period(problem.n) is None:
             raise OutsideAssumptions(

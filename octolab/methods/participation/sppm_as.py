@@ -28,16 +28,11 @@ Unconfirmed: how the paper's solvers search along a line (here by slopes, so tha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
-
 import numpy as np
-import torch
 
 from octolab.errors import OutsideAssumptions, UnknownConstant
-from octolab.federation import Cohort, Federation, Sampler
 from octolab.federation.sampling import as_sampler
-from octolab.methods.method import Method, Theory, param
+from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Sampler, Theory, param, torch
 from octolab.methods.participation.prox_solvers import SOLVERS
 from octolab.methods.participation.sampling_theory import constants, gamma_for, mu_as
 from octolab.problems import Problem
@@ -49,7 +44,6 @@ class State(NamedTuple):
     global_rounds: int = 0  # cohorts, T
 
 
-@dataclass(frozen=True, repr=False)
 class SPPMAS(Method):
     slug = "sppm-as"
     needs = ("strongly convex",)
@@ -57,31 +51,31 @@ class SPPMAS(Method):
 
     cohort: Sampler | int | float | None = param(0.5, "the arbitrary sampling S; None: everybody", main=True)
     local_rounds: int = param(10, "K, rounds with one cohort", ge=1, main=True)
-    gamma: float | Theory = param(10.0, "prox step, 1 to 1000 in the paper", gt=0, main=True)
+    gamma: Theory[float] = param(10.0, "prox step, 1 to 1000 in the paper", gt=0, main=True)
     solver: str = param("lbfgs", "how the prox is found", choices=tuple(SOLVERS), main=True)
-    lr: float | Theory = param(Theory(), "the solver's step (gd, adam), or its first one", gt=0)
+    lr: Theory[float] = param(Theory(), "the solver's step (gd, adam), or its first one", gt=0)
     batch_size: int | None = param(None, "samples per gradient; None: all", ge=1)
     c1: float = param(1.0, "cost of a round inside a cohort", ge=0)
     c2: float = param(0.0, "cost of a new cohort", ge=0)
     eps: float = param(5e-3, "squared distance to x* that gamma=Theory() aims at", gt=0)
 
-    def theory_gamma(self, problem: Any) -> float:
+    def theory_gamma(self, problem: Constants) -> float:
         return gamma_for(self.eps, *constants(problem, self.cohort))
 
-    def stepsize(self, problem: Any) -> float:
+    def stepsize(self, problem: Constants) -> float:
         if self.solver == "adam":
             raise UnknownConstant("SPPMAS: solver='adam' has no step from theory: give lr=..., 0.001 to 0.1, say.")
         largest = -mu_as(self.cohort, -problem.L_i, problem.weights.numpy())
         return 1 / (largest + (0 if isinstance(self.gamma, Theory) else 1 / self.gamma))
 
-    def rate(self, problem: Any) -> float | None:
+    def rate(self, problem: Constants) -> float | None:
         try:
             mu = mu_as(self.cohort, problem.mu_i, problem.weights.numpy())
         except (UnknownConstant, TypeError):
             return None
         return (1 + self.gamma * mu) ** -2 if mu > 0 else None
 
-    def check(self, problem: Any) -> None:
+    def check(self, problem: Problem) -> None:
         super().check(problem)
         sampler = as_sampler(self.cohort)
         if not sampler.independent:

@@ -30,21 +30,15 @@ Unconfirmed: the factor a_i in v_i's step (the derivative with respect to v); th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
-import torch
-
-from octolab.federation import Cohort, Federation
 from octolab.methods.local_training.fedavg import FedAvg, State
-from octolab.methods.method import param
+from octolab.methods.page import Cohort, Federation, Problem, param, torch
 from octolab.methods.personalization.own import check_each, column, per_client
 from octolab.problems import Batch
 
 __all__ = ["APFL", "State"]
 
 
-@dataclass(frozen=True, repr=False)
 class APFL(FedAvg):
     slug = "apfl"
     tags = ("personalisation", "heterogeneous", "nonconvex", "networks", "client sampling", "adaptive")
@@ -60,7 +54,7 @@ class APFL(FedAvg):
         per_client(self, "a")
         super().__post_init__()
 
-    def check(self, problem: Any) -> None:
+    def check(self, problem: Problem) -> None:
         if isinstance(self.local_steps, tuple):
             raise ValueError(f"APFL: local_steps={self.local_steps}: give one whole number >= 1 for all clients.")
         super().check(problem)

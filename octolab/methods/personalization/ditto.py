@@ -27,20 +27,12 @@ Unconfirmed: the authors' code takes the same batches for both models; here each
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
-import torch
-
-from octolab.federation import Cohort, Federation
 from octolab.methods.local_training.fedavg import FedAvg, State
-from octolab.methods.local_training.fedprox import needs_hessians
-from octolab.methods.method import param
+from octolab.methods.page import Cohort, Constants, Federation, param, torch
 
 __all__ = ["Ditto", "State"]
 
 
-@dataclass(frozen=True, repr=False)
 class Ditto(FedAvg):
     slug = "ditto"
     tags = ("personalisation", "heterogeneous", "nonconvex", "networks", "client sampling", "local steps")
@@ -51,13 +43,8 @@ class Ditto(FedAvg):
     weighting: str = param("ratio", "weights in the average of a cohort", choices=("ratio", "unbiased"))
     solver: str = param("sgd", "of v_i: local training, or exactly (needs Hessians)", choices=("sgd", "exact"))
 
-    def stepsize(self, problem: Any) -> float:
+    def stepsize(self, problem: Constants) -> float:
         return 1 / (problem.L_max + self.lam)
-
-    def check(self, problem: Any) -> None:
-        super().check(problem)
-        if self.solver == "exact":
-            needs_hessians(self, problem)
 
     def personal(self, fed: Federation, s: State) -> torch.Tensor:
         return fed.memory.v

@@ -26,14 +26,11 @@ Unconfirmed: recalled from the paper, derived again here. Where x_i* is not solv
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 
-from octolab.federation import Cohort, Federation
-from octolab.methods.method import Theory, param
+from octolab.methods.page import Cohort, Constants, Federation, NamedTuple, Theory, param, torch
 from octolab.methods.personalization.own import Mixture, rows
 
 
@@ -41,21 +38,20 @@ class State(NamedTuple):
     x: torch.Tensor
 
 
-@dataclass(frozen=True, repr=False)
 class FLIX(Mixture):
     slug = "flix"
     tags = ("personalisation", "heterogeneous", "convex")
 
-    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
+    lr: Theory[float] = param(Theory(), "step size", gt=0, main=True)
 
-    def scaled(self, problem: Any, constants: Any) -> float:
+    def scaled(self, problem: Constants, constants: Any) -> float:
         """sum w_i alpha_i^2 c_i for c = L_i or mu_i."""
         return float(problem.weights.numpy() @ (np.square(self.alpha) * constants))
 
-    def stepsize(self, problem: Any) -> float:
+    def stepsize(self, problem: Constants) -> float:
         return 1 / self.scaled(problem, problem.L_i)
 
-    def rate(self, problem: Any) -> float | None:
+    def rate(self, problem: Constants) -> float | None:
         exact = problem.strongly_convex and problem.mu_i is not None and self.batch_size is None
         if not exact or self.lr * self.scaled(problem, problem.L_i) > 1 + 1e-12:
             return None

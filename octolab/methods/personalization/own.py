@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 
-from octolab.federation import Cohort, Federation
-from octolab.methods.local_training.fedprox import needs_hessians
-from octolab.methods.local_training.scaffnew import weakest
-from octolab.methods.method import Method, param
+from octolab.methods.page import Cohort, Federation, Method, Problem, param, torch
 from octolab.params import allowed, inside
 
 AFFORDABLE = 2e11
@@ -63,7 +58,6 @@ def rows(cohort: Cohort, values: Any) -> Any:
     return values if isinstance(values, float) else values[cohort.rows].to(cohort.problem.dtype)
 
 
-@dataclass(frozen=True, repr=False)
 class Mixture(Method):
     """Clients that use alpha_i x + (1 - alpha_i) x_i*, where x_i* is the optimum of f_i, found beforehand and alone."""
 
@@ -82,17 +76,15 @@ class Mixture(Method):
         per_client(self, "alpha")
         super().__post_init__()
 
-    def check(self, problem: Any) -> None:
+    def check(self, problem: Problem) -> None:
         super().check(problem)
         check_each(self, "alpha", problem.n)
-        if self.solver == "exact":
-            needs_hessians(self, problem)
 
-    def resolve(self, problem: Any) -> Method:
+    def resolve(self, problem: Problem) -> Method:
         """solver "auto" is "exact" where every f_i is strongly convex, has Hessians, and n d^3 is affordable."""
         if self.solver != "auto":
             return super().resolve(problem)
-        exact = problem.has_hessian and weakest(problem) > 0 and problem.n * problem.d**3 <= AFFORDABLE
+        exact = problem.has_hessian and problem.mu_min > 0 and problem.n * problem.d**3 <= AFFORDABLE
         return dataclasses.replace(self, solver="exact" if exact else "sgd").resolve(problem)
 
     @cached_property

@@ -27,19 +27,12 @@ Unconfirmed: the authors' optimiser adds a weight decay of 0.001 inside, which i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
-import torch
 
-from octolab.federation import Cohort, Federation, Sampler
 from octolab.methods.local_training.fedavg import State
-from octolab.methods.local_training.fedprox import needs_hessians
-from octolab.methods.method import Method, Theory, param
+from octolab.methods.page import Cohort, Constants, Federation, Method, Sampler, Theory, param, torch
 
 
-@dataclass(frozen=True, repr=False)
 class PFedMe(Method):
     slug = "pfedme"
     tags = ("personalisation", "heterogeneous", "nonconvex", "networks", "client sampling", "proximal")
@@ -48,21 +41,16 @@ class PFedMe(Method):
     outer_steps: int = param(20, "R, outer steps per round", ge=1, main=True)
     inner_steps: int = param(5, "K, gradient steps on each inner problem", ge=1)
     eta: float = param(0.005, "outer step size", gt=0, main=True)
-    lr: float | Theory = param(Theory(), "inner step size", gt=0, main=True)
+    lr: Theory[float] = param(Theory(), "inner step size", gt=0, main=True)
     beta: float = param(1.0, "server step size", gt=0)
     batch_size: int | None = param(None, "samples per inner problem; None: all", ge=1)
     cohort: Sampler | int | float | None = param(None, "who uploads; None: everybody")
     solver: str = param("sgd", "inner solver: steps, or exact (needs Hessians)", choices=("sgd", "exact"))
 
-    def check(self, problem: Any) -> None:
-        super().check(problem)
-        if self.solver == "exact":
-            needs_hessians(self, problem)
-
-    def stepsize(self, problem: Any) -> float:
+    def stepsize(self, problem: Constants) -> float:
         return 1 / (problem.L_max + self.lam)
 
-    def rate(self, problem: Any) -> float | None:
+    def rate(self, problem: Constants) -> float | None:
         exact = self.solver == "exact" and self.outer_steps == 1 and self.cohort is None
         if not exact or not problem.strongly_convex or problem.mu_i is None or min(problem.mu_i) <= 0:
             return None

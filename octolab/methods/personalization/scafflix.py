@@ -31,28 +31,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 
-from octolab.federation import Cohort, Federation
 from octolab.federation.replies import Replies
 from octolab.methods.local_training.scaffnew import Scaffnew, State, until_heard
-from octolab.methods.method import Theory, param
+from octolab.methods.page import Cohort, Constants, Federation, Problem, Theory, param, torch
 from octolab.methods.personalization.own import Mixture, check_each, column, per_client, rows
 
 __all__ = ["Scafflix", "State"]
 
 
-@dataclass(frozen=True, repr=False)
 class Scafflix(Mixture, Scaffnew):
     slug = "scafflix"
     tags = ("personalisation", "heterogeneous", "convex", "local steps", "accelerated communication")
 
-    lr: float | Sequence[float] | Theory = param(  # type: ignore[assignment]
+    lr: Theory[float | Sequence[float]] = param(  # type: ignore[assignment]
         Theory(), "step size gamma_i, for all or one each", gt=0, main=True
     )
 
@@ -60,23 +56,23 @@ class Scafflix(Mixture, Scaffnew):
         per_client(self, "lr")
         super().__post_init__()
 
-    def check(self, problem: Any) -> None:
+    def check(self, problem: Problem) -> None:
         super().check(problem)
         check_each(self, "lr", problem.n)
 
-    def stepsize(self, problem: Any) -> Any:
+    def stepsize(self, problem: Constants) -> Any:
         return 1 / np.asarray(problem.L_i)
 
-    def slowest(self, problem: Any) -> float:
+    def slowest(self, problem: Constants) -> float:
         """min_i lr_i mu_i; 0 if there is a client without strong convexity."""
         if not problem.strongly_convex or problem.mu_i is None:
             return 0.0
         return max(0.0, float(np.min(np.asarray(self.lr) * problem.mu_i)))
 
-    def theory_p(self, problem: Any) -> float:
+    def theory_p(self, problem: Constants) -> float:
         return min(1.0, math.sqrt(self.slowest(problem))) or 0.1
 
-    def rate(self, problem: Any) -> float | None:
+    def rate(self, problem: Constants) -> float | None:
         slowest = self.slowest(problem)
         if self.batch_size is not None or not slowest or (np.asarray(self.lr) * problem.L_i > 1 + 1e-12).any():
             return None

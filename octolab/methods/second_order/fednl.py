@@ -30,15 +30,12 @@ Unconfirmed: the global constants of the line search; the constants of the local
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 
-from octolab.compressors import Compressor, MatrixTopK, RankR
-from octolab.federation import Cohort, Federation
-from octolab.methods.method import Method, Theory, param
+from octolab.compressors import MatrixTopK, RankR
+from octolab.methods.page import Cohort, Compressor, Constants, Federation, Method, NamedTuple, Theory, param, torch
 
 
 class State(NamedTuple):
@@ -46,7 +43,6 @@ class State(NamedTuple):
     H: torch.Tensor  # (d, d), the server's copy of mean H_i
 
 
-@dataclass(frozen=True, repr=False)
 class FedNL(Method):
     slug = "fednl"
     needs = ("hessian", "strongly convex")
@@ -54,16 +50,16 @@ class FedNL(Method):
 
     compressor: Compressor = param(RankR(1), "compressor of symmetric matrices", main=True)
     option: int = param(1, "1: project H onto eigenvalues >= mu; 2: add l I", choices=(1, 2), main=True)
-    alpha: float | Theory = param(Theory(), "step of the Hessian learning", gt=0, le=1)
+    alpha: Theory[float] = param(Theory(), "step of the Hessian learning", gt=0, le=1)
     start: str = param("hessian", "H_i at the start", choices=("hessian", "zero"))
     line_search: bool = param(False, "shorten steps that do not descend", main=True)
-    mu: float | Theory = param(Theory(), "lower bound on eigenvalues (option 1)", gt=0)
+    mu: Theory[float] = param(Theory(), "lower bound on eigenvalues (option 1)", gt=0)
 
-    def theory_alpha(self, problem: Any) -> float:
+    def theory_alpha(self, problem: Constants) -> float:
         C = self.compressor
-        return 1 / (1 + C.omega(problem.d)) if C.unbiased else 1.0
+        return 1 / (1 + C.variance(problem.d)) if C.unbiased else 1.0
 
-    def theory_mu(self, problem: Any) -> float:
+    def theory_mu(self, problem: Constants) -> float:
         return problem.mu
 
     def init(self, fed: Federation) -> State:

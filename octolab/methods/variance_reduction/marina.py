@@ -27,14 +27,10 @@ Theorem: $\frac1T\sum_{t<T}E|\nabla f(x_t)|^2 \le \frac{2(f(x_0) - f^*)}{\gamma 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-
-from octolab.compressors import Compressor, RandK
-from octolab.federation import Cohort, Federation
-from octolab.methods.method import Method, Theory, param
+from octolab.compressors import RandK
+from octolab.methods.page import Cohort, Compressor, Constants, Federation, Method, NamedTuple, Theory, param, torch
 
 
 class State(NamedTuple):
@@ -42,29 +38,28 @@ class State(NamedTuple):
     g: torch.Tensor
 
 
-@dataclass(frozen=True, repr=False)
 class MARINA(Method):
     slug = "marina"
     needs = ("unbiased", "full participation")
     tags = ("heterogeneous", "nonconvex", "unbiased compression", "variance reduction")
 
     compressor: Compressor = param(RandK(0.1), "unbiased compressor Q", main=True)
-    p: float | Theory = param(Theory(), "probability of a full-gradient round", gt=0, le=1, main=True)
-    lr: float | Theory = param(Theory(), "step size", gt=0, main=True)
+    p: Theory[float] = param(Theory(), "probability of a full-gradient round", gt=0, le=1, main=True)
+    lr: Theory[float] = param(Theory(), "step size", gt=0, main=True)
     batch_size: int | None = param(None, "samples in the compressed rounds (VR-MARINA); None: all", ge=1)
 
-    def theory_p(self, problem: Any) -> float:
+    def theory_p(self, problem: Constants) -> float:
         bits = self.compressor.bits(problem.d)
-        return 1 / (1 + self.compressor.omega(problem.d)) if bits is None else min(1.0, bits / (32 * problem.d))
+        return 1 / (1 + self.compressor.variance(problem.d)) if bits is None else min(1.0, bits / (32 * problem.d))
 
-    def stepsize(self, problem: Any) -> float:
-        omega = self.compressor.omega(problem.d)
+    def stepsize(self, problem: Constants) -> float:
+        omega = self.compressor.variance(problem.d)
         return 1 / (problem.L + problem.L_qm * math.sqrt((1 - self.p) * omega / (self.p * problem.n)))
 
-    def rate(self, problem: Any) -> float | None:
+    def rate(self, problem: Constants) -> float | None:
         if not problem.strongly_convex or problem.L_i is None or self.batch_size is not None:
             return None
-        left, A = 1 - self.lr * problem.L, (1 - self.p) * self.compressor.omega(problem.d) / (self.p * problem.n)
+        left, A = 1 - self.lr * problem.L, (1 - self.p) * self.compressor.variance(problem.d) / (self.p * problem.n)
         change = (self.lr * problem.L_qm) ** 2 * A
         if left < -1e-12 or (change > 0 and change >= left):
             return None
