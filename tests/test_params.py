@@ -1,10 +1,11 @@
 """`param(...)` says once what a hyperparameter may hold."""
 
-from dataclasses import dataclass, fields
+from dataclasses import FrozenInstanceError, dataclass, fields
+from typing import get_type_hints
 
 import pytest
 
-from octolab.methods import Method, param
+from octolab.methods import Method, Theory, param
 
 
 def test_the_names_of_bounds_before_0_2_still_work_and_say_the_new_one():
@@ -29,3 +30,38 @@ def test_each_bound_holds_its_own_end():
         Bounded(open=1)
     with pytest.raises(ValueError, match=r"closed=1.5: give a number in \[0, 1\]"):
         Bounded(closed=1.5)
+
+
+def test_a_method_is_a_frozen_dataclass_without_saying_so():
+    class Plain(Method):
+        lr: Theory[float] = param(Theory(), "step size", gt=0)
+
+    made = Plain(lr=0.5)
+    assert made.lr == 0.5 and made == Plain(0.5) and hash(made) == hash(Plain(0.5)) and repr(made) == "Plain(lr=0.5)"
+    with pytest.raises(FrozenInstanceError):
+        made.lr = 1.0
+    with pytest.raises(ValueError, match=r"lr=-1: give a number in \(0, inf\)"):
+        Plain(lr=-1)
+
+
+@pytest.mark.parametrize("how", [{"frozen": True}, {"frozen": True, "repr": False}])
+def test_a_page_of_before_0_2_that_decorates_itself_keeps_working(how):
+    @dataclass(**how)
+    class Old(Method):
+        lr: float | Theory = param(Theory(), "step size", gt=0)
+        momentum: float = 0.9
+
+    assert [f.name for f in fields(Old)] == ["lr", "momentum"] and fields(Old)[0].metadata["gt"] == 0
+    assert Old(0.5).momentum == 0.9 and "lr=0.5" in repr(Old(lr=0.5))
+    with pytest.raises(FrozenInstanceError):
+        Old().lr = 1.0
+    with pytest.raises(ValueError, match=r"lr=0: give a number in \(0, inf\)"):
+        Old(lr=0)
+
+
+def test_a_field_that_theory_may_give_is_a_union_for_readers_of_annotations():
+    class Plain(Method):
+        lr: Theory[float] = param(Theory(), "step size", gt=0)
+        R: Theory[int] = param(Theory(), "delays", ge=1)
+
+    assert get_type_hints(Plain)["lr"] == float | Theory and get_type_hints(Plain)["R"] == int | Theory
