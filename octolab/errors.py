@@ -41,3 +41,7 @@ class AssumptionWarning(UserWarning):
 
 class RunFileError(OctolabError, ValueError):
     """A run file is corrupted, foreign, or of another version."""
+
+
+class RunBusy(OctolabError, RuntimeError):
+    """A run was asked to step, or for its state, while another thread (or its own step) is at it."""

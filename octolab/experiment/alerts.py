@@ -56,25 +56,22 @@ def alerts(run: Run) -> list[Alert]:
 
 
 class Watched:
-    """The newest part of a run's record, copied under its lock."""
+    """The newest part of a run's record."""
 
     def __init__(self, run: Run):
         self.run, self.n = run, run.problem.n
-        with run._lock:
-            sparse = run.recorder.sparse
-            self.columns: dict[str, np.ndarray] = {
-                name: np.array(sparse[name][1][-RECENT:], dtype=float)
-                for name in ("loss", "grad_norm_sq", "delay")
-                if name in sparse
-            }
-            self.lost = float(sum(sparse["dropped"][1])) if "dropped" in sparse else 0.0
-            first: dict[str, float] = {
-                name: float(sparse[name][1][0]) for name in ("loss", "grad_norm_sq") if name in sparse
-            }
-            self.void = unanswered_rounds(run)
-            self.rows = len(run.recorder.rows)
-            self.last = run.recorder.last
-        self.first = first
+        now = run.snapshot()
+        self.columns: dict[str, np.ndarray] = {
+            name: np.array(now.newest(name, RECENT), dtype=float)
+            for name in ("loss", "grad_norm_sq", "delay")
+            if name in now.columns
+        }
+        self.lost = float(sum(now.newest("dropped")))
+        self.first: dict[str, float] = {
+            name: float(now.columns[name].values[0]) for name in ("loss", "grad_norm_sq") if name in now.columns
+        }
+        self.void = unanswered_rounds(run)
+        self.rows, self.last = now.length, now.last
         self.round = max(run.round, 0)
 
     @property

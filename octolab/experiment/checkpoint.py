@@ -95,7 +95,13 @@ class Reader:
 
 
 def snapshot(run: Run) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Everything that moves in a run, as JSON and tensors."""
+    """Everything that moves in a run, as JSON and copied tensors: taken between two steps, whoever steps it."""
+    with run.turns.between():
+        body, tensors = _snapshot(run)
+        return body, {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
+
+
+def _snapshot(run: Run) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     fed, writer = run.federation, Writer()
     body = {
         "round": run.round,
@@ -189,7 +195,6 @@ def save(run: Run, path: str | os.PathLike) -> str:
     from safetensors.torch import save as pack
 
     body, tensors = snapshot(run)
-    tensors = {k: v.contiguous().clone() for k, v in tensors.items()}
     text = json.dumps({"spec": describe(run), "body": body})
     header = {"format": FORMAT, "version": str(VERSION), "json": text, "sha256": _digest(text, tensors)}
     data = pack(tensors or {"empty": torch.zeros(1)}, header)
@@ -273,7 +278,7 @@ def fork(run: Run, changes: dict[str, Any]) -> Run:
         raise ValueError(f"fork cannot change {sorted(rest)}: it can change {', '.join(known)}.") from None
     twin = Run(method, run.problem, settings, randomness=_twin(run, settings))
     body, tensors = snapshot(run)
-    return restore(twin, body, {k: v.clone() for k, v in tensors.items()})
+    return restore(twin, body, tensors)
 
 
 def _twin(run: Run, settings: Settings) -> Any:

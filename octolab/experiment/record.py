@@ -2,15 +2,58 @@
 
 from __future__ import annotations
 
-from typing import Any
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from octolab.federation import Federation
 
 COUNTED = ("round", "time", "bits_up", "bits_down", "bits_broadcast", "paper_bits_up", "gradients", "samples")
 
+Row = tuple[float, ...]
+"""The counted values of one step."""
+
+
+class Column(NamedTuple):
+    """What was evaluated or logged under one name: `length` values, each with the number of its row."""
+
+    rows: list[int]
+    values: list[Any]
+    length: int
+
+
+class Snapshot(NamedTuple):
+    """A record at one moment. Nothing is copied: a record's lists only grow, so that their lengths tell what counts."""
+
+    rows: list[Row]
+    length: int
+    columns: dict[str, Column]
+
+    def newest(self, name: str, most: int | None = None) -> list[Any]:
+        """The newest values of a column, oldest first; empty if there is no such column."""
+        column = self.columns.get(name)
+        if column is None:
+            return []
+        return column.values[0 if most is None else max(0, column.length - most) : column.length]
+
+    @property
+    def last(self) -> dict[str, Any]:
+        """The newest value of every column."""
+        if not self.length:
+            return {}
+        row: dict[str, Any] = dict(zip(COUNTED, self.rows[self.length - 1], strict=True))
+        row.update({name: c.values[c.length - 1] for name, c in self.columns.items() if c.length})
+        return row
+
 
 class Recorder:
-    """Columns, cumulative and per client on average where they count.
+    """Columns, cumulative and per client on average where they count. Safe to read from any thread.
 
     round; time: virtual seconds; bits_up, bits_down: sent and received by a client (bits_down includes broadcasts,
     bits_broadcast is their share); paper_bits_up: indices free, as papers count; gradients, samples: work; then what
@@ -19,65 +62,81 @@ class Recorder:
     """
 
     def __init__(self, keep: bool = False):
-        self.rows: list[tuple[float, ...]] = []
+        self.rows: list[Row] = []
         self.sparse: dict[str, tuple[list[int], list[Any]]] = {}  # name -> (row numbers, values)
         self.iterates: list[torch.Tensor] = []
         self.keep = keep
+        self.evaluated = -1  # number of the newest row with an evaluation of the objective
+        self._lock = threading.Lock()
 
-    def add(self, number: int, fed: Any, evaluated: dict[str, float], x: torch.Tensor) -> None:
-        ledger, n = fed.ledger, fed.n
-        total = ledger._total
+    def add(self, number: int, fed: Federation, evaluated: Mapping[str, float], x: torch.Tensor) -> None:
+        """The row of step `number`: what the federation counted and logged, what was evaluated at x (d,)."""
+        total, n = fed.ledger._total, fed.n
         broadcast = total["broadcast"] / n
-        self.rows.append(
-            (
-                number,
-                fed.now,
-                total["up"] / n,
-                total["down"] / n + broadcast,
-                broadcast,
-                total["paper_up"] / n,
-                total["gradients"] / n,
-                total["samples"] / n,
-            )
+        row = (
+            number,
+            fed.now,
+            total["up"] / n,
+            total["down"] / n + broadcast,
+            broadcast,
+            total["paper_up"] / n,
+            total["gradients"] / n,
+            total["samples"] / n,
         )
-        logged = fed.take_log()
-        if evaluated or logged:
-            at = len(self.rows) - 1
-            for name, value in (*evaluated.items(), *logged.items()):
-                where, what = self.sparse.setdefault(name, ([], []))
-                where.append(at)
-                what.append(value)
+        self.append(row, evaluated, fed.take_log())
         if self.keep:
             self.iterates.append(x.clone())
 
+    def append(self, row: Row, evaluated: Mapping[str, Any], logged: Mapping[str, Any]) -> None:
+        """A row that somebody else counted."""
+        with self._lock:
+            at = len(self.rows)
+            self.rows.append(row)
+            if evaluated:
+                self.evaluated = at
+            if not evaluated and not logged:
+                return
+            for name, value in {**evaluated, **logged}.items():
+                rows, column = self.sparse.setdefault(name, ([], []))
+                rows.append(at)
+                column.append(value)
+
+    def snapshot(self) -> Snapshot:
+        """What is recorded now."""
+        with self._lock:
+            columns = {name: Column(rows, values, len(rows)) for name, (rows, values) in self.sparse.items()}
+            return Snapshot(self.rows, len(self.rows), columns)
+
     @property
     def last(self) -> dict[str, Any]:
-        """The newest value of every column."""
-        if not self.rows:
-            return {}
-        row: dict[str, Any] = dict(zip(COUNTED, self.rows[-1], strict=True))
-        row.update({name: what[-1] for name, (_, what) in self.sparse.items()})
-        return row
+        """The newest value of every column: of the objective, as of row `evaluated`."""
+        return self.snapshot().last
 
-    def table(self) -> Any:
-        import numpy as np
+    def table(self) -> pd.DataFrame:
+        """All rows; NaN where a column has no value."""
         import pandas as pd
 
-        table = pd.DataFrame(np.array(self.rows, dtype=float).reshape(-1, len(COUNTED)), columns=list(COUNTED))
+        now = self.snapshot()
+        counted = np.array(now.rows[: now.length], dtype=float).reshape(-1, len(COUNTED))
+        table = pd.DataFrame(counted, columns=list(COUNTED))
         table["round"] = table["round"].astype(int)
-        for name, (where, what) in self.sparse.items():
-            column = pd.Series(what, index=where).reindex(range(len(table)))
-            table[name] = column
+        for name, column in now.columns.items():
+            values = pd.Series(column.values[: column.length], index=column.rows[: column.length])
+            table[name] = values.reindex(range(len(table)))
         return table
 
     def state(self) -> dict[str, Any]:
+        """What a run file keeps."""
         return {
             "rows": [list(r) for r in self.rows],
             "sparse": {k: [list(a), list(b)] for k, (a, b) in self.sparse.items()},
             "iterates": list(self.iterates),
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
-        self.rows = [tuple(r) for r in state["rows"]]
-        self.sparse = {k: (list(a), list(b)) for k, (a, b) in state["sparse"].items()}
-        self.iterates = list(state["iterates"])
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The way back from `state`."""
+        with self._lock:
+            self.rows = [tuple(r) for r in state["rows"]]
+            self.sparse = {k: (list(a), list(b)) for k, (a, b) in state["sparse"].items()}
+            self.iterates = list(state["iterates"])
+            self.evaluated = self.sparse["loss"][0][-1] if self.sparse.get("loss", ([],))[0] else -1

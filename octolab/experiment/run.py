@@ -2,39 +2,46 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import os
 import threading
 import warnings
-from collections.abc import Callable
-from contextlib import closing, nullcontext
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, closing, nullcontext
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 import torch
 
-from octolab.errors import AssumptionWarning, ClientAway, NonFinite, NoReplies, NothingUnderWay, OctolabError
+from octolab.errors import AssumptionWarning, ClientAway, NonFinite, NoReplies, NothingUnderWay
+from octolab.experiment.background import Background, Progress
 from octolab.experiment.observer import Observer
 from octolab.experiment.personal import personal_columns
-from octolab.experiment.record import Recorder
+from octolab.experiment.record import Recorder, Snapshot
 from octolab.experiment.settings import FOREVER, Settings, Until, writable
-from octolab.experiment.threads import interruptible, one_thread, started
+from octolab.experiment.threads import interruptible, one_thread
+from octolab.experiment.world import Connection, world_of
 from octolab.faces import face
 from octolab.federation import Federation, Randomness
 from octolab.methods import Method, get
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from octolab.experiment.alerts import Alert
+    from octolab.problems import Problem
 
 
-class Run:
+class Run(Background):
     """One run. `history` is a table, `state` the server's state, `federation` the world with ledger and memory.
 
-    Steps happen in the caller's thread (`finish`, `advance`) or in a worker (`launch`); both stop at a round's end.
+    Steps happen in the caller's thread (`finish`, `advance`) or in a worker (`launch`); both stop at a round's end. `save` and
+    `fork` take the state between two steps, and wait for the one under way.
     """
 
-    def __init__(self, method: Method | str, problem: Any, settings: Settings, randomness: Randomness | None = None):
+    def __init__(
+        self, method: Method | str, problem: Problem, settings: Settings, randomness: Randomness | None = None
+    ):
+        super().__init__()
         given = method if isinstance(method, Method) else get(method)()
         dtype = None if settings.dtype is None else getattr(torch, settings.dtype)
         self.problem = problem if dtype in (None, problem.dtype) else problem.with_dtype(dtype)
@@ -65,19 +72,39 @@ class Run:
         self.status = "new"  # new, running, paused, stopped, finished, diverged, stalled
         self.recorder = Recorder(keep=settings.keep == "x")
         self.observer = Observer(self.problem)
-        self._go, self._halt, self._done = threading.Event(), threading.Event(), threading.Event()
-        self._go.set()
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._shown: tuple[int, dict[str, float]] = (-1, {})  # the objective at a round that recorded none
         self.name = given.card.name or type(given).__name__
-        self.world = None if settings.on is None else _join(self)  # where client functions run, if not here
+        self.world: Connection | None = None  # where client functions run, if not here
+        if settings.on is not None:
+            self.world = world_of(settings.on).join(self)
 
     # -- what there is to see ----------------------------------------------------------------------------------------
     @property
-    def history(self) -> Any:
+    def history(self) -> pd.DataFrame:
         """pandas table, one row per step: round, time, bits_up, bits_down, ..., loss, grad_norm_sq (see `Recorder`)."""
-        with self._lock:
-            return self.recorder.table()
+        return self.recorder.table()
+
+    def snapshot(self) -> Snapshot:
+        """What is recorded now, in no time: for whoever looks on while the run goes on."""
+        return self.recorder.snapshot()
+
+    @property
+    def last(self) -> dict[str, Any]:
+        """The newest value of every column, and `evaluated`, the round that loss and the like belong to.
+
+        A run that stands between two evaluations is evaluated now, which costs its clients nothing and is not recorded;
+        one at work may show an earlier round's.
+        """
+        row = self.recorder.last
+        if not row or self.state is None:
+            return row
+        row["evaluated"] = max(self.recorder.evaluated, 0)
+        if row["evaluated"] < self.round and not self.moving and self.world is None:
+            with self.turns.between(), one_thread():
+                if self._shown[0] != self.round:
+                    self._shown = (self.round, self._evaluate(self.x))
+                row.update(self._shown[1], evaluated=self.round)
+        return row
 
     @property
     def iterates(self) -> torch.Tensor:
@@ -133,46 +160,64 @@ class Run:
         return str(face("run.html")(self))
 
     # -- stepping ----------------------------------------------------------------------------------------------------
-    def advance(self, rounds: int = 1) -> Run:
+    def advance(self, rounds: int = 1) -> Self:
         """Take some steps now, in this thread (more than `rounds` if the run is already past its plan)."""
-        with one_thread():
+        with self.stepping(), one_thread():
             for _ in range(rounds):
                 if not self._advance():
                     break
         return self
 
-    def finish(self, progress: Callable[[Run], Any] | None = None) -> Run:
+    def finish(self, progress: Progress | None = None) -> Self:
         """Step until the plan is done, an error or an interrupt; an interrupt stops at the round's end."""
-        if threading.current_thread() is not self._thread:
-            self._halt.clear()  # a run that was stopped goes on
-        self.status = "running"
-        self._halt.clear()
-        with one_thread(), interruptible(self), closing(self.world) if self.world else nullcontext():
+        with self.stepping():
+            self._go_on(progress)
+        return self
+
+    def _go_on(self, progress: Progress | None) -> None:
+        self.status, self.error = "running", None
+        with one_thread(), interruptible(self), self._connected():
             while self._more():
                 if not self._advance():
                     break
                 if progress is not None:
                     progress(self)
             if self.status == "running":
-                self.status = "stopped" if self._halt.is_set() and self._left() else "finished"
-            if self.settings.checkpoint is not None and (self.world is None or self.world.savable):
-                self.save(self.settings.checkpoint)
-        self._done.set()
-        return self
+                self.status = "stopped" if self.stopping and not self.complete else "finished"
+            self._checkpoint()
 
-    def _left(self) -> bool:
+    def _connected(self) -> AbstractContextManager[object]:
+        return nullcontext() if self.world is None else closing(self.world)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the plan is done: its rounds, or what `until` asks for."""
         if self.round < 0:
-            return True
-        if self.round >= self.settings.rounds:
             return False
-        return self.settings.until is None or not self.settings.until.reached(self.recorder.last)
+        until = self.settings.until
+        return self.round >= self.settings.rounds or (until is not None and until.reached(self.recorder.last))
 
     def _more(self) -> bool:
         self._go.wait()
-        return self.status == "running" and not self._halt.is_set() and self._left()
+        return self.status == "running" and not self._halt.is_set() and not self.complete
 
     def _advance(self) -> bool:
-        """One step (the first is init). False: the run cannot go on."""
+        """One step (the first is init), its row, and a run file if one is due. False: the run cannot go on."""
+        self.turns.begin()
+        try:
+            good = self._turn()
+        finally:
+            self.turns.end()
+        every = self.settings.checkpoint_every
+        if good and every is not None and self.round % every == 0 and not self._remote:
+            self._checkpoint()
+        return good
+
+    @property
+    def _remote(self) -> bool:
+        return self.world is not None and self.world.remote
+
+    def _turn(self) -> bool:
         if self.world is not None and self.world.remote:
             return self.world.advance()
         fed, marker = self.federation, self.federation.memory.version
@@ -193,11 +238,11 @@ class Run:
             return self._end("diverged", fed.blame(self.round + 1, getattr(self.method, "lr", None)))
         self.round += 1
         self._record(x)
-        every = self.settings.checkpoint_every
-        due = every is not None and self.round % every == 0 and self.settings.checkpoint is not None
-        if due and (self.world is None or self.world.savable):
-            self.save(str(self.settings.checkpoint))
         return True
+
+    def _checkpoint(self) -> None:
+        if self.settings.checkpoint is not None and (self.world is None or self.world.savable):
+            self.save(self.settings.checkpoint)
 
     def _step(self, fed: Federation) -> Any:
         """The method's step; taken again, without the job, while a job's client is away (a dead node, say)."""
@@ -210,91 +255,19 @@ class Run:
     def _record(self, x: torch.Tensor) -> None:
         row: dict[str, float] = {}
         if self.round % self._every == 0 or self.round >= self.settings.rounds:
-            row = self.problem.evaluate(x) | personal_columns(self, x)
-        with self._lock:
-            self.recorder.add(self.round, self.federation, row, x)
+            row = self._evaluate(x)
+        self.recorder.add(self.round, self.federation, row, x)
         if row:
             self.observer.see(self, x)
+
+    def _evaluate(self, x: torch.Tensor) -> dict[str, float]:
+        return self.problem.evaluate(x) | personal_columns(self, x)
 
     def _end(self, status: str, error: Exception) -> bool:
         self.status, self.error = status, error
         if threading.current_thread() is threading.main_thread():  # a worker's error is kept, and read by whoever asks
             warnings.warn(str(error), RuntimeWarning, stacklevel=6)
         return False
-
-    # -- in the background -------------------------------------------------------------------------------------------
-    def launch(self, progress: Callable[[Run], Any] | None = None) -> Run:
-        """Start stepping in a worker thread and return at once; `progress(run)` is called there after every round.
-
-        A second call while it runs changes nothing.
-        """
-        if self.alive:
-            return self
-        self._done.clear()
-        self._go.set()
-        self._thread = threading.Thread(target=self._work, args=(progress,), daemon=True, name="octolab-run")
-        self._thread.start()
-        started.add(self)
-        return self
-
-    @property
-    def alive(self) -> bool:
-        """Whether its worker thread is at work."""
-        return self._thread is not None and self._thread.is_alive()
-
-    def _work(self, progress: Callable[[Run], Any] | None) -> None:
-        try:
-            self.finish(progress)
-        except BaseException as error:
-            self.error, self.status = error if isinstance(error, Exception) else OctolabError(repr(error)), "failed"
-        finally:
-            self._done.set()
-
-    def pause(self) -> Run:
-        """Stand still at the next round's end."""
-        self._go.clear()
-        return self
-
-    def resume(self) -> Run:
-        self._go.set()
-        return self
-
-    def stop(self) -> Run:
-        """End at the next round's end; what there is stays, and `launch` or `finish` would go on."""
-        self._halt.set()
-        self._go.set()
-        if self.status == "new" and not self.alive:
-            self._done.set()  # nothing has begun
-        return self
-
-    def join(self, timeout: float | None = None) -> None:
-        """Wait until the worker thread is gone, whatever became of the run."""
-        if self._thread is not None and self.alive:
-            self._thread.join(timeout)
-
-    @property
-    def paused(self) -> bool:
-        return not self._go.is_set()
-
-    @property
-    def done(self) -> bool:
-        return self._done.is_set()
-
-    def result(self, timeout: float | None = None) -> Run:
-        """Wait for the end; an unexpected error of the worker is raised here."""
-        if not self._done.wait(timeout):
-            raise TimeoutError(
-                f"The run is at round {self.round} of {self.settings.rounds} after {timeout} s of waiting."
-            )
-        if self.status == "failed" and self.error is not None:
-            raise self.error
-        return self
-
-    async def wait(self) -> Run:
-        """`await run.wait()` in a notebook: buttons stay alive meanwhile."""
-        while not self._done.is_set():
-            await asyncio.sleep(0.02)
-        return self.result()
 
     # -- files -------------------------------------------------------------------------------------------------------
     def save(self, path: str | os.PathLike) -> str:
@@ -308,6 +281,15 @@ class Run:
         from octolab.flower import export
 
         return str(export(self, folder, replace=replace))
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Run:
+        return self.fork()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "A Run holds a thread's locks and events, and octolab uses no pickle: write it with run.save(path) and open it "
+            "with ol.load_run(path), in whichever process, or copy it here with run.fork()."
+        )
 
     def fork(self, **changes: Any) -> Run:
         """A copy at this point that goes its own way; `changes` are settings or hyperparameters, e.g. lr=0.1."""
@@ -326,12 +308,6 @@ class Run:
     def dashboard(self, **options: Any) -> Any:
         """`octolab.dashboard(run)`: everything this run records, live and after; static outside a notebook."""
         return face("run.dashboard")(self, **options)
-
-
-def _join(run: Run) -> Any:
-    from octolab.flower.world import world_named
-
-    return world_named(run.settings.on).join(run)
 
 
 __all__ = ["FOREVER", "NonFinite", "Run", "Settings", "Until"]

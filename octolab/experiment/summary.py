@@ -26,6 +26,9 @@ def status(run: Run) -> str:
     return "paused" if run.status == "running" and run.paused else run.status
 
 
+OBJECTIVE = ("loss", "|∇f|²", "accuracy")
+
+
 def unanswered(run: Run) -> int:
     """Rounds in which nobody answered: time passed, and the model stayed what it was."""
     return len(run.recorder.sparse.get("skipped", ([], []))[0])
@@ -35,8 +38,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
     """The last numbers of a run, in words and human units."""
     from octolab.experiment.run import FOREVER
 
-    with run._lock:
-        last = run.recorder.last
+    last = run.last
     rounds = "" if run.settings.rounds >= FOREVER else f" of {run.settings.rounds:,}"
     out = [
         ("status", status(run)),
@@ -44,13 +46,14 @@ def facts(run: Run) -> list[tuple[str, str]]:
     ]
     if not last:
         return out
+    of = "" if last.get("evaluated", run.round) == run.round else f" of round {last['evaluated']:,}"
     for name, word, form in (
         ("loss", "loss", ".6g"),
         ("grad_norm_sq", "|∇f|²", ".3g"),
         ("accuracy", "accuracy", ".1%"),
     ):
         if name in last:
-            out.append((word, format(last[name], form)))
+            out.append((word + of, format(last[name], form)))
     if void := unanswered(run):
         out.append(("answers", f"{run.round - void:,} of {run.round:,} rounds had an answer"))
     out += [("up", f"{bits(last['bits_up'])} per client"), ("down", f"{bits(last['bits_down'])} per client")]
@@ -64,7 +67,7 @@ def text(run: Run) -> str:
         f"{run.given!r} on {run.problem.name} ({run.problem.n} clients, d={run.problem.d:,}), seed {run.settings.seed}"
     ]
     lines.append(f"  {found.pop('status')}, round {found.pop('round')}")
-    values = [f"{word} {found.pop(word)}" for word in ("loss", "|∇f|²", "accuracy") if word in found]
+    values = [f"{word} {found.pop(word)}" for word in list(found) if word.startswith(OBJECTIVE)]
     if values:
         lines.append("  " + ", ".join(values))
     if "answers" in found:

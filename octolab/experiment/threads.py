@@ -9,15 +9,16 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import TYPE_CHECKING
 
 import torch
 from threadpoolctl import ThreadpoolController
 
 if TYPE_CHECKING:
-    from octolab.experiment.run import Run
+    from octolab.experiment.background import Background
 
-started: weakref.WeakSet[Run] = weakref.WeakSet()
+started: weakref.WeakSet[Background] = weakref.WeakSet()
 """Runs with a worker thread."""
 
 
@@ -50,14 +51,14 @@ def one_thread() -> Iterator[None]:
 
 
 @contextmanager
-def interruptible(run: Run) -> Iterator[None]:
+def interruptible(run: Background) -> Iterator[None]:
     """The first Ctrl-C stops at the round's end, a second one at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def halt(signum: int, frame: Any) -> None:
-        if run._halt.is_set():
+    def halt(signum: int, frame: FrameType | None) -> None:
+        if run.stopping:
             raise KeyboardInterrupt
         run.stop()
 

@@ -172,7 +172,7 @@ def _keep(run: Run, folder: str) -> None:
         return
     os.makedirs(folder, exist_ok=True)
     run.history.to_csv(os.path.join(folder, "history.csv"), index=False)
-    assert run.world is not None
+    assert isinstance(run.world, Connection)
     run.world.traffic.table().to_csv(os.path.join(folder, "traffic.csv"), index=False)
     try:
         run.save(os.path.join(folder, "run.octo"))
@@ -209,7 +209,7 @@ class _Report:
 
     def end(self, run: Run) -> None:
         self(run)
-        assert run.world is not None
+        assert isinstance(run.world, Connection)
         error = None if run.error is None else str(run.error)
         told = {"end": run.status, "error": error, "traffic": run.world.traffic._rows}
         try:

@@ -192,7 +192,7 @@ class Following:
         if self._flwr is None:
             self.launch()
         while not self._ended:
-            if self.run._halt.is_set():
+            if self.run.stopping:
                 return False
             try:
                 told = self._lines.get(timeout=0.2)
@@ -202,7 +202,7 @@ class Following:
                 self._broken()
             elif "row" in told:
                 self._add(told)
-                if self.run._left():
+                if not self.run.complete:
                     return True
             elif "piece" in told:
                 self._pieces.append(told["piece"])
@@ -214,12 +214,7 @@ class Following:
         recorder = self.run.recorder
         if told["at"] < len(recorder.rows):
             return  # known: the run went on from here
-        with self.run._lock:
-            recorder.rows.append(tuple(told["row"]))
-            for name, value in told["also"].items():
-                where, what = recorder.sparse.setdefault(name, ([], []))
-                where.append(told["at"])
-                what.append(value)
+        recorder.append(tuple(told["row"]), told["also"], {})
         self.run.round = int(told["row"][0])
 
     def _end(self, told: dict[str, Any]) -> None:

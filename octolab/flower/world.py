@@ -6,7 +6,7 @@ A world is frozen and shareable. A run joins it and gets a connection of its own
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from octolab.flower.requirement import check_flwr
 
@@ -80,16 +80,3 @@ class Simulation(FlowerWorld):
         from octolab.flower.simulation import SimulationConnection
 
         return SimulationConnection(self, run)
-
-
-def world_named(on: object) -> Any:
-    """The world that `on` names; ValueError in words for what is none."""
-    named = {"flower": InProcess, "flower-simulation": Simulation}
-    if isinstance(on, str) and on in named:
-        return named[on]()
-    if isinstance(on, str) or not hasattr(on, "join"):
-        raise ValueError(
-            f"on={on!r}: choose 'flower' (in this process), 'flower-simulation' (Ray), or an object: ol.flower.InProcess(), "
-            f"ol.flower.Simulation(), ol.flower.SuperLink('host:port')."
-        )
-    return on

@@ -102,16 +102,14 @@ class Live:
 
 
 def columns(run: Run) -> dict[str, tuple[dict[str, np.ndarray], np.ndarray]]:
-    """What the panels need, copied under the run's lock: y -> (x name -> (T,), values (T,)), T <= 2,000."""
-    out = {}
-    with run._lock:
-        rows = run.recorder.rows
-        for y in figures.PANELS:
-            where, what = run.recorder.sparse.get(y, ([], []))
-            keep = curves.thin(len(where))
-            picked = np.array([rows[where[k]] for k in keep], dtype=float).reshape(len(keep), len(COUNTED))
-            at = {x: picked[:, COUNTED.index(x)] for x in figures.SWITCH}
-            out[y] = (at, np.array([what[k] for k in keep], dtype=float))
+    """What the panels need: y -> (x name -> (T,), values (T,)), T <= 2,000."""
+    out, now = {}, run.snapshot()
+    for y in figures.PANELS:
+        where, what, length = now.columns.get(y, ([], [], 0))
+        keep = curves.thin(length)
+        picked = np.array([now.rows[where[k]] for k in keep], dtype=float).reshape(len(keep), len(COUNTED))
+        at = {x: picked[:, COUNTED.index(x)] for x in figures.SWITCH}
+        out[y] = (at, np.array([what[k] for k in keep], dtype=float))
     return out
 
 

@@ -89,7 +89,7 @@ def test_drift_that_stands_still_is_a_stall_with_other_words():
 
 def test_when_every_device_hangs_the_run_says_so():
     problem = ol.problems.Tridiagonal(d=4, n=3, noise=0.01)
-    fleet = ol.Fleet(jitter=ol.federation.fleet.Hang(1.0))
+    fleet = ol.Fleet(jitter=ol.federation.Hang(1.0))
     run = finished(M.ASGD(lr=0.01), problem, rounds=5, fleet=fleet)
     assert run.status == "stalled"
     assert the(run, "stalled").level == "error"

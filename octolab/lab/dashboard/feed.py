@@ -92,16 +92,10 @@ class Feed:
         self._shares: dict[str, Share] = {}
 
     def read(self) -> bool:
-        """Take what is new. True if there was anything.
-
-        Lists of a record only grow, so the lock is held for their lengths alone and the run waits for nothing.
-        """
-        with self.run._lock:
-            rows = self.run.recorder.rows
-            length = len(rows)
-            columns = [(name, where, what, len(where)) for name, (where, what) in self.run.recorder.sparse.items()]
+        """Take what is new. True if there was anything."""
+        rows, length, columns = self.run.snapshot()
         news = self.counted.grow(length, rows.__getitem__)
-        for name, where, what, count in columns:
+        for name, (where, what, count) in columns.items():
             column = self._column(name, what)
             if column is not None:
                 news |= column.grow(count, self._reader(name, rows, where, what))
@@ -141,8 +135,7 @@ class Feed:
 
     def newest(self, name: str, most: int = NEWEST) -> np.ndarray:
         """The newest values of a column, unthinned."""
-        with self.run._lock:
-            what = self.run.recorder.sparse.get(name, ([], []))[1][-most:]
+        what = self.run.snapshot().newest(name, most)
         try:
             return np.array(what, dtype=float)
         except (TypeError, ValueError, RuntimeError):

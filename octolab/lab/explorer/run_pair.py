@@ -42,9 +42,7 @@ class Worker:
 
     def _after(self, run: Run) -> None:
         with self._lock:
-            if self._stopped:  # clicked while the thread was starting, which forgets earlier stops
-                run.stop()
-            elif self._left is not None:
+            if self._left is not None:
                 self._left -= 1
                 if self._left <= 0:
                     run.pause()

@@ -159,9 +159,7 @@ def predicted(state: ExplorerState, run: Run) -> tuple[Line, Line, str] | None:
     if factor is None:
         return None
     y = "suboptimality" if run.problem.f_star is not None and run.problem.convex else "grad_norm_sq"
-    with run._lock:
-        enough = len(run.recorder.sparse.get("loss", ([], []))[0]) > 1
-    if not enough:
+    if len(run.snapshot().newest("loss", 2)) < 2:
         return None
     curve = curves.line(run.name, [run], "round", y, most=400)
     good = np.isfinite(curve.y) & (curve.y > 1e-15 * max(1.0, float(np.nanmax(curve.y))))
