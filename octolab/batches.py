@@ -31,3 +31,14 @@ class Batch(NamedTuple):
 
 Drawn = Batch | Callable[[int], Batch]
 """Batches for all local steps: stacked (steps, m, b), or a function that draws the one for step t when it is needed."""
+
+
+def moves(steps: int, batch: Drawn | None, stop: torch.Tensor | None) -> torch.Tensor | None:
+    """(steps, m): who moves at which local step; None: everybody at every step. stop: (m,), after how many steps one rests."""
+    moving = None
+    if isinstance(batch, Batch) and batch.mask is not None:
+        moving = batch.mask.any(2)
+    if stop is not None and int(stop.min()) < steps:
+        busy = torch.arange(steps)[:, None] < stop
+        moving = busy if moving is None else moving & busy
+    return moving

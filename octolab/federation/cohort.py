@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -16,7 +16,21 @@ if TYPE_CHECKING:
     from octolab.layers import Layer
     from octolab.problems import Problem
 
-__all__ = ["Cohort"]
+__all__ = ["Cohort", "Trainer"]
+
+
+class Trainer(Protocol):
+    """An optimiser of the local training, as `cohort.local_sgd` meets it: see `octolab.local.LocalOptimizer`."""
+
+    @property
+    def momentum_alone(self) -> float | None: ...
+
+    @property
+    def keeps(self) -> bool: ...
+
+    def train(
+        self, problem: Any, x: torch.Tensor, clients: Any, **plan: Any
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]: ...
 
 
 class Cohort(Draws):
@@ -109,6 +123,7 @@ class Cohort(Draws):
         momentum: float = 0.0,
         prox: float = 0.0,
         correction: torch.Tensor | None = None,
+        optimizer: Trainer | None = None,
     ) -> torch.Tensor:
         """Train locally from x; returns the models (m, d).
 
@@ -135,17 +150,19 @@ class Cohort(Draws):
             )
         else:
             self._work(count if stop is None else stop.clamp(max=count).numpy(), None)
-        return self.problem.local_sgd(
-            x,
-            self.rows,
-            lr=lr,
-            steps=count,
-            batch=batch,
-            stop=stop,
-            momentum=momentum,
-            prox=prox,
-            correction=correction,
-        )
+        plan: dict[str, Any] = {
+            "lr": lr, "steps": count, "batch": batch, "stop": stop, "prox": prox, "correction": correction,
+        }  # fmt: skip
+        if optimizer is None or optimizer.momentum_alone is not None:
+            momentum = momentum if optimizer is None else float(optimizer.momentum_alone or 0.0)
+            return self.problem.local_sgd(x, self.rows, momentum=momentum, **plan)
+        kept = [name for name in self.memory if name.startswith("local_")] if optimizer.keeps else []
+        remembered = {name.removeprefix("local_"): getattr(self.memory, name) for name in kept}
+        y, state = optimizer.train(self.problem, x, self.rows, remembered=remembered, **plan)
+        if optimizer.keeps:
+            for name, value in state.items():
+                setattr(self.memory, f"local_{name}", value)
+        return y
 
     def local_steps(
         self, steps: int | None, epochs: int | None, batch_size: int | None, stop: torch.Tensor | None = None

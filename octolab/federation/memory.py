@@ -137,3 +137,6 @@ class CohortMemory:
 
     def __contains__(self, name: object) -> bool:
         return name in self._staged or name in self._memory
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._memory._store, **self._staged})

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from octolab.batches import Batch, Drawn
+from octolab.batches import Batch, Drawn, moves
 from octolab.layers import Layer
 
 Clients = slice | torch.Tensor | None
@@ -126,7 +126,7 @@ class Problem:
         start = x.expand(self.count(clients), -1)
         y, v = start.clone(), None
         rate = lr[:, None].to(y.dtype) if isinstance(lr, torch.Tensor) and lr.dim() else lr
-        live = _live(steps, batch, stop)
+        live = moves(steps, batch, stop)
         stuck = [False] * steps if live is None else (~live).any(1).tolist()
         for t in range(steps):
             if callable(batch):
@@ -140,9 +140,9 @@ class Problem:
             y_new = y - rate * (v_new + prox * (y - start) if prox else v_new)
             if stuck[t]:
                 assert live is not None
-                moves = live[t, :, None]
-                v_new = torch.where(moves, v_new, 0.0 if v is None else v)
-                y_new = torch.where(moves, y_new, y)
+                going = live[t, :, None]
+                v_new = torch.where(going, v_new, 0.0 if v is None else v)
+                y_new = torch.where(going, y_new, y)
             v, y = v_new, y_new
         return y
 
@@ -278,17 +278,6 @@ class Problem:
         held = f", {self.sizes.sum():,} samples" if int(self.sizes.max()) > 1 else ""
         constants = ", ".join(known) or "constants unknown"
         return f"{self.name}: n={self.n:,} clients, d={self.d:,}{held}; {constants}"
-
-
-def _live(steps: int, batch: Drawn | None, stop: torch.Tensor | None) -> torch.Tensor | None:
-    """(steps, m): who moves at which local step; None: everybody at every step."""
-    live = None
-    if isinstance(batch, Batch) and batch.mask is not None:
-        live = batch.mask.any(2)
-    if stop is not None and int(stop.min()) < steps:
-        there = torch.arange(steps)[:, None] < stop
-        live = there if live is None else live & there
-    return live
 
 
 def make_weights(weights: Any, sizes: np.ndarray) -> torch.Tensor:

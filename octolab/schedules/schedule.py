@@ -1,0 +1,205 @@
+"""The schedules. Each is a frozen value; `schedule(t)` is the step size of round t, the first round being 0."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from octolab.params import Theory
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The base of all schedules: `schedule(t) -> float`.
+
+    A schedule may hold `Theory()` instead of a number; `resolve` puts the number in, for the problem at hand.
+    """
+
+    def __call__(self, t: int) -> float:
+        """The step size of round t (0, 1, ...)."""
+        raise NotImplementedError
+
+    def resolve(self, theory: Callable[[Theory], float]) -> Schedule:
+        """This schedule with numbers for every `Theory()` in it, inside other schedules too."""
+        found: dict[str, Any] = {}
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, Theory):
+                found[f.name] = theory(value)
+            elif isinstance(value, Schedule):
+                found[f.name] = value.resolve(theory)
+        return dataclasses.replace(self, **found) if found else self
+
+    @property
+    def theoretical(self) -> bool:
+        """Whether a `Theory()` is still to be resolved."""
+        values = (getattr(self, f.name) for f in dataclasses.fields(self))
+        return any(isinstance(v, Theory) or (isinstance(v, Schedule) and v.theoretical) for v in values)
+
+    def at(self, t: int, what: str = "lr") -> float:
+        """The step size of round t, checked: a ValueError names the round if it is no finite number > 0."""
+        value = self(t)
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value) or value <= 0:
+            raise ValueError(
+                f"{what}={self!r} gives {value!r} in round {t}: a step size is a finite number > 0. Give a floor > 0, or "
+                f"plan no more rounds than the schedule has."
+            )
+        return float(value)
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """The same step size in every round.
+
+    >>> Constant(0.1)(5)
+    0.1
+    """
+
+    lr: float | Theory
+
+    def __post_init__(self) -> None:
+        _positive("Constant", "lr", self.lr)
+
+    def __call__(self, t: int) -> float:
+        return _number(self.lr)
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """Half a cosine from `lr` in round 0 down to `floor` after `rounds` rounds, and the floor from then on.
+
+    floor + (lr - floor) (1 + cos(pi t / rounds)) / 2 (Loshchilov, Hutter 2017, arXiv 1608.03983, without restarts).
+
+    >>> round(Cosine(1.0, rounds=10)(5), 12)
+    0.5
+    """
+
+    lr: float | Theory
+    rounds: int
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        _positive("Cosine", "lr", self.lr)
+        _whole("Cosine", "rounds", self.rounds)
+        low = isinstance(self.floor, numbers.Real) and math.isfinite(self.floor) and self.floor >= 0
+        if not low or (not isinstance(self.lr, Theory) and self.floor > self.lr):
+            raise ValueError(f"Cosine: floor={self.floor!r}: give a number from 0 to lr={self.lr!r}.")
+
+    def __call__(self, t: int) -> float:
+        top = _number(self.lr)
+        return self.floor + (top - self.floor) * (1 + math.cos(math.pi * min(t, self.rounds) / self.rounds)) / 2
+
+
+@dataclass(frozen=True)
+class Step(Schedule):
+    """`lr`, multiplied by `factor` after every `every` rounds.
+
+    >>> [Step(1.0, every=2, factor=0.5)(t) for t in range(5)]
+    [1.0, 1.0, 0.5, 0.5, 0.25]
+    """
+
+    lr: float | Theory
+    every: int
+    factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        _positive("Step", "lr", self.lr)
+        _whole("Step", "every", self.every)
+        _positive("Step", "factor", self.factor)
+
+    def __call__(self, t: int) -> float:
+        return _number(self.lr) * self.factor ** (t // self.every)
+
+
+@dataclass(frozen=True)
+class InverseSqrt(Schedule):
+    """lr / sqrt(t + 1): what the theory of stochastic gradients asks for without a horizon.
+
+    >>> InverseSqrt(1.0)(3)
+    0.5
+    """
+
+    lr: float | Theory
+
+    def __post_init__(self) -> None:
+        _positive("InverseSqrt", "lr", self.lr)
+
+    def __call__(self, t: int) -> float:
+        return _number(self.lr) / math.sqrt(t + 1)
+
+
+@dataclass(frozen=True)
+class Warmup(Schedule):
+    """The first `rounds` rounds climb in equal steps to what `schedule` says; then it goes on from its own round 0.
+
+    In round t < rounds the step is schedule(0) (t + 1) / (rounds + 1). `schedule` may be a number or `Theory()`.
+
+    >>> [Warmup(1.0, rounds=3)(t) for t in range(5)]
+    [0.25, 0.5, 0.75, 1.0, 1.0]
+    """
+
+    schedule: Schedule | float | Theory
+    rounds: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "schedule", as_schedule(self.schedule, "Warmup: schedule"))
+        _whole("Warmup", "rounds", self.rounds)
+
+    def __call__(self, t: int) -> float:
+        inner = as_schedule(self.schedule)
+        return inner(0) * (t + 1) / (self.rounds + 1) if t < self.rounds else inner(t - self.rounds)
+
+
+@dataclass(frozen=True)
+class OfRound(Schedule):
+    """Any function of the round: `OfRound(lambda t: 0.1 / (t + 1))`, or the bare function where a method takes `lr`.
+
+    A run file cannot hold a function: hand the method over again to `resume` and `load_run`.
+    """
+
+    function: Callable[[int], float]
+
+    def __post_init__(self) -> None:
+        if not callable(self.function) or isinstance(self.function, type):
+            raise ValueError(
+                f"OfRound: function={self.function!r}: give a function of the round, such as lambda t: 0.1."
+            )
+
+    def __call__(self, t: int) -> float:
+        return self.function(t)
+
+
+def as_schedule(value: Any, what: str = "lr") -> Schedule:
+    """A schedule as it is, a number or `Theory()` as a constant one, a function of the round wrapped."""
+    if isinstance(value, Schedule):
+        return value
+    if isinstance(value, Theory) or (isinstance(value, numbers.Real) and not isinstance(value, bool)):
+        return Constant(value if isinstance(value, Theory) else float(value))
+    if callable(value) and not isinstance(value, type):
+        return OfRound(value)
+    raise ValueError(f"{what}={value!r}: give a number > 0, Theory(), a schedule, or a function of the round.")
+
+
+def _number(lr: float | Theory) -> float:
+    if isinstance(lr, Theory):
+        raise ValueError(f"{lr!r} has no value without a method and a problem: the run asks for it after resolving.")
+    return lr
+
+
+def _positive(owner: str, name: str, value: Any) -> None:
+    if isinstance(value, Theory):
+        return
+    good = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+    if not good:
+        raise ValueError(
+            f"{owner}: {name}={value!r}: give a number > 0" + ("." if name == "factor" else ", or Theory().")
+        )
+
+
+def _whole(owner: str, name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+        raise ValueError(f"{owner}: {name}={value!r}: give a whole number of rounds >= 1.")
