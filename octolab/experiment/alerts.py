@@ -253,7 +253,7 @@ def dropouts(w: Watched) -> Alert | None:
 
 def unanswered(w: Watched) -> Alert | None:
     """Rounds pass in which nobody answers: they are no progress."""
-    if w.void == 0 or w.void < UNANSWERED_SHARE * w.round:
+    if w.void == 0 or w.run.status == "stalled" or w.void < UNANSWERED_SHARE * w.round:
         return None
     return w.alert(
         "unanswered",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -74,6 +74,7 @@ class ConnectedNodes:
         self._grid: Any = None
         self._pause, self._starting = 0.0, True
         self.clock: Clock = time
+        self.check: Callable[[], None] = lambda: None  # raises if the runtime that carries the messages is gone
         self.grace = 5.0  # seconds beyond the timeout until a message expires and its client is asked again
 
     # -- who is there ----------------------------------------------------------------------------------------------
@@ -89,7 +90,7 @@ class ConnectedNodes:
             self.look()
             if len(self.node) >= self.least or self.clock.monotonic() > end:
                 break
-            self.clock.sleep(max(pause, 0.01))
+            self._sleep()
         if len(self.node) < self.least:
             raise NodeError(self._too_few())
         self._starting = False
@@ -322,6 +323,7 @@ class ConnectedNodes:
         )
 
     def _sleep(self) -> None:
+        self.check()
         self.clock.sleep(max(self._pause, 0.001))
 
     def _heard(self, client: int, reply: Message, label: str) -> Any:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from flwr.app import Context
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
+from octolab.errors import OctolabError
 from octolab.flower.client import client_app
+from octolab.flower.connected_nodes import NodeError
 from octolab.flower.connection import Connection
+from octolab.flower.requirement import HOW
 from octolab.flower.world import Simulation
+
+
+class SimulationFailed(OctolabError, RuntimeError):
+    """Flower's simulation runtime did not start, or it broke; the message holds Ray's own reason."""
 
 
 class SimulationConnection(Connection):
@@ -21,7 +31,25 @@ class SimulationConnection(Connection):
     at: Simulation
     pause = 0.02
 
+    def open(self) -> None:
+        try:
+            super().open()
+        except NodeError as error:  # no node has said anything wrong: Ray itself may not be there
+            import ray
+
+            if self.nodes.node or ray.is_initialized():
+                raise
+            raise SimulationFailed(
+                f"Ray has not started within {self.at.patience:g} s, and says nothing. Try `import ray; ray.init()` by itself, "
+                f"give it longer (ol.flower.Simulation(patience=...)), or use on='flower', which needs no Ray."
+            ) from error
+
     def start(self) -> Grid:
+        if importlib.util.find_spec("ray") is None:
+            raise ImportError(
+                f"on='flower-simulation' needs Ray, which is not installed: {HOW} (it has flwr[simulation]), or use "
+                f"on='flower', which needs no Ray."
+            )
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         run, task = self.run, self.executor.task
         if run.federation.randomness.scripts():
@@ -30,7 +58,8 @@ class SimulationConnection(Connection):
         app = client_app(problem, None if task["method"] else run.method, run.federation.randomness)
         server = ServerApp()
         self._grid: list[Grid] = []
-        self._error: list[BaseException] = []
+        self._error: BaseException | None = None
+        self._ended = False
         self._ready, self._closing = threading.Event(), threading.Event()
 
         @server.main()
@@ -41,31 +70,34 @@ class SimulationConnection(Connection):
 
         self._thread = threading.Thread(target=self._simulate, args=(server, app), name="octolab-ray", daemon=True)
         self._thread.start()
-        if not self._ready.wait(self.at.patience):
-            raise TimeoutError(f"Flower's simulation runtime was not ready after {self.at.patience:g} s.")
-        if self._error:
-            raise RuntimeError(f"Flower's simulation runtime did not start: {self._error[0]}") from self._error[0]
+        self._ready.wait(self.at.patience)
+        self.check()
+        if not self._grid:
+            raise SimulationFailed(f"Flower's simulation runtime was not ready after {self.at.patience:g} s.")
+        self.nodes.check = self.check
         return self._grid[0]
+
+    def check(self) -> None:
+        """Raise if the runtime is gone; whoever waits for nodes asks this, at every look."""
+        if not self._ended or self._closing.is_set():
+            return
+        reason = _reason(self._error) if self._error is not None else "it ended without a word"
+        raise SimulationFailed(
+            f"Flower's simulation runtime broke: {reason}. Ray's own log is in /tmp/ray/session_latest/logs, where it got "
+            f"that far. on='flower' runs the same without Ray."
+        ) from self._error
 
     def _simulate(self, server: ServerApp, app: ClientApp) -> None:
         from flwr.simulation import run_simulation
 
         resources = {"client_resources": {"num_cpus": self.at.cpus, "num_gpus": 0.0}}
-        logger, path = logging.getLogger("flwr"), os.environ.get("PYTHONPATH")
-        level = logger.level
-        logger.setLevel(
-            logging.ERROR
-        )  # it says that run_simulation will go; there is no other way into the runtime yet
         try:
-            run_simulation(server, app, self.nodes.clients, backend_config=resources)  # type: ignore[arg-type]
-        except BaseException as error:
-            self._error.append(error)
+            with _quiet_flower():
+                run_simulation(server, app, self.nodes.clients, backend_config=resources)  # type: ignore[arg-type]
+        except BaseException as error:  # SystemExit too: it is how flwr says that an extra is missing
+            self._error = error
         finally:
-            logger.setLevel(level)
-            if path is None:
-                os.environ.pop("PYTHONPATH", None)
-            else:
-                os.environ["PYTHONPATH"] = path  # flwr lengthens it for Ray
+            self._ended = True
             self._ready.set()
 
     def stop(self) -> None:
@@ -76,3 +108,28 @@ class SimulationConnection(Connection):
         import ray
 
         ray.shutdown()
+
+
+@contextmanager
+def _quiet_flower() -> Iterator[None]:
+    """Without flwr's warning that run_simulation will go (there is no other way into the runtime yet), and with the
+    PYTHONPATH of before, which flwr lengthens for Ray.
+    """
+    logger, path = logging.getLogger("flwr"), os.environ.get("PYTHONPATH")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # its errors are raised here, with their reason
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if path is None:
+            os.environ.pop("PYTHONPATH", None)
+        else:
+            os.environ["PYTHONPATH"] = path
+
+
+def _reason(error: BaseException) -> str:
+    """The first error of a chain, in its own words."""
+    while (earlier := error.__cause__ or error.__context__) is not None:
+        error = earlier
+    return f"{type(error).__name__}: {error}".rstrip(". ")
