@@ -18,7 +18,7 @@ class App(NamedTuple):
 
     server: ServerApp
     client: ClientApp
-    config: dict[str, Any]
+    config: dict[str, Any] = {}  # noqa: RUF012, never written to
     name: str = "Flower app"
 
 

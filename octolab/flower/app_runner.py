@@ -10,7 +10,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import sys
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -23,6 +25,7 @@ from flwr.serverapp import ServerApp
 
 from octolab.errors import OctolabError
 from octolab.experiment.run import FOREVER, Run, Settings
+from octolab.federation import Federation
 from octolab.flower.app_loader import App, load_app
 from octolab.flower.grid import FIRST_NODE, InProcessGrid
 from octolab.methods.method import Method
@@ -30,43 +33,78 @@ from octolab.problems.problem import Problem, flat_layout
 
 COUNT = ("num-examples", "num_examples")  # what Flower's strategies weigh by
 LOSS = ("eval_loss", "loss", "train_loss")
+LOOKS = 3  # looks at who is there, with nothing sent between them, that are a loop
+WAITING = ("sample_nodes", "wait_for")  # Flower's functions in which an app waits for nodes
 ACCURACY = ("eval_acc", "eval_accuracy", "accuracy", "acc")
 
 
-def run_app(app: Any, *, nodes: int = 10, config: dict[str, Any] | None = None, live: bool | None = None) -> Run:
+def run_app(
+    app: str | os.PathLike | tuple[ServerApp, ClientApp],
+    *,
+    nodes: int = 10,
+    config: dict[str, Any] | None = None,
+    patience: float = 20.0,
+    live: bool | None = None,
+) -> Run:
     """Run a Flower app in this process and return the octolab run: history, ledger, dashboard.
 
     app: a folder, or (ServerApp, ClientApp). nodes: SuperNodes to play, each with partition-id and num-partitions.
-    config: run config in place of the pyproject's, e.g. {"num-server-rounds": 20}. Columns of the history: bits_up and
-    bits_down per node, the ledger's; train_... and eval_... metrics, averaged by `num-examples`; loss and accuracy, the
-    evaluation's where there is one.
+    config: run config in place of the pyproject's, e.g. {"num-server-rounds": 20}. patience: seconds for which an app may
+    wait for more nodes than there are. Columns of the history: bits_up and bits_down per node, the ledger's; train_...
+    and eval_... metrics, averaged by `num-examples`; loss and accuracy, the evaluation's where there is one.
     """
     from octolab.experiment.progress import watch
 
-    if not isinstance(app, App):
-        app = load_app(app) if isinstance(app, (str, os.PathLike)) else App(app[0], app[1], {})
-    found: App = app
+    found = load_app(app) if isinstance(app, (str, os.PathLike)) else App(*app)
     if not isinstance(found.server, ServerApp) or not isinstance(found.client, ClientApp):
         raise ValueError(f"app={app!r}: give the folder of a Flower app, or its (ServerApp, ClientApp).")
     wrong = set(config or {}) - set(found.config)
     if wrong and found.config:
         raise ValueError(f"config names {sorted(wrong)}: this app's run config has {', '.join(sorted(found.config))}.")
-    relay = Relay(found, nodes, {**found.config, **(config or {})})
+    relay = Relay(found, nodes, {**found.config, **(config or {})}, patience)
     x = relay.begin()
-    run = Run(FlowerApp(relay), _Carried(found.name, nodes, x, relay), Settings(rounds=FOREVER, evaluate_every=1))
+    run = AppRun(FlowerApp(relay), _Carried(found.name, nodes, x, relay), Settings(rounds=FOREVER, evaluate_every=1))
     run.name, relay.owner = found.name, run
     return watch(run, live)
+
+
+class AppRun(Run):
+    """The run of a Flower app: what it does is the app's own business, so no file can hold how to go on."""
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        raise ValueError(self._refusal("has no spec"))
+
+    def save(self, path: str | os.PathLike) -> str:
+        raise ValueError(self._refusal(f"cannot be saved as {str(path)!r}"))
+
+    def fork(self, **changes: Any) -> Run:
+        raise ValueError(self._refusal("cannot be forked"))
+
+    def export_flower_app(self, folder: str | os.PathLike, *, replace: bool = False) -> str:
+        raise ValueError(self._refusal("is exported by copying the folder it came from"))
+
+    def _refusal(self, what: str) -> str:
+        return (
+            f"This is the run of a Flower app ({self.name}), whose state is inside its own code: it {what}. Keep what it has "
+            f"found, run.history.to_csv('history.csv') and numpy.save('model.npy', run.x), and to go further run the app "
+            f"again with more rounds: ol.flower.run_app(..., config=...)."
+        )
 
 
 class Relay(InProcessGrid):
     """A grid that stops the app before every training round until the run lets it go on, and weighs what it sends."""
 
-    def __init__(self, app: App, nodes: int, config: dict[str, Any]):
+    def __init__(self, app: App, nodes: int, config: dict[str, Any], patience: float = 20.0):
         super().__init__(app.client, nodes, config)
-        self.server, self.config = app.server, config
+        self.server, self.config, self.patience = app.server, config, patience
+        self._thread = threading.Thread(target=self._work, daemon=True, name="octolab-flower-app")
+        self._looks = 0  # how often the app has looked who is there since it last sent something
+        self._given_up = False
         self.owner: Run | None = None
         self.sent: list[tuple[int, float, float]] = []  # (client, bits down, bits up) since the last step
         self.metrics: dict[str, list[tuple[float, float]]] = {}  # name -> (value, weight) since the last step
+        self.found: dict[str, float] = {}  # the metrics of the last step
         self.x = torch.zeros(0)
         self.ended = False
         self.error: BaseException | None = None
@@ -77,7 +115,7 @@ class Relay(InProcessGrid):
     # -- the run's side --------------------------------------------------------------------------------------------
     def begin(self) -> torch.Tensor:
         """Start the ServerApp and wait until it wants to train; returns its first model (d,)."""
-        threading.Thread(target=self._work, daemon=True, name="octolab-flower-app").start()
+        self._thread.start()
         self._until_it_waits()
         if self.ended:
             raise OctolabError("The Flower app ended without asking any client to train: there is nothing to show.")
@@ -91,10 +129,37 @@ class Relay(InProcessGrid):
         self._until_it_waits()
 
     def _until_it_waits(self) -> None:
+        since: float | None = None
         with self._gate:
-            self._gate.wait_for(lambda: self._waiting or self.ended)
+            while not self._gate.wait_for(lambda: self._waiting or self.ended, timeout=0.2):
+                since = (since or time.monotonic()) if self._only_looks() else None
+                if since is not None and time.monotonic() - since > self.patience:
+                    self._given_up = True  # its next look ends it
+                    raise OctolabError(self._in_vain())
         if self.error is not None:
             raise OctolabError(f"The Flower app failed: {type(self.error).__name__}: {self.error}") from self.error
+
+    def _only_looks(self) -> bool:
+        """Whether the app does nothing but look for more nodes, in a loop or in Flower's older client manager."""
+        return self._looks >= LOOKS or "num_clients" in self._wanted()
+
+    def _wanted(self) -> dict[str, int]:
+        """How many nodes Flower's own functions wait for in the app's thread, by the name they have for it."""
+        frame, found = sys._current_frames().get(self._thread.ident or 0), dict[str, int]()
+        while frame is not None:
+            if frame.f_code.co_name in WAITING:
+                found |= {k: v for k, v in frame.f_locals.items() if k in ("num_clients", "min_available_nodes")}
+            frame = frame.f_back
+        return found
+
+    def _in_vain(self) -> str:
+        nodes, wanted = len(self.contexts), max(self._wanted().values(), default=None)
+        more = f"{wanted} nodes" if wanted else f"more than {nodes} nodes"
+        return (
+            f"The Flower app has done nothing for {self.patience:g} s but look for nodes: it waits for {more}, and there are "
+            f"{nodes} (Flower's strategies want min_available_nodes=2 unless told otherwise). Give "
+            f"run_app(..., nodes={wanted or nodes + 1}), or let the app start with fewer."
+        )
 
     # -- the app's side --------------------------------------------------------------------------------------------
     def _work(self) -> None:
@@ -111,7 +176,15 @@ class Relay(InProcessGrid):
                 self.ended = True
                 self._gate.notify_all()
 
+    def get_node_ids(self) -> Iterable[int]:
+        if threading.current_thread() is self._thread:
+            self._looks += 1
+            if self._given_up:
+                raise OctolabError("octolab waits no longer for an app that waits for more nodes than there are.")
+        return super().get_node_ids()
+
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        self._looks = 0
         held = list(messages)
         if held and held[0].metadata.message_type.startswith("train"):
             self._knock(held)
@@ -200,18 +273,18 @@ class State(NamedTuple):
 class FlowerApp(Method):
     """A Flower app: whatever its ServerApp and ClientApp do."""
 
-    relay: Any = dataclasses.field(repr=False, default=None)
+    relay: Relay = dataclasses.field(repr=False, kw_only=False)
 
     def __repr__(self) -> str:
         return "FlowerApp()"
 
-    def check(self, problem: Any) -> None:
-        pass
+    def check(self, problem: Problem) -> None:
+        """Whatever the app is, it runs on what it brings along."""
 
-    def init(self, fed: Any) -> State:
+    def init(self, fed: Federation) -> State:
         return State(x=self.relay.x)
 
-    def step(self, fed: Any, s: State) -> State:
+    def step(self, fed: Federation, s: State) -> State:
         relay = self.relay
         relay.one_round()
         sent, metrics = relay.take()
@@ -221,8 +294,8 @@ class FlowerApp(Method):
         for client in {client for client, _, _ in sent}:
             fed.ledger.add_one("replies", 1, client)
         fed.log(**{k: v for k, v in metrics.items() if k not in ("loss", "accuracy")})
-        fed.problem.found = metrics
-        if relay.ended:  # the app is done: so is the plan
+        relay.found = metrics
+        if relay.ended and relay.owner is not None:  # the app is done: so is the plan
             relay.owner.settings = dataclasses.replace(relay.owner.settings, rounds=relay.owner.round + 1)
         return State(x=relay.x)
 
@@ -235,14 +308,11 @@ class _Carried(Problem):
         self.sizes = np.ones(nodes, dtype=np.int64)
         self.weights = torch.full((nodes,), 1 / nodes, dtype=torch.float64)
         self.layout = flat_layout(self.d)
-        self.found: dict[str, float] = {}
+        self._relay = relay
 
     def evaluate(self, x: torch.Tensor) -> dict[str, float]:
         out: dict[str, float] = {}
+        found = self._relay.found
         for name, known in (("loss", LOSS), ("accuracy", ACCURACY)):
-            out |= next(({name: self.found[k]} for k in known if k in self.found), {})
+            out |= next(({name: found[k]} for k in known if k in found), {})
         return out
-
-    @property
-    def spec(self) -> dict[str, Any]:
-        raise ValueError(f"{self.name} is a Flower app: it cannot be written down as an octolab experiment, nor saved.")

@@ -288,6 +288,38 @@ def test_an_unknown_run_config_lists_what_there_is(tmp_path):
         ol.flower.run_app(write_app(tmp_path), config={"rounds": 3}, live=False)
 
 
+def test_an_app_that_waits_for_more_nodes_than_there_are_says_how_many():
+    words = r"nothing for 0\.1 s but look for nodes: it waits for 2 nodes, and there are 1 .*run_app\(\.\.\., nodes=2\)"
+    with pytest.raises(ol.errors.OctolabError, match=words):
+        ol.flower.run_app((strategy_server(), numpy_client()), nodes=1, patience=0.1, live=False)
+
+
+def test_so_does_one_in_the_older_style():
+    from flwr.common import ndarrays_to_parameters
+    from flwr.server import ServerAppComponents, ServerConfig
+    from flwr.server.strategy import FedAvg
+
+    def server_fn(context):
+        start = ndarrays_to_parameters([np.zeros(D, dtype=np.float32)])
+        return ServerAppComponents(strategy=FedAvg(initial_parameters=start), config=ServerConfig(num_rounds=3))
+
+    app = (ServerApp(server_fn=server_fn), numpy_client())
+    with pytest.raises(ol.errors.OctolabError, match="it waits for 2 nodes, and there are 1 "):
+        ol.flower.run_app(app, nodes=1, patience=0.1, live=False)
+
+
+def test_so_does_one_with_a_loop_of_its_own():
+    app = ServerApp()
+
+    @app.main()
+    def main(grid, context):
+        while len(list(grid.get_node_ids())) < 5:
+            time.sleep(0.01)
+
+    with pytest.raises(ol.errors.OctolabError, match="it waits for more than 3 nodes, and there are 3"):
+        ol.flower.run_app((app, numpy_client()), nodes=3, patience=0.1, live=False)
+
+
 def test_an_app_that_fails_says_what_it_said():
     app = ServerApp()
 
@@ -303,3 +335,12 @@ def test_a_flower_app_is_no_octolab_experiment(tmp_path):
     run = ol.flower.run_app((strategy_server(1), numpy_client()), nodes=2, live=False)
     with pytest.raises(ValueError, match="has no spec"):
         assert run.spec
+    with pytest.raises(
+        ValueError, match=r"cannot be saved as '.*run\.octo'\. Keep what it has found, run\.history\.to_csv"
+    ):
+        run.save(tmp_path / "run.octo")
+    with pytest.raises(ValueError, match="cannot be forked"):
+        run.fork(rounds=9)
+    with pytest.raises(ValueError, match="exported by copying the folder it came from"):
+        run.export_flower_app(tmp_path / "app")
+    assert not list(tmp_path.iterdir())
