@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from octolab.methods import Method, Theory, get
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
+    from matplotlib.axes import Axes
 
 
 # -- results --------------------------------------------------------------
@@ -29,7 +31,8 @@ class Comparison:
     """What `compare` returns. runs: name -> one Run per seed. steps: name -> the step size, and how it was
     chosen.
 
-    `.table(target=...)` is a pandas table, `.plot(x, y)` a plotly figure, `.history` all rows of all runs.
+    `.table(target=...)` is a pandas table, `.plot(ax)` draws with matplotlib, `.figure(x, y)` is a plotly
+    figure, `.history` all rows of all runs.
     In a notebook the value itself shows a chart and the table, without scripts.
     """
 
@@ -111,9 +114,15 @@ class Comparison:
         figure: go.Figure = face("curves.figure")(self.lines(x, y), x, y, title)
         return figure
 
-    def plot(self, x: str | None = None, y: str = "loss") -> go.Figure:
-        """The same as `figure`."""
-        return self.figure(x, y)
+    def plot(self, ax: Axes | None = None, x: str | None = None, y: str = "loss") -> Axes:
+        """Draw the curves with matplotlib, into `ax` or a new figure; returns the axes. x and y as in `figure`."""
+        title, x = next(iter(self.runs.values()))[0].problem.name, self.x if x is None else x
+        axes: Axes = face("curves.plot")(self.lines(x, y), x, y, title, ax)
+        return axes
+
+    def export(self, path: str | os.PathLike[str], **options: Any) -> str:
+        """Write all runs as .csv, .parquet, .html, .svg, .png, .pdf or .tex: see `octolab.lab.export`."""
+        return str(face("run.export")(self, path, **{"x": self.x, **options}))
 
     def _y(self) -> str:
         run = next(iter(self.runs.values()))[0]
@@ -185,9 +194,11 @@ class Repetition:
         figure: go.Figure = face("curves.figure")([line(name, self.runs, x, y)], x, y, self.runs[0].problem.name)
         return figure
 
-    def plot(self, x: str = "round", y: str = "loss") -> go.Figure:
-        """The same as `figure`."""
-        return self.figure(x, y)
+    def plot(self, ax: Axes | None = None, x: str = "round", y: str = "loss") -> Axes:
+        """Draw the median and the band with matplotlib, into `ax` or a new figure; returns the axes."""
+        name = f"{self.runs[0].name}, {len(self.runs)} seeds"
+        axes: Axes = face("curves.plot")([line(name, self.runs, x, y)], x, y, self.runs[0].problem.name, ax)
+        return axes
 
     def __repr__(self) -> str:
         losses = [run.recorder.last.get("loss", math.nan) for run in self.runs]

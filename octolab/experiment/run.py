@@ -26,6 +26,7 @@ from octolab.methods import Method, get
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
     from octolab.experiment.alerts import Alert
     from octolab.problems import Problem
@@ -298,12 +299,17 @@ class Run(Background):
         return fork(self, changes)
 
     def export(self, path: str | os.PathLike, **options: Any) -> str:
-        """Write this run as .csv, .parquet, .html (one page, offline), .svg, .png or .tex; see `octolab.lab.export`."""
+        """Write this run as .csv, .parquet, .html (one page, offline), .svg, .png, .pdf or .tex; see `octolab.lab.export`."""
         return str(face("run.export")(self, path, **options))
 
     def figure(self) -> Any:
         """A plotly figure: loss and squared gradient norm, with buttons for the x axis."""
         return face("run.figure")([self])
+
+    def plot(self, ax: Axes | None = None, x: str = "bits_up", y: str = "loss") -> Axes:
+        """Draw this run's curve with matplotlib, into `ax` or a new figure; returns the axes."""
+        axes: Axes = face("run.plot")(self, ax, x, y)
+        return axes
 
     def dashboard(self, **options: Any) -> Any:
         """`octolab.dashboard(run)`: everything this run records, live and after; static outside a notebook."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from octolab.experiment.curves import X_LABELS, Y_LABELS, Line, is_log, line
+from octolab.experiment.curves import line
 from octolab.experiment.summary import facts
-from octolab.lab.svg import svg_chart
+from octolab.lab.svg import curves_svg
 
 if TYPE_CHECKING:
     from octolab.experiment.compare import Comparison, Repetition
@@ -46,7 +45,7 @@ def run_card(run: Run) -> str:
     chart = ""
     if "loss" in run.recorder.sparse:
         curve = line(run.name, [run], "round", "loss")
-        chart = chart_of([curve], "round", "loss", run.problem.name, height=280)
+        chart = curves_svg([curve], "round", "loss", run.problem.name, height=280)
     error = "" if run.error is None else f"<p style='color:#D55E00'>{escape(str(run.error))}</p>"
     head = f"<b>{escape(repr(run.given))}</b> on {escape(run.problem.name)}, seed {run.settings.seed}"
     return (
@@ -66,10 +65,5 @@ def comparison_card(comparison: Comparison) -> str:
 def repetition_card(repetition: Repetition) -> str:
     """A repetition as static HTML: the median over the seeds with its band, and its text."""
     run = repetition.runs[0]
-    chart = chart_of([line(run.name, repetition.runs, "round", "loss")], "round", "loss", run.problem.name)
+    chart = curves_svg([line(run.name, repetition.runs, "round", "loss")], "round", "loss", run.problem.name)
     return f"<div>{chart}<pre>{escape(repr(repetition))}</pre></div>"
-
-
-def chart_of(lines: Sequence[Line], x: str, y: str, title: str, height: int = 340) -> str:
-    """Curves as one inline <svg>, the vertical axis logarithmic where the story is exponential."""
-    return svg_chart(lines, X_LABELS[x], Y_LABELS[y], is_log(y, lines), title, height=height)

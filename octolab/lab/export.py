@@ -3,7 +3,7 @@
 .csv, .parquet   the history, all rows and columns (several runs: with columns method and seed)
 .html            one page with all panels, the table, the alerts and the spec; nothing is fetched, no scripts.
                  interactive=True puts plotly into the page (5 MB): zoom and hover, offline too
-.svg, .png       one panel as a picture (panel="overview"); PNG is drawn by Pillow
+.svg, .png, .pdf one panel as a picture (panel="overview"), drawn by matplotlib; size: "screen", "slide" or "paper"
 .tex             a table in LaTeX (booktabs)
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,16 @@ if TYPE_CHECKING:
     from octolab.lab.dashboard.static import StaticDashboard
 
 
+@dataclass(frozen=True)
+class Options:
+    """What `export` was asked for beside the path."""
+
+    panel: str | None = None
+    interactive: bool = False
+    scale: float = 2.0
+    size: str = "screen"
+
+
 def export(
     runs: Any,
     path: str | os.PathLike,
@@ -33,11 +44,13 @@ def export(
     target: float | None = None,
     interactive: bool = False,
     scale: float = 2.0,
+    size: str = "screen",
 ) -> str:
     """Write runs to `path`; returns the absolute path.
 
     runs: a Run, several, a Comparison, or name -> Run or Runs. panel: which one becomes a picture. x: the common axis.
-    target: the loss whose costs the table gives. interactive: an .html with plotly. scale: of a .png, in pixels per point.
+    target: the loss whose costs the table gives. interactive: an .html with plotly. scale: of a .png, in pixels
+    per point. size: of a picture, "screen", "slide" or "paper".
     Raises ValueError for an ending or a folder that does not exist, ImportError (in words) where a library is missing.
     """
     from octolab.lab.dashboard.static import StaticDashboard
@@ -54,7 +67,7 @@ def export(
     before = dashboard.target
     dashboard.target = before if target is None else target
     try:
-        write(dashboard, place, {"panel": panel, "interactive": interactive, "scale": scale})
+        write(dashboard, place, Options(panel, interactive, scale, size))
     finally:
         dashboard.target = before
     return str(place.resolve())
@@ -76,24 +89,24 @@ def history(dashboard: StaticDashboard) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def _csv(dashboard: StaticDashboard, path: Path, options: dict[str, Any]) -> None:
+def _csv(dashboard: StaticDashboard, path: Path, options: Options) -> None:
     history(dashboard).to_csv(path, index=False)
 
 
-def _parquet(dashboard: StaticDashboard, path: Path, options: dict[str, Any]) -> None:
+def _parquet(dashboard: StaticDashboard, path: Path, options: Options) -> None:
     table = history(dashboard)
     table.attrs = {"octolab": json.dumps(specs(dashboard))}  # kept in the file's metadata
     table.to_parquet(path, index=False)
 
 
-def _svg(dashboard: StaticDashboard, path: Path, options: dict[str, Any]) -> None:
-    path.write_text(dashboard.svg(options["panel"], title=dashboard.title), encoding="utf-8")
+def _picture(dashboard: StaticDashboard, path: Path, options: Options) -> None:
+    from octolab.lab.pictures import figure, written
 
-
-def _png(dashboard: StaticDashboard, path: Path, options: dict[str, Any]) -> None:
-    from octolab.lab.png import png
-
-    png(dashboard.svg(options["panel"], title=dashboard.title), str(path), options["scale"])
+    charts = dashboard.charts(options.panel)
+    made = figure(
+        [c for c in charts if not c.empty], dashboard.style, list(dashboard.runs), dashboard.title, options.size
+    )
+    path.write_bytes(written(made, path.suffix.lower(), options.scale))
 
 
 # -- a page --------------------------------------------------------------
@@ -103,8 +116,8 @@ pre{background:#f4f6f9;padding:1em;white-space:pre-wrap;overflow-wrap:anywhere;f
 .meta{color:#56606e;margin:.2em 0 1em}"""
 
 
-def _html(dashboard: StaticDashboard, path: Path, options: dict[str, Any]) -> None:
-    path.write_text(page(dashboard, options["interactive"]), encoding="utf-8")
+def _html(dashboard: StaticDashboard, path: Path, options: Options) -> None:
+    path.write_text(page(dashboard, options.interactive), encoding="utf-8")
 
 
 def page(dashboard: StaticDashboard, interactive: bool = False) -> str:
@@ -162,12 +175,14 @@ HEADS = {
 }
 
 
-def _tex(dashboard: StaticDashboard, path: Path, options: dict[str, Any]) -> None:
+def _tex(dashboard: StaticDashboard, path: Path, options: Options) -> None:
     path.write_text(latex(dashboard), encoding="utf-8")
 
 
 def latex(dashboard: StaticDashboard) -> str:
     """A tabular with one row per run; the best loss, accuracy and costs to the target in bold. Needs booktabs."""
+    import pandas as pd
+
     from octolab.lab.dashboard.panels.comparison import table, target_of, written
 
     with dashboard.lock:
@@ -175,39 +190,44 @@ def latex(dashboard: StaticDashboard) -> str:
         rows = table(dashboard.view)
         target = target_of(dashboard.view) if len(rows) > 1 or dashboard.target is not None else None
     used = [c for c in HEADS if any(row.get(c) is not None for row in rows)]
-    lines = [f"% {_tex_text(dashboard.title)}" + ("" if target is None else f"; target: loss {target:.6g}")]
-    lines += [r"% needs \usepackage{booktabs}", r"\begin{tabular}{l" + "r" * len(used) + "}", r"\toprule"]
-    lines += [" & ".join(["method", *(HEADS[c] for c in used)]) + r" \\", r"\midrule"]
-    for row in rows:
-        cells = [_tex_text(row["name"]), *(_tex_cell(c, row, rows, written) for c in used)]
-        lines.append(" & ".join(cells) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+    cells = pd.DataFrame(
+        [[row["name"], *(written(c, row.get(c)) for c in used)] for row in rows],
+        columns=["method", *(HEADS[c] for c in used)],
+    )
+    best = pd.DataFrame(
+        [["", *(BOLD if _is_best(c, row, rows) else "" for c in used)] for row in rows], columns=cells.columns
+    )
+    styled = cells.style.apply(lambda _: best, axis=None).format(_tex_text).hide(axis="index")
+    body = styled.to_latex(hrules=True, column_format="l" + "r" * len(used))
+    goal = "" if target is None else f"; target: loss {target:.6g}"
+    return f"% {_tex_text(dashboard.title)}{goal}\n% needs \\usepackage{{booktabs}}\n{body}"
 
 
-def _tex_cell(column: str, row: dict[str, Any], rows: list[dict[str, Any]], written: Callable[[str, Any], str]) -> str:
-    value = row.get(column)
-    if value is None:
-        return "--"
-    text = _tex_text(written(column, value))
-    others = [r[column] for r in rows if r.get(column) is not None]
-    ranked = column in ("loss", "accuracy") or column.endswith("_to")
-    best = max(others) if column == "accuracy" else min(others)
-    return rf"\textbf{{{text}}}" if ranked and len(rows) > 1 and value == best else text
+BOLD = "textbf:--rwrap;"
 
 
-def _tex_text(text: str) -> str:
-    text = text.replace("\\", r"\textbackslash ")
+def _is_best(column: str, row: dict[str, Any], rows: list[dict[str, Any]]) -> bool:
+    """Whether a row has the best value of a column in which runs compete."""
+    value, others = row.get(column), [r[column] for r in rows if r.get(column) is not None]
+    if value is None or len(rows) < 2 or not (column in ("loss", "accuracy") or column.endswith("_to")):
+        return False
+    return bool(value == (max(others) if column == "accuracy" else min(others)))
+
+
+def _tex_text(text: object) -> str:
+    text = str(text).replace("\\", r"\textbackslash ")
     for letter in "&%$#_{}":
         text = text.replace(letter, "\\" + letter)
     return text.replace("~", r"\textasciitilde ").replace("^", r"\textasciicircum ").replace("–", "--")
 
 
-WRITERS: dict[str, Callable[[Any, Path, dict[str, Any]], None]] = {
+WRITERS: dict[str, Callable[[StaticDashboard, Path, Options], None]] = {
     ".csv": _csv,
     ".parquet": _parquet,
     ".html": _html,
-    ".svg": _svg,
-    ".png": _png,
+    ".svg": _picture,
+    ".png": _picture,
+    ".pdf": _picture,
     ".tex": _tex,
 }
 

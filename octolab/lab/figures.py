@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from octolab.experiment.curves import MOST_POINTS, X_LABELS, Y_LABELS, Line, distinct, is_log, line, thin, y_range
-from octolab.lab.palette import COLOURS, DASHES
+from octolab.lab.style import COLOURS, DASHES
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

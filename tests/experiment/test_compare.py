@@ -142,16 +142,16 @@ def test_what_diverges_is_shown_as_diverged(problem):
     assert status["going"] == "diverging"
     assert [line.name for line in c.lines("round")][1].startswith("gone (diverged at round")
     assert "gone (diverged" in c._repr_html_()
-    fig = c.plot("round")
+    fig = c.figure("round")
     top = fig.layout.yaxis.range[1]
     assert np.nanmax(fig.data[0].y) < top < 1e6 * np.nanmax(np.abs(fig.data[0].y))  # the good one is still seen
 
 
 def test_plot_has_a_trace_per_method_and_a_band_over_seeds(problem):
-    one = ol.compare(["gd", "diana"], problem, rounds=5).plot("bits_up", "loss")
+    one = ol.compare(["gd", "diana"], problem, rounds=5).figure("bits_up", "loss")
     assert [t.name for t in one.data] == ["GD", "DIANA"]
     three = ol.compare(["gd", "diana"], problem, rounds=5, seeds=(0, 1, 2))
-    fig = three.plot("round", "suboptimality")
+    fig = three.figure("round", "suboptimality")
     assert [t.fill for t in fig.data] == ["toself", None, "toself", None]
     assert fig.layout.yaxis.type == "log"
     assert len({(t.line.color, t.line.dash) for t in fig.data if t.fill is None}) == 2
@@ -174,7 +174,7 @@ def test_all_bits_are_up_and_down(problem):
 
 def test_traces_are_thinned_and_keep_their_ends(problem):
     c = ol.compare(["gd"], problem, rounds=5000, evaluate_every=1, seeds=(0, 1))
-    band, curve = c.plot("round", "grad_norm_sq").data
+    band, curve = c.figure("round", "grad_norm_sq").data
     assert len(curve.x) <= 2000 and len(band.x) <= 2000
     assert (curve.x[0], curve.x[-1]) == (0, 5000)
 
@@ -214,21 +214,21 @@ def test_bad_input_is_refused_before_any_run(problem, arguments, words):
 def test_unknown_axes_are_named(problem):
     c = ol.compare(["gd"], problem, rounds=1)
     with pytest.raises(ValueError, match=r"y='los'.*'loss'"):
-        c.plot(y="los")
+        c.figure(y="los")
     with pytest.raises(ValueError, match="recorded no accuracy"):
-        c.plot(y="accuracy")
+        c.figure(y="accuracy")
 
 
 def test_suboptimality_needs_the_optimum(network):
     c = ol.compare([M.GD(lr=0.1)], network, rounds=1)
     with pytest.raises(ValueError, match="is not known"):
-        c.plot(y="suboptimality")
+        c.figure(y="suboptimality")
 
 
 def test_repeat_keeps_every_seed(problem):
     r = ol.repeat("diana", problem, seeds=3, rounds=4)
     assert sorted(r.history.seed.unique()) == [0, 1, 2] and len(r.history) == 15
-    assert [t.fill for t in r.plot().data] == ["toself", None]
+    assert [t.fill for t in r.figure().data] == ["toself", None]
     assert "seeds [0, 1, 2]" in repr(r) and "<svg" in r._repr_html_()
     assert [run.settings.seed for run in ol.repeat("gd", problem, seeds=[7, 9], rounds=1).runs] == [7, 9]
 

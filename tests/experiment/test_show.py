@@ -15,7 +15,7 @@ from octolab.experiment import curves, progress, summary
 from octolab.experiment.curves import Line, thin
 from octolab.experiment.launch import prepare
 from octolab.lab import cards, figures
-from octolab.lab.svg import svg_chart
+from octolab.lab.svg import curves_svg
 
 M = ol.methods
 
@@ -89,14 +89,14 @@ def test_bits_in_words(amount, words):
 def test_svg_is_well_formed_and_escapes_text():
     nasty = "<script>alert('x')</script> & \"quotes\""
     line = Line(nasty, np.arange(5.0), np.arange(1.0, 6.0))
-    svg = svg_chart([line], nasty, nasty, title=nasty)
+    svg = curves_svg([line], "round", "loss", nasty)
     root = ET.fromstring(svg)  # raises if anything is not escaped
     assert "<script" not in svg
     assert any(e.text == nasty for e in root.iter() if e.tag.endswith("text"))
 
 
-@pytest.mark.parametrize("log", [False, True])
-def test_svg_survives_what_runs_produce(log):
+@pytest.mark.parametrize("y", ["accuracy", "loss", "grad_norm_sq"])
+def test_svg_survives_what_runs_produce(y):
     x = np.arange(6.0)
     lines = [
         Line("with nan", x, np.array([1, np.nan, 0.5, 0.1, np.nan, 0.01])),
@@ -106,18 +106,18 @@ def test_svg_survives_what_runs_produce(log):
         Line("empty", x[:0], x[:0]),
         Line("constant", x, np.ones(6), np.ones(6) / 2, np.ones(6) * 2),
     ]
-    svg = svg_chart(lines, "x", "y", log)
+    svg = curves_svg(lines, "round", y, "t")
     ET.fromstring(svg)
     assert "nan" not in svg.replace("with nan", "") and "inf" not in svg
-    ET.fromstring(svg_chart([], "x", "y", log))
+    ET.fromstring(curves_svg([], "round", y, "t"))
 
 
 def test_svg_points_are_where_they_belong():
-    svg = svg_chart([Line("a", np.array([0.0, 10.0]), np.array([1.0, 3.0]))], "x", "y", width=720, height=340)
+    svg = curves_svg([Line("a", np.array([0.0, 10.0]), np.array([1.0, 3.0]))], "round", "grad_norm_sq", "")
     points = next(e for e in ET.fromstring(svg).iter() if e.tag.endswith("polyline")).get("points").split()
     (x0, y0), (x1, y1) = (map(float, p.split(",")) for p in points)
-    assert (x0, x1) == (74, 704)  # the frame's left and right
-    assert y0 == 294 and y1 == 48  # its bottom and its top
+    assert (x0, x1) == (58, 708)  # the frame's left and right
+    assert y0 == 294 and y1 == 44  # its bottom and its top
 
 
 def test_an_exploding_curve_does_not_flatten_the_others():

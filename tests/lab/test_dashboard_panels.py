@@ -12,15 +12,15 @@ import pytest
 
 import octolab as ol
 from octolab.experiment.launch import prepare
+from octolab.lab.chart import Chart, Mark
 from octolab.lab.dashboard import PANELS, StaticDashboard, panel
-from octolab.lab.dashboard.chart import Chart, Mark
 from octolab.lab.dashboard.draw import NARROW, WIDE, figure
-from octolab.lab.dashboard.grid import place
 from octolab.lab.dashboard.panels.clients import worst_mean
 from octolab.lab.dashboard.panels.clock import SPENT, spent
 from octolab.lab.dashboard.panels.comparison import front, target_of, to_target
 from octolab.lab.dashboard.panels.diagnostics import smooth
-from octolab.lab.dashboard.style import Style
+from octolab.lab.grid import place
+from octolab.lab.style import Style
 from octolab.testing.problems import NotApplicable, home, run_of
 
 M = ol.methods
@@ -403,7 +403,7 @@ def test_drawing_survives_what_runs_produce():
         Mark("f", x, np.ones(6), "band", low=np.ones(6) / 2, high=np.ones(6) * 2),
         Mark("g", ["one", "two"], np.array([1.0, np.nan]), "bars"),
     ]
-    from octolab.lab.dashboard.svg import sheet
+    from octolab.lab.svg import sheet
 
     for log in (False, True):
         for clip in (False, True):

@@ -6,7 +6,6 @@ import json
 import re
 import sys
 import xml.etree.ElementTree as ET
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ import pytest
 import octolab as ol
 from octolab.lab import export as module
 from octolab.lab.export import export
-from octolab.lab.png import _dashed, _pieces, picture
 
 M = ol.methods
 
@@ -90,39 +88,62 @@ def test_svg_is_well_formed_and_names_every_run(several, tmp_path):
     assert {"EF21", "GD & co_", "Pareto front"} <= set(texts)
 
 
-def test_png_shows_the_curves_of_the_svg(several, tmp_path):
-    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
-    path = export(several, tmp_path / "a.png", scale=1)
-    svg = ET.parse(export(several, tmp_path / "a.svg")).getroot()
-    pixels = np.asarray(image.open(path).convert("RGB")).astype(int)
-    assert pixels.shape[:2] == (int(svg.get("height")), int(svg.get("width")))
+def test_png_shows_the_curves_in_their_colours(several, tmp_path):
+    import matplotlib.image
+
+    pixels = matplotlib.image.imread(export(several, tmp_path / "a.png", scale=1))[:, :, :3] * 255
     for colour in ("0072B2", "D55E00"):  # the two runs' lines are there
         wanted = np.array([int(colour[k : k + 2], 16) for k in (0, 2, 4)])
         assert (np.abs(pixels - wanted).sum(2) < 60).sum() > 100
     assert (pixels > 250).all(2).mean() > 0.7  # on white
 
 
-def test_png_without_pillow_says_what_to_do(run, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(ImportError, match="pip install pillow"):
+@pytest.mark.parametrize("ending", [".png", ".svg", ".pdf"])
+def test_a_picture_has_the_same_bytes_each_time(several, tmp_path, ending):
+    first, second = (Path(export(several, tmp_path / f"{name}{ending}")).read_bytes() for name in "ab")
+    assert first == second and len(first) > 5_000
+
+
+def test_pictures_without_matplotlib_say_what_to_do(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r"pip install 'octolab\[lab\]'"):
         run.export(tmp_path / "a.png")
 
 
-def test_every_panel_can_become_a_png(several, tmp_path):
-    pytest.importorskip("PIL", reason="Pillow is not installed")
-    board = ol.dashboard(several)
-    for name in board.panels:
-        assert picture(board.svg(name), 0.5).size[0] > 200
+def test_a_slide_is_larger_than_a_column_of_a_paper(run, tmp_path):
+    import matplotlib.image
+
+    slide, paper = (matplotlib.image.imread(run.export(tmp_path / f"{s}.png", size=s, panel="communication")).shape
+                    for s in ("slide", "paper"))  # fmt: skip
+    assert slide[1] > 3 * paper[1]
+    with pytest.raises(ValueError, match="'screen', 'slide', 'paper'"):
+        run.export(tmp_path / "a.png", size="wall")
 
 
-def test_dashes_cover_their_share_of_a_line():
-    pieces = list(_dashed([(0, 0), (50, 0), (100, 0)], [7, 3]))
-    drawn = sum(abs(b[0] - a[0]) for p in pieces for a, b in pairwise(p))
-    assert drawn == pytest.approx(70) and len(pieces) == 10
+@pytest.mark.parametrize("dark", [False, True])
+def test_every_panel_can_become_a_picture_with_all_its_marks(several, dark):
+    from octolab.lab.pictures import figure
+
+    dashboard = ol.dashboard(several)
+    dashboard.style.dark = dark
+    for name in dashboard.panels:
+        charts = [c for c in dashboard.charts(name) if not c.empty]
+        made = figure(charts, dashboard.style, list(several))
+        axes = [a for a in made.axes if a.get_label() != "<colorbar>"]
+        assert [a.get_title(loc="left") for a in axes] == [c.title for c in charts]
+        for ax, chart in zip(axes, charts, strict=True):
+            assert ax.get_xlabel() == chart.x
+            lines = [m for m in chart.marks if m.kind == "line"]
+            assert [len(q.get_xdata()) for q in ax.lines] == [np.isfinite(m.y).sum() for m in lines]
 
 
-def test_paths_of_moves_and_lines_are_read():
-    assert list(_pieces("M1 2V5H7M0 0H3")) == [[(1, 2), (1, 5), (7, 5)], [(0, 0), (3, 0)]]
+def test_a_run_plots_itself_into_given_axes(run):
+    from matplotlib.figure import Figure
+
+    ax = Figure().add_subplot()
+    assert run.plot(ax, x="round", y="grad_norm_sq") is ax
+    assert ax.get_yscale() == "log" and ax.get_xlabel() == "round"
+    assert np.array_equal(ax.lines[0].get_ydata(), run.history.grad_norm_sq.dropna())
 
 
 def test_latex_has_a_row_per_run_and_the_best_in_bold(several, tmp_path):
@@ -151,12 +172,12 @@ def test_bad_runs_and_scales_are_refused_in_words(run, tmp_path):
 
 def test_endings_may_be_shouted_and_the_path_comes_back(run, tmp_path):
     assert run.export(tmp_path / "A.CSV") == str((tmp_path / "A.CSV").resolve())
-    assert set(module.WRITERS) == {".csv", ".parquet", ".html", ".svg", ".png", ".tex"}
+    assert set(module.WRITERS) == {".csv", ".parquet", ".html", ".svg", ".png", ".pdf", ".tex"}
 
 
 def test_a_comparison_exports_as_it_is(problem, tmp_path):
     result = ol.compare(["gd", "ef21"], problem, rounds=10)
-    table = pd.read_csv(export(result, tmp_path / "a.csv"))
+    table = pd.read_csv(result.export(tmp_path / "a.csv"))
     assert list(dict.fromkeys(table.method)) == ["GD", "EF21"]
 
 
@@ -164,5 +185,5 @@ def test_what_has_not_begun_exports_too(problem, tmp_path):
     from octolab.experiment.launch import prepare
 
     run = prepare("gd", problem, rounds=3)
-    for ending in (".csv", ".html", ".svg", ".tex"):
+    for ending in (".csv", ".html", ".svg", ".png", ".tex"):
         run.export(tmp_path / f"a{ending}")

@@ -10,9 +10,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from octolab.experiment.curves import Line, y_range
-from octolab.lab.dashboard.chart import Chart, Mark
-from octolab.lab.dashboard.grid import BOTTOM, ROW, TOP, place
-from octolab.lab.dashboard.style import FONT, Style, faint, stroke
+from octolab.lab.chart import Chart, Mark
+from octolab.lab.grid import BOTTOM, ROW, TOP, place
+from octolab.lab.style import FONT, Style, faint, stroke
 
 LEFT, RIGHT = 62, 14
 NARROW = {"dtick": "D2", "exponentformat": "none", "minorloglabels": "complete"}

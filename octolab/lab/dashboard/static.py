@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from octolab.experiment import curves
 from octolab.experiment.alerts import Alert
 from octolab.experiment.run import Run
-from octolab.lab.dashboard.chart import Chart
+from octolab.lab.chart import Chart
 from octolab.lab.dashboard.feed import MOST
 from octolab.lab.dashboard.panels import PANELS
 from octolab.lab.dashboard.panels.comparison import COLUMNS, COSTS, table, written
-from octolab.lab.dashboard.style import Style
-from octolab.lab.dashboard.svg import sheet
 from octolab.lab.dashboard.view import View
+from octolab.lab.style import Style
+from octolab.lab.svg import sheet
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,7 @@ import numpy as np
 from octolab.experiment import curves
 from octolab.experiment.record import COUNTED
 from octolab.experiment.run import Run
-from octolab.lab.dashboard.chart import Mark
+from octolab.lab.chart import Mark
 from octolab.lab.dashboard.feed import MOST, Feed
 
 Columns = Callable[[np.ndarray], np.ndarray]

@@ -17,20 +17,20 @@ import ipywidgets
 from octolab.experiment import curves
 from octolab.experiment.progress import in_kernel
 from octolab.experiment.run import Run
-from octolab.lab.dashboard.chart import Chart
+from octolab.lab.chart import Chart
 from octolab.lab.dashboard.controls import Controls
 from octolab.lab.dashboard.draw import Drawing
 from octolab.lab.dashboard.figure import Figure
-from octolab.lab.dashboard.grid import BOTTOM, GAP, ROW, TOP, place
 from octolab.lab.dashboard.notebook import Twin, expects_a_browser
 from octolab.lab.dashboard.painter import Painter
 from octolab.lab.dashboard.panels.comparison import COLUMNS, COSTS, table, target_of, written
 from octolab.lab.dashboard.panels.registry import PANELS
 from octolab.lab.dashboard.segments import at_work, segments
 from octolab.lab.dashboard.static import StaticDashboard
-from octolab.lab.dashboard.style import Style
 from octolab.lab.display import again
 from octolab.lab.gantt import Gantt
+from octolab.lab.grid import BOTTOM, GAP, ROW, TOP, place
+from octolab.lab.style import Style
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

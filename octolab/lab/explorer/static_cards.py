@@ -10,7 +10,7 @@ from octolab.experiment import curves
 from octolab.experiment.run import Run
 from octolab.lab.explorer.state import ExplorerState
 from octolab.lab.latex import pretty
-from octolab.lab.svg import svg_chart
+from octolab.lab.svg import curves_svg
 from octolab.methods.card import Card
 
 
@@ -64,7 +64,7 @@ def picture(runs: dict[str, list[Run]], y: str = "loss") -> str:
     if not lines:
         return ""
     run: Any = next(iter(runs.values()))[0]
-    return svg_chart(lines, curves.X_LABELS["round"], curves.Y_LABELS[y], curves.is_log(y, lines), run.problem.name)
+    return curves_svg(lines, "round", y, run.problem.name)
 
 
 def still(state: ExplorerState, runs: dict[str, list[Run]]) -> str:

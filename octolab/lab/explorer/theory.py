@@ -16,7 +16,7 @@ from octolab.experiment.run import Run
 from octolab.experiment.tuning import quiet
 from octolab.lab import latex
 from octolab.lab.explorer.state import ExplorerState
-from octolab.lab.svg import svg_chart
+from octolab.lab.svg import curves_svg
 
 
 @dataclass(frozen=True)
@@ -185,9 +185,7 @@ def chart(state: ExplorerState, run: Run | None) -> str:
     if found is None:
         return words
     measured, promised, y = found
-    return words + svg_chart(
-        [measured, promised], curves.X_LABELS["round"], curves.Y_LABELS[y], True, "", width=560, height=290
-    )
+    return words + curves_svg([measured, promised], "round", y, "", width=560, height=290)
 
 
 # -- HTML ------------------------------------------------------------------------------------------------------------

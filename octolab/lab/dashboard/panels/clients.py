@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from octolab.experiment.alerts import per_client
-from octolab.lab.dashboard.chart import Chart, Mark
+from octolab.lab.chart import Chart, Mark
 from octolab.lab.dashboard.feed import Feed
 from octolab.lab.dashboard.panels.communication import sorted_curve
 from octolab.lab.dashboard.panels.registry import panel

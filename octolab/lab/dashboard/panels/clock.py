@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from octolab.experiment.curves import thin
-from octolab.lab.dashboard.chart import Chart, Mark
+from octolab.lab.chart import Chart, Mark
 from octolab.lab.dashboard.panels.registry import panel
 from octolab.lab.dashboard.segments import DONE, IGNORED, LATE, STATES, at_work, segments
 from octolab.lab.dashboard.view import View, counted

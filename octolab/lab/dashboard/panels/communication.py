@@ -9,7 +9,7 @@ import numpy as np
 from octolab.experiment.alerts import per_client
 from octolab.experiment.curves import thin
 from octolab.experiment.record import COUNTED
-from octolab.lab.dashboard.chart import Chart, Mark
+from octolab.lab.chart import Chart, Mark
 from octolab.lab.dashboard.feed import MOST
 from octolab.lab.dashboard.panels.registry import panel
 from octolab.lab.dashboard.view import Columns, View, counted

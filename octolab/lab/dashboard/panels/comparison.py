@@ -9,7 +9,7 @@ import numpy as np
 
 from octolab.experiment import summary
 from octolab.experiment.compare import first_at
-from octolab.lab.dashboard.chart import Chart, Mark
+from octolab.lab.chart import Chart, Mark
 from octolab.lab.dashboard.feed import Feed
 from octolab.lab.dashboard.panels.convergence import against
 from octolab.lab.dashboard.panels.registry import panel

@@ -8,7 +8,7 @@ import numpy as np
 
 from octolab.experiment import curves
 from octolab.experiment.curves import Line
-from octolab.lab.dashboard.chart import Chart, Mark
+from octolab.lab.chart import Chart, Mark
 from octolab.lab.dashboard.panels.registry import panel
 from octolab.lab.dashboard.view import Columns, View
 

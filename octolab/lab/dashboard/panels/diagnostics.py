@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from octolab.lab.dashboard.chart import Chart
+from octolab.lab.chart import Chart
 from octolab.lab.dashboard.panels.clock import smooth
 from octolab.lab.dashboard.panels.registry import panel
 from octolab.lab.dashboard.view import View

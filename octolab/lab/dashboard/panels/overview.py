@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from octolab.lab.dashboard.chart import Chart
+from octolab.lab.chart import Chart
 from octolab.lab.dashboard.panels import clock, communication, convergence, diagnostics
 from octolab.lab.dashboard.panels.registry import panel
 from octolab.lab.dashboard.view import View

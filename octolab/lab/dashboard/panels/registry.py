@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from octolab.lab.dashboard.chart import Chart
+from octolab.lab.chart import Chart
 from octolab.lab.dashboard.view import View
 
 Charts = Callable[[View], list[Chart]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from octolab.lab.dashboard.chart import Chart
+from octolab.lab.chart import Chart
 
 ROW, GAP, TOP, BOTTOM = 210, 104, 58, 52
 """Pixels: a chart's height, the room between two rows, above the first and below the last."""

@@ -6,9 +6,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from octolab.lab.dashboard.chart import Mark
-from octolab.lab.palette import COLOURS, DASHES
+from octolab.lab.chart import Mark
 
+# Okabe and Ito's colour-blind safe colours, the strongest on white first; dashes tell lines apart in grey
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+PATTERNS: dict[str, tuple[float, ...]] = {
+    "solid": (),
+    "dash": (7, 4),
+    "dot": (2, 3),
+    "dashdot": (7, 3, 2, 3),
+    "longdash": (12, 4),
+    "longdashdot": (12, 3, 2, 3),
+}
+"""Drawn and left out, in turn, in pixels."""
 # Okabe and Ito's colours again, the dark ones lifted so that they stand out on a dark page
 DARK_COLOURS = ("#4DA3DE", "#F0803C", "#2FC79A", "#E69F00", "#DE97BF", "#7CC7F2", "#F2F2F2", "#F0E442")
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
@@ -49,6 +60,10 @@ class Style:
     @property
     def ink(self) -> str:
         return "#E6E6E6" if self.dark else "#222222"
+
+    @property
+    def paper(self) -> str:
+        return "#1E1E1E" if self.dark else "#FFFFFF"
 
     @property
     def grey(self) -> str:
