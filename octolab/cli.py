@@ -114,6 +114,7 @@ def build() -> argparse.ArgumentParser:
         metavar="FILE",
         help="a run's spec (JSON), instead of method, problem and settings; - is stdin",
     )
+    _allow(p)
     _problem(p)
     _settings(p)
     p.add_argument("--seed", type=int, default=0, help="everything random follows from it (default 0)")
@@ -145,6 +146,7 @@ def build() -> argparse.ArgumentParser:
     )
     p.add_argument("file", help="a file that --save wrote")
     p.add_argument("--rounds", type=int, help="a new total of rounds")
+    _allow(p)
     _files(p)
 
     p = _verb(
@@ -158,6 +160,7 @@ def build() -> argparse.ArgumentParser:
     p.add_argument("folder", help="a new folder, which names the app")
     p.add_argument("method", nargs="?", help="a method's slug")
     p.add_argument("--spec", metavar="FILE", help="a run's spec (JSON), or a file that --save wrote, instead")
+    _allow(p)
     p.add_argument("--replace", action="store_true", help="write into a folder that is not empty")
     p.add_argument("--seed", type=int, default=0, help="everything random follows from it (default 0)")
     _problem(p)
@@ -235,6 +238,16 @@ def _settings(p: argparse.ArgumentParser) -> None:
     g.add_argument("--fleet-unit", choices=("gradient", "sample"), help="what a unit of work is (default gradient)")
 
 
+def _allow(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        choices=("write", "network", "files", "place"),
+        help="what a spec or run file may do: write its checkpoint, fetch hub: data, open file: data, run elsewhere",
+    )
+
+
 def _files(p: argparse.ArgumentParser) -> None:
     p.add_argument("--save", metavar="FILE", help="write a run file to go on from (octolab resume)")
     p.add_argument("--csv", metavar="FILE", help="write the history")
@@ -257,7 +270,8 @@ def _prepared(a: argparse.Namespace) -> Any:
         raise ValueError(f"Give a method, such as `octolab {a.verb} ... ef21`, or --spec FILE, and not both.")
     if a.spec is None:
         return prepare(make_method(a.method, a.set), make_problem(a), seed=a.seed, **make_plan(a))
-    return experiment.load_run(a.spec) if a.spec.endswith(".octo") else experiment.from_spec(_text(a.spec))
+    load = experiment.load_run if a.spec.endswith(".octo") else experiment.from_spec
+    return load(a.spec if a.spec.endswith(".octo") else _text(a.spec), allow=a.allow)
 
 
 def export(a: argparse.Namespace) -> None:
@@ -269,7 +283,7 @@ def resume(a: argparse.Namespace) -> None:
     from octolab import experiment
 
     _check_places(a.save, a.csv)
-    _report(experiment.resume(a.file, rounds=a.rounds), a)
+    _report(experiment.resume(a.file, rounds=a.rounds, allow=a.allow), a)
 
 
 def compare(a: argparse.Namespace) -> None:

@@ -45,3 +45,9 @@ class RunFileError(OctolabError, ValueError):
 
 class RunBusy(OctolabError, RuntimeError):
     """A run was asked to step, or for its state, while another thread (or its own step) is at it."""
+
+
+class RunFileMissing(RunFileError, FileNotFoundError):
+    """There is no run file where one was asked for."""
+
+    __str__ = Exception.__str__  # the sentence alone: an OSError would look for a number in it

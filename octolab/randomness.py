@@ -279,17 +279,17 @@ class Scripted(Randomness):
         unknown = set(given) - set(self.KINDS)
         if unknown:
             raise ValueError(f"Scripted got {sorted(unknown)}: what can be given is {', '.join(self.KINDS)}.")
-        self._given = {kind: list(values) for kind, values in given.items() if values is not None}
-        self._seen: dict[str, dict[tuple[int, ...], int]] = {kind: {} for kind in self._given}
+        self.given = {kind: list(values) for kind, values in given.items() if values is not None}
+        self._seen: dict[str, dict[tuple[int, ...], int]] = {kind: {} for kind in self.given}
 
     def __repr__(self) -> str:
-        return "Scripted(" + ", ".join(f"{kind}: {len(v)}" for kind, v in self._given.items()) + ")"
+        return "Scripted(" + ", ".join(f"{kind}: {len(v)}" for kind, v in self.given.items()) + ")"
 
     def _take(self, kind: str, address: tuple[int, ...]) -> Any:
         """Entries are handed out in the order in which addresses first appear, so chunks of one call share theirs."""
-        if kind not in self._given:
+        if kind not in self.given:
             return None
-        seen, entries = self._seen[kind], self._given[kind]
+        seen, entries = self._seen[kind], self.given[kind]
         index = seen.setdefault(address, len(seen))
         if index >= len(entries):
             raise ScriptExhausted(
@@ -310,7 +310,7 @@ class Scripted(Randomness):
         return self._take(purpose, address)
 
     def scripts(self, kind: str | None = None) -> bool:
-        return bool(self._given) if kind is None else kind in self._given
+        return bool(self.given) if kind is None else kind in self.given
 
     def state(self) -> dict[str, Any]:
         return {kind: [list(a) for a in seen] for kind, seen in self._seen.items()}

@@ -1,4 +1,4 @@
-"""Run files: one safetensors file with a JSON header, written atomically, checked on reading, never a pickle.
+"""Checkpoints: everything that moves in a run, as JSON and tensors, and the run that goes on from them.
 
 A checkpoint holds the server's state, the clients' memory, the ledger, the clock, the jobs under way and the history:
 a resumed run is bitwise the uninterrupted one. Types in a file are names that are looked up in the method's own page.
@@ -7,25 +7,31 @@ a resumed run is bitwise the uninterrupted one. Types in a file are names that a
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
+import math
 import os
 import sys
-import tempfile
-from typing import Any
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from octolab.errors import RunFileError
+from octolab.errors import OctolabError, RunFileError
+from octolab.experiment import runfile
+from octolab.experiment.record import COUNTED
 from octolab.experiment.run import Run, Settings
-from octolab.experiment.spec import describe, from_spec
+from octolab.experiment.runfile import read
+from octolab.experiment.spec import describe, encode, from_spec
 from octolab.federation import Job
 from octolab.federation.jobs import Jobs
+from octolab.methods import Method
 from octolab.payloads import Dense
+from octolab.randomness import Scripted
 
-FORMAT = "octolab-run"
-VERSION = 1
+if TYPE_CHECKING:
+    from octolab.problems import Problem
 
 
 class Writer:
@@ -68,8 +74,10 @@ class Writer:
 
 
 class Reader:
-    def __init__(self, tensors: dict[str, torch.Tensor], page: Any):
-        self.tensors, self.page = tensors, page
+    """The way back from `Writer`: names of types are looked up in the method's page, and in those it builds on."""
+
+    def __init__(self, tensors: dict[str, torch.Tensor], method: Method):
+        self.tensors, self._method = tensors, method
 
     def get(self, data: Any) -> Any:
         if isinstance(data, list):
@@ -84,14 +92,18 @@ class Reader:
             return tuple(self.get(v) for v in data["tuple"])
         if "dict" in data:
             return {self.get(k): self.get(v) for k, v in data["dict"]}
-        kind = getattr(self.page, data["named"], None)
+        kind = self._type(data["named"])
         if not isinstance(kind, type) or not (hasattr(kind, "_fields") or dataclasses.is_dataclass(kind)):
             raise RunFileError(
-                f"The run file holds a state {data['named']!r} that {self.page.__name__} does not define."
+                f"The run file holds a state {data['named']!r} that the page of {type(self._method).__name__} does not define."
             )
         if "values" in data:
             return kind(*(self.get(v) for v in data["values"]))
         return kind(**{k: self.get(v) for k, v in data["fields"].items()})
+
+    def _type(self, name: str) -> Any:
+        pages = [sys.modules[c.__module__] for c in type(self._method).__mro__ if issubclass(c, Method)]
+        return next((getattr(page, name) for page in pages if hasattr(page, name)), None)
 
 
 def snapshot(run: Run) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -113,6 +125,7 @@ def _snapshot(run: Run) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         "counters": dict(fed.counters),
         "started": fed.started,
         "randomness": fed.randomness.state(),
+        "script": writer.put(fed.randomness.given) if isinstance(fed.randomness, Scripted) else None,
         "record": writer.put(run.recorder.state()),
         "jobs": None if fed._jobs is None else _put_jobs(fed._jobs, writer),
     }
@@ -149,21 +162,42 @@ def _put_job(job: Job, writer: Writer) -> dict[str, Any]:
 
 def restore(run: Run, body: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Run:
     """Put a snapshot into a fresh run of the same method and problem."""
-    fed, reader = run.federation, Reader(tensors, sys.modules[type(run.method).__module__])
-    run.round, run.status = body["round"], body["status"]
-    run.state = reader.get(body["state"])
-    for name, value in reader.get(body["memory"]).items():
-        fed.memory[name] = value
-    fed.ledger.restore(reader.get(body["ledger"]))
-    fed.now, fed.counters, fed.started = body["now"], dict(body["counters"]), body["started"]
-    fed.randomness.restore(body["randomness"])
-    run.recorder.restore(reader.get(body["record"]))
-    if body["jobs"] is not None:
-        _get_jobs(fed.jobs, body["jobs"], reader, run.method)
+    with in_words("the run's snapshot"):
+        fed, reader = run.federation, Reader(tensors, run.method)
+        run.round, run.status = int(body["round"]), str(body["status"])
+        run.state = reader.get(body["state"])
+        for name, value in reader.get(body["memory"]).items():
+            fed.memory[name] = value
+        fed.ledger.restore(reader.get(body["ledger"]))
+        fed.now, fed.counters, fed.started = body["now"], dict(body["counters"]), bool(body["started"])
+        fed.randomness.restore(body["randomness"])
+        run.recorder.restore(reader.get(body["record"]))
+        if body["jobs"] is not None:
+            _get_jobs(fed.jobs, body["jobs"], reader, run.method)
+        _check_restored(run)
     return run
 
 
-def _get_jobs(jobs: Jobs, data: dict[str, Any], reader: Reader, method: Any) -> None:
+def _check_restored(run: Run) -> None:
+    """What a file says of a run must fit together, or a later step would fail in a stranger's words."""
+    fed, rows = run.federation, run.recorder.rows
+    columns = [at for at, _ in run.recorder.sparse.values()]
+    fits = {
+        "rows and round": len(rows) == run.round + 1 and all(len(row) == len(COUNTED) for row in rows),
+        "columns": all(
+            len(at) == len(what) and all(0 <= a < len(rows) for a in at) for at, what in run.recorder.sparse.values()
+        )
+        and all(a < b for at in columns for a, b in pairwise(at)),
+        "clock": isinstance(fed.now, (int, float)) and math.isfinite(fed.now),
+        "ledger": all(fed.ledger.per_client(c).shape == (fed.n,) for c in ("up", "down", "gradients")),
+        "model": run.round < 0 or (run.x.shape == (fed.d,) and run.x.dtype == run.problem.dtype),
+    }
+    wrong = [name for name, good in fits.items() if not good]
+    if wrong:
+        raise RunFileError(f"The run file's {' and '.join(wrong)} do not fit the run that it describes: it is damaged.")
+
+
+def _get_jobs(jobs: Jobs, data: dict[str, Any], reader: Reader, method: Method) -> None:
     jobs.counts, jobs.typical = list(data["counts"]), dict(data["typical"])
     jobs.holds = reader.get(data["holds"])
     for entry in data["jobs"]:
@@ -180,109 +214,110 @@ def _get_jobs(jobs: Jobs, data: dict[str, Any], reader: Reader, method: Any) -> 
         jobs.put_back(job, entry["state"])
 
 
-def _digest(text: str, tensors: dict[str, torch.Tensor]) -> str:
-    sha = hashlib.sha256(text.encode())
-    for name in sorted(tensors):
-        sha.update(name.encode())
-        sha.update(
-            tensors[name].contiguous().view(-1).view(torch.uint8).numpy().tobytes() if tensors[name].numel() else b""
-        )
-    return sha.hexdigest()
-
-
-def save(run: Run, path: str | os.PathLike) -> str:
-    """Write the run; the old file stays whole until the new one is complete."""
-    from safetensors.torch import save as pack
-
+def save(run: Run, path: str | os.PathLike[str]) -> str:
+    """Write the run as it stands between two steps; the old file stays whole until the new one is complete."""
     body, tensors = snapshot(run)
-    text = json.dumps({"spec": describe(run), "body": body})
-    header = {"format": FORMAT, "version": str(VERSION), "json": text, "sha256": _digest(text, tensors)}
-    data = pack(tensors or {"empty": torch.zeros(1)}, header)
-    folder = os.path.dirname(os.path.abspath(path))
-    try:
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".octolab-")
-    except OSError as error:
-        raise ValueError(
-            f"{str(path)!r} cannot be written: {error.strerror}. Choose a folder you can write to."
-        ) from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
+    content = {"spec": describe(run), "body": body, "checkpoint_every": run.settings.checkpoint_every}
+    runfile.write(path, content, tensors)
     return str(path)
 
 
-def read(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """The JSON and the tensors of a run file, after its checks."""
-    from safetensors import SafetensorError, safe_open
-
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"There is no run file {str(path)!r}.")
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            header = file.metadata() or {}
-            # copied, because the file's buffer is not aligned like torch's own memory, and BLAS may round differently there
-            tensors = {k: file.get_tensor(k).clone() for k in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise RunFileError(
-            f"{str(path)!r} is not a readable run file ({error}): it is damaged or something else."
-        ) from None
-    if header.get("format") != FORMAT:
-        raise RunFileError(f"{str(path)!r} is a safetensors file, but not one that octolab wrote.")
-    if header.get("version") != str(VERSION):
-        raise RunFileError(
-            f"{str(path)!r} has run-file version {header.get('version')}; this octolab reads version {VERSION}."
-        )
-    tensors.pop("empty", None)
-    if _digest(header["json"], tensors) != header["sha256"]:
-        raise RunFileError(f"{str(path)!r} is damaged: its checksum does not match. Use an older checkpoint.")
-    return json.loads(header["json"]), tensors
-
-
-def load_run(path: str | os.PathLike, *, problem: Any = None, method: Any = None) -> Run:
+def load_run(
+    path: str | os.PathLike[str],
+    *,
+    problem: Problem | None = None,
+    method: Method | None = None,
+    allow: Collection[str] = (),
+) -> Run:
     """Open a saved run. problem: needed if it was made from given arrays. method: needed if it is not in the catalogue.
 
-    Going on (`run.finish()`, or `octolab.resume(path)`) is bitwise the same as never having stopped.
+    Going on (`run.finish()`, or `octolab.resume(path)`) is bitwise the same as never having stopped. A file describes: what
+    it may do beyond that is said in allow, out of "write" (its checkpoint), "network" (hub: data), "files" (file: data) and
+    "place" (its `on`). RunFileError, in words, for whatever is wrong with it.
     """
-    data, tensors = read(path)
-    run = from_spec(data["spec"], problem=problem, method=method)
-    theirs = data["spec"]["problem"]
-    if problem is not None and run.problem.spec != theirs:
-        raise RunFileError(f"{str(path)!r} was made on another problem: {theirs}; given was {run.problem.spec}.")
-    return restore(run, data["body"], tensors)
+    content, tensors = read(path)
+    return opened(content, tensors, str(path), problem=problem, method=method, allow=allow)
 
 
-def resume(path: str | os.PathLike, *, rounds: int | None = None, problem: Any = None, method: Any = None) -> Run:
-    """Open a saved run and finish it; `rounds` may extend the plan."""
-    run = load_run(path, problem=problem, method=method)
-    if rounds is not None:
-        run.settings = dataclasses.replace(run.settings, rounds=rounds)
+def opened(
+    content: dict[str, Any],
+    tensors: dict[str, torch.Tensor],
+    name: str,
+    *,
+    problem: Problem | None = None,
+    method: Method | None = None,
+    allow: Collection[str] = (),
+) -> Run:
+    """The run that a file of this name held."""
+    spec = content["spec"]
+    with in_words(name):
+        run = from_spec(spec, problem=problem, method=method, allow=allow)
+        if problem is not None and run.problem.spec != spec["problem"]:
+            raise RunFileError(
+                f"{name!r} was made on another problem: {spec['problem']}; given was {run.problem.spec}."
+            )
+        if method is not None and (ours := encode(run.given)) != spec["method"]:
+            raise RunFileError(f"{name!r} was made by another method: {spec['method']}; given was {ours}.")
+        script = content["body"].get("script")
+        if script is not None:
+            given = Reader(tensors, run.method).get(script)
+            run = Run(run.given, run.problem, run.settings, Scripted(seed=run.settings.seed, **given))
+        return restore(run, content["body"], tensors)
+
+
+@contextmanager
+def in_words(name: str) -> Iterator[None]:
+    """Whatever is wrong inside a file becomes a RunFileError; what octolab itself says of it stays what it says."""
+    try:
+        yield
+    except OctolabError:
+        raise
+    except ValueError as error:
+        raise RunFileError(str(error)) from error
+    except (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, MemoryError) as error:
+        raise RunFileError(
+            f"{name!r} holds what no run has ({type(error).__name__}: {error}): it is damaged, or something else wrote it."
+        ) from error
+
+
+def resume(
+    path: str | os.PathLike[str],
+    *,
+    rounds: int | None = None,
+    problem: Problem | None = None,
+    method: Method | None = None,
+    allow: Collection[str] = (),
+    checkpoint_every: int | None = None,
+) -> Run:
+    """Open a saved run and finish it; `rounds` may extend the plan. It goes on writing `path`, as often as before.
+
+    checkpoint_every: another number of rounds between two run files. allow, problem, method: see `load_run`.
+    """
+    content, tensors = read(path)
+    run = opened(content, tensors, str(path), problem=problem, method=method, allow=allow)
+    every = content.get("checkpoint_every") if checkpoint_every is None else checkpoint_every
+    total = run.settings.rounds if rounds is None else rounds
+    with in_words(str(path)):
+        run.settings = dataclasses.replace(run.settings, rounds=total, checkpoint=str(path), checkpoint_every=every)
     return run.finish()
 
 
 def fork(run: Run, changes: dict[str, Any]) -> Run:
-    """A deep copy at this point, with changed settings or hyperparameters."""
+    """A deep copy at this point, with changed settings or hyperparameters. It writes no run file unless `checkpoint` is given."""
     names = {f.name for f in dataclasses.fields(Settings)}
-    settings = dataclasses.replace(run.settings, **{k: v for k, v in changes.items() if k in names})
+    kept: dict[str, Any] = {"checkpoint": None, "checkpoint_every": None}
+    settings = dataclasses.replace(run.settings, **kept | {k: v for k, v in changes.items() if k in names})
     rest = {k: v for k, v in changes.items() if k not in names}
     try:
         method = dataclasses.replace(run.given, **rest)
     except TypeError:
         known = sorted(names | {f.name for f in dataclasses.fields(run.given)})
         raise ValueError(f"fork cannot change {sorted(rest)}: it can change {', '.join(known)}.") from None
-    twin = Run(method, run.problem, settings, randomness=_twin(run, settings))
+    twin = Run(method, run.problem, settings, randomness=_twin(run))
     body, tensors = snapshot(run)
     return restore(twin, body, tensors)
 
 
-def _twin(run: Run, settings: Settings) -> Any:
+def _twin(run: Run) -> Scripted | None:
     source = run.federation.randomness
-    if source.scripts():
-        return type(source)(seed=source.seed, **source._given)  # type: ignore[attr-defined]
-    return None
+    return Scripted(seed=source.seed, **source.given) if isinstance(source, Scripted) else None

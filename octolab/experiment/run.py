@@ -20,6 +20,7 @@ from octolab.experiment.record import Recorder, Snapshot
 from octolab.experiment.settings import FOREVER, Settings, Until, writable
 from octolab.experiment.threads import interruptible, one_thread
 from octolab.experiment.world import Connection, world_of
+from octolab.experiment.writing import claimed
 from octolab.faces import face
 from octolab.federation import Federation, Randomness
 from octolab.methods import Method, get
@@ -163,7 +164,7 @@ class Run(Background):
     # -- stepping ----------------------------------------------------------------------------------------------------
     def advance(self, rounds: int = 1) -> Self:
         """Take some steps now, in this thread (more than `rounds` if the run is already past its plan)."""
-        with self.stepping(), one_thread():
+        with self.stepping(), one_thread(), self._claimed():
             for _ in range(rounds):
                 if not self._advance():
                     break
@@ -177,7 +178,7 @@ class Run(Background):
 
     def _go_on(self, progress: Progress | None) -> None:
         self.status, self.error = "running", None
-        with one_thread(), interruptible(self), self._connected():
+        with one_thread(), interruptible(self), self._claimed(), self._connected():
             while self._more():
                 if not self._advance():
                     break
@@ -189,6 +190,11 @@ class Run(Background):
 
     def _connected(self) -> AbstractContextManager[object]:
         return nullcontext() if self.world is None else closing(self.world)
+
+    def _claimed(self) -> AbstractContextManager[object]:
+        """Its checkpoint for itself alone, where this process writes it."""
+        path = self.settings.checkpoint
+        return nullcontext() if path is None or self._remote else claimed(path)
 
     @property
     def complete(self) -> bool:

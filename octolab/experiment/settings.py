@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from octolab.experiment.writing import target_of
 from octolab.federation import Attack, Fleet
 
 FOREVER = 1_000_000
@@ -86,7 +87,8 @@ def writable(path: str | os.PathLike) -> None:
     folder = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(folder):
         raise ValueError(f"checkpoint={str(path)!r}: the folder {folder} does not exist. Make it first.")
-    if os.path.isdir(path) or not os.access(folder, os.W_OK):
+    target_of(path)
+    if not os.access(folder, os.W_OK):
         raise ValueError(
             f"checkpoint={str(path)!r} cannot be written: choose a file name in a folder you can write to."
         )

@@ -9,16 +9,22 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from typing import Any
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 import octolab
 from octolab import compressors, federation, methods
+from octolab.errors import RunFileError
+from octolab.experiment.permission import ASKS, check_spec
 from octolab.experiment.run import Run, Settings, Until
 from octolab.methods import Method, Theory
 from octolab.trust import aggregators, attacks
+
+if TYPE_CHECKING:
+    from octolab.problems import Problem
 
 
 def _registry() -> dict[str, type]:
@@ -103,28 +109,35 @@ def describe(run: Run) -> dict[str, Any]:
     return spec
 
 
-def from_spec(spec: dict[str, Any] | str, problem: Any = None, method: Method | None = None) -> Run:
-    """A run, not started, from its spec (a dict or JSON text). Problems made from given arrays must be handed in."""
+def from_spec(
+    spec: dict[str, Any] | str,
+    problem: Problem | None = None,
+    method: Method | None = None,
+    *,
+    allow: Collection[str] = (),
+) -> Run:
+    """A run, not started, from its spec (a dict or JSON text). Problems made from given arrays must be handed in.
+
+    A spec describes: it writes, fetches, opens or places nothing unless the caller says so, allow=() out of "write",
+    "network", "files", "place" (see `octolab.experiment.permission`).
+    """
     from octolab import problems
 
-    if isinstance(spec, str):
-        return from_spec(_parsed(spec), problem, method)
-    missing = {"method", "problem", "settings"} - set(spec)
-    if missing:
-        raise ValueError(f"The spec lacks {sorted(missing)}: a spec has method, problem and settings.")
+    found = _parsed(spec) if isinstance(spec, str) else spec
+    check_spec(found, allow, own_problem=problem is not None)
     if problem is None:
-        problem = problems.from_spec(spec["problem"])
-    settings = {k: decode(v) for k, v in spec["settings"].items()}
-    if "x0" in spec:
-        settings["x0"] = decode(spec["x0"])
-    return Run(method or decode(spec["method"]), problem, Settings(**settings))
+        problem = problems.from_spec(found["problem"])
+    settings = {k: decode(v) for k, v in found["settings"].items()}
+    unknown = sorted(set(settings) - {*SETTINGS, *ASKS})
+    if unknown:
+        raise ValueError(f"The spec's settings have {unknown}, which no run has; it has {', '.join(SETTINGS)}.")
+    if "x0" in found:
+        settings["x0"] = decode(found["x0"])
+    return Run(method or decode(found["method"]), problem, Settings(**settings))
 
 
-def _parsed(text: str) -> dict[str, Any]:
+def _parsed(text: str) -> Any:
     try:
-        spec = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"The spec is not JSON: {error}.") from None
-    if not isinstance(spec, dict):
-        raise ValueError(f"The spec is a JSON {type(spec).__name__}: give an object with method, problem and settings.")
-    return spec
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise RunFileError(f"The spec is not JSON: {error}.") from None

@@ -104,6 +104,10 @@ def serve(grid: Grid, context: Context, spec: dict[str, Any], *, problem: Any = 
     return run
 
 
+OWN = ("network", "files")
+"""An app is its user's own: it may load the data that its spec names."""
+
+
 def prepare(grid: Grid, config: dict[str, Any], spec: dict[str, Any], problem: Any, method: Any) -> Run:
     """The run that a spec and a run config ask for, gone on from its checkpoint if there is one."""
     from octolab.experiment.checkpoint import read, restore
@@ -123,7 +127,7 @@ def prepare(grid: Grid, config: dict[str, Any], spec: dict[str, Any], problem: A
     path = config["checkpoint"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        start = from_spec({**spec, "settings": settings}, problem=given, method=method)
+        start = from_spec({**spec, "settings": settings}, problem=given, method=method, allow=OWN)
         every = config["checkpoint-every"] or None
         changed = dataclasses.replace(start.settings, on=place, checkpoint=path or None, checkpoint_every=every)
         run = type(start)(start.given, start.problem, changed)

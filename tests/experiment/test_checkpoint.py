@@ -9,7 +9,7 @@ import torch
 
 import octolab as ol
 from octolab.errors import RunFileError
-from octolab.experiment import checkpoint
+from octolab.experiment import checkpoint, runfile
 from octolab.experiment.launch import prepare
 
 QUIET = {"live": False}
@@ -57,12 +57,12 @@ def test_checkpoints_are_written_on_the_way(problem, tmp_path):
 
         def step(self, fed, s):
             if path.exists():
-                rounds.append(json.loads(checkpoint.read(path)[0]["body"]["round"].__repr__()))
+                rounds.append(json.loads(runfile.read(path)[0]["body"]["round"].__repr__()))
             return super().step(fed, s)
 
     ol.run(Watched(), problem, rounds=7, checkpoint=str(path), checkpoint_every=3, **QUIET)
     assert sorted(set(rounds)) == [0, 3, 6]
-    assert checkpoint.read(path)[0]["body"]["round"] == 7
+    assert runfile.read(path)[0]["body"]["round"] == 7
 
 
 def test_a_loaded_run_can_be_looked_at_and_extended(problem, tmp_path):
@@ -135,7 +135,7 @@ def test_a_truncated_file_gets_a_sentence(problem, tmp_path):
 
 
 def test_another_version_gets_a_sentence(problem, tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "VERSION", 99)
+    monkeypatch.setattr(runfile, "VERSION", 99)
     prepare("gd", problem, rounds=1).finish().save(tmp_path / "run")
     monkeypatch.undo()
     with pytest.raises(RunFileError, match="run-file version 99; this octolab reads version 1"):
@@ -160,7 +160,7 @@ def test_an_interrupted_save_leaves_the_old_file_whole(problem, tmp_path, monkey
 
 
 def test_an_unwritable_path_gets_a_sentence(problem, tmp_path):
-    with pytest.raises(ValueError, match="cannot be written"):
+    with pytest.raises(RunFileError, match=r"cannot be written.*folder does not exist: make it first"):
         prepare("gd", problem, rounds=1).advance(1).save(tmp_path / "no" / "such" / "folder")
 
 
