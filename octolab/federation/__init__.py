@@ -7,7 +7,7 @@ from octolab.federation.federation import Federation
 from octolab.federation.jobs import Job
 from octolab.federation.ledger import Ledger
 from octolab.federation.memory import Memory
-from octolab.federation.replies import Replies
+from octolab.federation.replies import Replies, Reply
 from octolab.federation.sampling import (
     Block,
     Cyclic,
@@ -50,6 +50,7 @@ __all__ = [
     "Poisson",
     "Randomness",
     "Replies",
+    "Reply",
     "Reshuffled",
     "Sampler",
     "Scripted",

@@ -28,9 +28,10 @@ from octolab.federation.sampling import Sampler, as_sampler
 from octolab.federation.timeline import DONE, DROPPED, LATE, Timeline
 from octolab.fleets.fleet import Fleet, Hang
 from octolab.payloads import Dense, Payload
-from octolab.randomness import Randomness
+from octolab.randomness import SERVER, Randomness
 
 if TYPE_CHECKING:
+    from octolab.compressors import Compressor
     from octolab.problems import Problem
 
 
@@ -231,6 +232,18 @@ class Federation:
         event = self.counters["coins"]
         self.counters["coins"] = event + 1
         return self.randomness.coin(p, event)
+
+    def host(self, values: torch.Tensor) -> np.ndarray:
+        """The server's bookkeeping as an array in the host's memory, wherever the model lies."""
+        return np.asarray(values.detach().cpu())
+
+    def place(self, values: Any) -> torch.Tensor:
+        """An array or numbers as a tensor where the model lies, of their own dtype."""
+        return torch.as_tensor(values, device=self.x0.device)
+
+    def compress(self, compressor: Compressor, x: torch.Tensor) -> Payload:
+        """The server's own message C(x), x (d,), with draws that are not the clients'."""
+        return compressor(x, self.randomness.draws([SERVER], event=self.counters["calls"]))
 
     def log(self, **values: Any) -> None:
         """Diagnostics of this step, one column each in the history: `fed.log(delay=3, accepted=True)`."""

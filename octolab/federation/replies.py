@@ -12,6 +12,9 @@ import torch
 from octolab.errors import NoReplies
 from octolab.payloads import Payload
 
+Reply = torch.Tensor | Payload | None | tuple[torch.Tensor | Payload, ...]
+"""What a client function may return: rows (m, ...), a stacked payload, several of them, or nothing."""
+
 
 class Replies:
     """Results of the clients that replied, stacked in ascending slots.
@@ -39,7 +42,12 @@ class Replies:
     @cached_property
     def weights(self) -> torch.Tensor:
         """(r,) weights w_i of those who replied, in the simulation's dtype."""
-        return self._weights[torch.from_numpy(self.clients)]
+        return self._weights[self.index]
+
+    @cached_property
+    def index(self) -> torch.Tensor:
+        """(r,) the clients' numbers, to index tensors of all clients with."""
+        return torch.from_numpy(self.clients).to(self._weights.device)
 
     def __len__(self) -> int:
         return len(self.clients)

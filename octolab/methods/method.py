@@ -118,11 +118,13 @@ class Method(Frozen):
     def resolve(self, problem: Problem) -> Method:
         """This method made ready for a problem: every `Theory()` a number, compressors bound to the layers.
 
-        Field `lr` asks `stepsize(problem)`, any other field `theory_<name>(problem)`, in the order of the fields.
+        Field `lr` asks `stepsize(problem)`, any other field `theory_<name>(problem)`, in the order of the fields; what a
+        class adds comes before what it inherits, since its theorem says how the inherited ones depend on it.
         """
         self.check(problem)
         method = self
-        for f in dataclasses.fields(self):
+        lineage = [inspect.get_annotations(cls) for cls in type(self).__mro__]
+        for f in sorted(dataclasses.fields(self), key=lambda f: [f.name in own for own in lineage].index(True)):
             value = getattr(method, f.name)
             if isinstance(value, Theory):
                 rule = method.stepsize if f.name == "lr" else getattr(method, f"theory_{f.name}", None)

@@ -7,15 +7,12 @@ from typing import NamedTuple
 import torch
 
 from octolab.compressors import Compressor
-from octolab.federation import Cohort, Federation, Sampler
+from octolab.federation import Cohort, Federation, Reply, Sampler
 from octolab.methods.constants import Constants
 from octolab.methods.method import Method
 from octolab.params import Theory, param
 from octolab.payloads import Payload
 from octolab.problems import Problem
-
-Reply = torch.Tensor | Payload | None
-"""What a client function may return: rows (m, ...), a stacked payload, or nothing; or a tuple of them."""
 
 __all__ = [
     "Cohort",

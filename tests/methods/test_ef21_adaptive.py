@@ -9,7 +9,7 @@ import torch
 import octolab as ol
 from octolab.compressors import Identity, TopK
 from octolab.errors import UnknownConstant
-from octolab.methods.communication import adaptive_rules as rules
+from octolab.methods.communication import adaptive as rules
 from octolab.payloads import index_bits
 from tests.methods.by_hand import close, gradients, iterates, mean, top
 

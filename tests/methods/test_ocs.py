@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import octolab as ol
-from octolab.methods.participation.water_filling import water_filling
+from octolab.methods.participation.ocs import water_filling
 from tests.methods.by_hand import close, gradients, iterates
 
 OCS, FedAvg = ol.methods.OCS, ol.methods.FedAvg

@@ -12,7 +12,7 @@ import octolab as ol
 from octolab.errors import OutsideAssumptions, UnknownConstant
 from octolab.experiment.launch import prepare
 from octolab.federation import Block, Cyclic, Full, Importance, Nice, Poisson, Stratified, Weighted
-from octolab.methods.participation.sampling_theory import (
+from octolab.methods.theory.arbitrary_sampling import (
     constants,
     exchanges,
     gamma_for,

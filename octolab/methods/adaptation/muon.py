@@ -65,8 +65,6 @@ class Muon(Method):
 
     def step(self, fed: Federation, s: State) -> State:
         replies = fed.call(self.client, s.x, to=fed.sample(self.cohort))
-        if len(replies) == 0:
-            return s
         G, layers = replies.mean(), fed.problem.layers
         x, M, v, t = s.x.clone(), s.M.clone(), s.v.clone(), s.t + 1
         views = zip(fed.problem.layout, *(layers(flat).values() for flat in (x, M, v, G)), strict=True)

@@ -106,13 +106,13 @@ class Shadowheart(Method):
         bits = self.compressor.bits(fed.d) or 32 * fed.d
         h, tau = one * fed.fleet.of("seconds", everybody), one * (bits / fed.fleet.of("up", everybody))
         b, m, w = self.plan(h, tau, self.compressor.variance(fed.d))
-        fed.call(self.begin, Each(torch.from_numpy(np.stack([b, m], 1))))
-        return State(fed.x0, torch.from_numpy(b), torch.from_numpy(m), torch.from_numpy(w).to(fed.x0.dtype))
+        fed.call(self.begin, Each(fed.place(np.stack([b, m], 1))))
+        return State(fed.x0, fed.place(b), fed.place(m), fed.place(w).to(fed.x0.dtype))
 
     def step(self, fed: Federation, s: State) -> State:
-        active = np.flatnonzero(s.b.numpy())
+        active = np.flatnonzero(fed.host(s.b))
         replies = fed.call(self.client, s.x, to=active)
-        came = torch.from_numpy(replies.clients)
+        came = replies.index
         if len(came) == 0:
             return s
         weight = float((s.w * s.m * s.b)[came].sum())

@@ -57,8 +57,6 @@ class SGD(Method):
 
     def step(self, fed: Federation, s: State) -> State:
         replies = fed.call(self.client, s.x, to=fed.sample(self.cohort))
-        if len(replies) == 0:
-            return s
         return State(x=s.x - self.lr * replies.mean())
 
     def client(self, cohort: Cohort, x: torch.Tensor) -> torch.Tensor:

@@ -32,14 +32,12 @@ Unconfirmed: the exact published update. This one is rebuilt from the abstract a
 
 from __future__ import annotations
 
-from typing import Any
-
 from octolab.compressors import Natural
-from octolab.methods.communication.anchor import Anchored, missed
-from octolab.methods.communication.ef21_bc import current, repair
-from octolab.methods.local_training.scaffnew import balanced
+from octolab.federation.delivery import current, missed, repair
 from octolab.methods.page import Cohort, Compressor, Constants, Federation, Method, NamedTuple, Theory, param, torch
-from octolab.randomness import SERVER
+from octolab.methods.theory.anchor import Anchored
+from octolab.methods.theory.local_steps import balanced
+from octolab.payloads import Payload
 
 
 class State(NamedTuple):
@@ -118,14 +116,14 @@ class BiCoLoR(Anchored, Method):
     def init(self, fed: Federation) -> State:
         fed.call(self.begin, fed.x0)
         x, zero = fed.x0, torch.zeros_like(fed.x0)
-        return State(y=x, v=zero, xs=x, us=zero, k=0, behind=torch.zeros(fed.n, dtype=torch.bool))
+        return State(y=x, v=zero, xs=x, us=zero, k=0, behind=fed.x0.new_zeros(fed.n, dtype=torch.bool))
 
     def step(self, fed: Federation, s: State) -> State:
         if not fed.coin(self.p):
             return s._replace(k=s.k + 1, behind=missed(s.behind, fed.call(self.local).clients))
         behind = repair(fed, s.behind, self.restore, s.y, s.v, s.k)
         y, xs = self.coast(s.y, s.v, s.k + 1), self.coast(s.xs, s.us, s.k + 1)
-        message = self.downlink(xs - y, fed.randomness.draws([SERVER], event=fed.counters["calls"]))
+        message = fed.compress(self.downlink, xs - y)
         sent = fed.call(self.exchange, message, to=current(behind))
         ds, d = message.dense(), sent.weighted_sum()
         b = self.b + (1.0 if len(sent) == fed.n else float(sent.weights.sum()))
@@ -142,7 +140,7 @@ class BiCoLoR(Anchored, Method):
         cohort.memory.x = self.after_a_step(cohort, taken=(1 + self.b) * self.ridge)
         cohort.memory.k += 1
 
-    def exchange(self, cohort: Cohort, message: Any) -> Any:
+    def exchange(self, cohort: Cohort, message: Payload) -> Payload:
         (y, v), ds = self.here(cohort), message.dense()
         x = self.after_a_step(cohort, taken=(1 + self.b) * self.ridge)
         d = self.compressor(x - y, cohort)

@@ -29,28 +29,22 @@ Unconfirmed: the default of s (recalled); the form of the rate is re-derived and
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from octolab.errors import OutsideAssumptions
-from octolab.methods.local_training.scaffnew import balanced, until_heard
-from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Problem, Theory, param, torch
+from octolab.federation import Replies
+from octolab.methods.local_training.scaffnew import Scaffnew
+from octolab.methods.page import Cohort, Constants, Problem, Theory, param, torch
+from octolab.methods.theory.local_steps import balanced
 from octolab.payloads import Sparse
 
 
-class State(NamedTuple):
-    x: torch.Tensor  # the last average: what the server knows
-
-
-class CompressedScaffnew(Method):
+class CompressedScaffnew(Scaffnew):
     slug = "compressed-scaffnew"
     needs = ("strongly convex", "full participation")
     tags = ("heterogeneous", "convex", "local steps", "accelerated communication", "unbiased compression")
 
     s: Theory[int] = param(Theory(), "clients that send each coordinate, up to n (Scaffnew)", ge=2, main=True)
-    lr: Theory[float] = param(Theory(), "step size", gt=0, main=True)
     eta: Theory[float] = param(Theory(), "step of the shifts h_i, in units of p/lr", gt=0, le=1)
-    p: Theory[float] = param(Theory(), "probability to communicate after a step", gt=0, le=1, main=True)
-    batch_size: int | None = param(None, "samples per local step; None: all", ge=1)
 
     def check(self, problem: Problem) -> None:
         super().check(problem)
@@ -81,37 +75,16 @@ class CompressedScaffnew(Method):
         agree = self.p**2 * self.eta * (self.s - 1) / (problem.n - 1)
         return max((1 - self.lr * mu) ** 2, (1 - self.lr * L) ** 2, 1 - agree)
 
-    def init(self, fed: Federation) -> State:
-        fed.call(self.begin, fed.x0)
-        return State(x=fed.x0)
-
-    def step(self, fed: Federation, s: State) -> State:
-        if not fed.coin(self.p):
-            fed.call(self.local)
-            return s
-        sent = fed.call(self.send)
-        if len(sent) == 0:
-            return s
-        owners = replace(sent.payload, values=filled(sent.payload).to(s.x.dtype)).sum(sent.weights)
-        x = torch.where(owners > 0, sent.weighted_sum() / owners, s.x)  # nobody brought this coordinate: it stays
-        until_heard(fed, sent.clients, self.receive, x)
-        return State(x=x)
-
-    def begin(self, cohort: Cohort, x: torch.Tensor) -> None:
-        cohort.memory.x, cohort.memory.h = x.expand(cohort.m, -1), cohort.zeros()
-
-    def ahead(self, cohort: Cohort) -> torch.Tensor:
-        x, h = cohort.memory.x, cohort.memory.h
-        return x.add_(h.sub_(cohort.grad(x, cohort.batch(self.batch_size))), alpha=self.lr)  # both are copies
-
-    def local(self, cohort: Cohort) -> None:
-        cohort.memory.x = self.ahead(cohort)
+    def average(self, sent: Replies, x: torch.Tensor) -> torch.Tensor:
+        sparse: Sparse = sent.payload  # type: ignore[assignment]
+        owners = replace(sparse, values=filled(sparse).to(x.dtype)).sum(sent.weights)
+        return torch.where(owners > 0, sent.weighted_sum() / owners, x)  # nobody brought this coordinate: it stays
 
     def own(self, cohort: Cohort) -> torch.Tensor:
         """(m, ceil(s d/n)): the coordinates of each client this time; -1 where one has fewer than others."""
         seat = cohort.shared_permutation(cohort.n)[torch.from_numpy(cohort.ids)]
         size = self.s * cohort.d  # there are s d places, and each client has every n-th of them
-        place = seat[:, None] + torch.arange(0, size, cohort.n)
+        place = seat[:, None] + torch.arange(0, size, cohort.n, device=seat.device)
         return torch.where(place < size, place // self.s, -1)
 
     def send(self, cohort: Cohort) -> Sparse:
@@ -127,6 +100,7 @@ class CompressedScaffnew(Method):
         cohort.memory.x = x.expand(cohort.m, -1)
 
 
-def filled(message: Any) -> torch.Tensor:
+def filled(message: Sparse) -> torch.Tensor:
     """(m, k) bool: the places of sparse messages that are no padding."""
-    return torch.arange(message.k) < message.count[:, None]
+    assert message.count is not None
+    return torch.arange(message.k, device=message.count.device) < message.count[:, None]

@@ -23,12 +23,11 @@ Theorem: $E|x_t - x^*|^2 \le (1 - \gamma\mu)^t |x_0 - x^*|^2 + \frac{2\gamma\ome
 
 from __future__ import annotations
 
-from typing import Any
-
 from octolab.compressors import PermK, RandK
 from octolab.errors import UnknownConstant
 from octolab.methods.method import caution
 from octolab.methods.page import Cohort, Compressor, Constants, Federation, Method, NamedTuple, Theory, param, torch
+from octolab.payloads import Payload
 from octolab.problems import Problem
 
 
@@ -74,7 +73,7 @@ class DCGD(Method):
     def step(self, fed: Federation, s: State) -> State:
         return State(x=s.x - self.lr * fed.call(self.client, s.x).mean())
 
-    def client(self, cohort: Cohort, x: torch.Tensor) -> Any:
+    def client(self, cohort: Cohort, x: torch.Tensor) -> Payload:
         return self.compressor(cohort.grad(x, cohort.batch(self.batch_size)), cohort)
 
 

@@ -23,10 +23,9 @@ Theorem: $E V_t \le \max(1 - \gamma\mu, 1 - \frac{\alpha}{2})^t V_0$ for $\alpha
 
 from __future__ import annotations
 
-from typing import Any
-
 from octolab.compressors import RandK
 from octolab.methods.page import Cohort, Compressor, Constants, Federation, Method, NamedTuple, Theory, param, torch
+from octolab.payloads import Payload
 
 
 class State(NamedTuple):
@@ -69,7 +68,7 @@ class DIANA(Method):
     def begin(self, cohort: Cohort) -> None:
         cohort.memory.h = cohort.zeros()
 
-    def client(self, cohort: Cohort, x: torch.Tensor) -> Any:
+    def client(self, cohort: Cohort, x: torch.Tensor) -> Payload:
         h = cohort.memory.h
         m = self.compressor(cohort.grad(x) - h, cohort)
         cohort.memory.h = h + self.alpha * m

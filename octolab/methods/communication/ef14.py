@@ -24,11 +24,10 @@ Theorem: for every compressor $z_t = x_t - \sum_i w_i e_i^t$ makes a gradient st
 
 from __future__ import annotations
 
-from typing import Any
-
 from octolab.compressors import TopK
-from octolab.methods.communication.ef21 import xi
 from octolab.methods.page import Cohort, Compressor, Constants, Federation, Method, NamedTuple, Theory, param, torch
+from octolab.methods.theory.error_feedback import xi
+from octolab.payloads import Payload
 
 
 class State(NamedTuple):
@@ -56,7 +55,7 @@ class EF14(Method):
     def begin(self, cohort: Cohort) -> None:
         cohort.memory.e = cohort.zeros()
 
-    def client(self, cohort: Cohort, x: torch.Tensor) -> Any:
+    def client(self, cohort: Cohort, x: torch.Tensor) -> Payload:
         p = cohort.memory.e + self.lr * cohort.grad(x)
         c = self.compressor(p, cohort)
         cohort.memory.e = p - c

@@ -27,29 +27,17 @@ Theorem: $\frac1T\sum_{t<T}|\nabla f(x_t)|^2 \le \frac{2(f(x_0) - f^*)}{\gamma T
 
 from __future__ import annotations
 
-import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from octolab.compressors import TopK
+from octolab.federation import Reply
 from octolab.methods.page import Cohort, Compressor, Constants, Federation, Method, NamedTuple, Theory, param, torch
+from octolab.methods.theory.error_feedback import linear_rate, xi
 
 
 class State(NamedTuple):
     x: torch.Tensor
     g: torch.Tensor  # the server's copy of mean g_i
-
-
-def xi(alpha: float) -> float:
-    """sqrt(beta/theta) for theta = 1 - sqrt(1 - alpha), beta = (1 - alpha)/theta: about 2/alpha, and 0 at alpha = 1."""
-    return (1 + math.sqrt(1 - alpha)) / alpha - 1
-
-
-def linear_rate(lr: float, L: float, M: float, alpha: float, mu: float) -> float | None:
-    """The factor per step under PL (see Theorem), or None if the step is larger than the proof allows."""
-    theta, left, change = 1 - math.sqrt(1 - alpha), 1 - lr * L, (lr * M * xi(alpha)) ** 2
-    if left < -1e-12 or (change > 0 and change >= left):
-        return None
-    return 1 - lr * mu if change == 0 else max(1 - lr * mu, 1 - theta * (1 - change / left))
 
 
 class EF21(Method):
@@ -85,7 +73,7 @@ class EF21(Method):
         x = s.x - self.lr * s.g
         return State(x=x, g=s.g + fed.call(self.client, x).weighted_sum())
 
-    def begin(self, cohort: Cohort, x: torch.Tensor) -> Any:
+    def begin(self, cohort: Cohort, x: torch.Tensor) -> Reply:
         if self.start == "zero":
             cohort.memory.g = cohort.zeros()
             return None
@@ -93,7 +81,7 @@ class EF21(Method):
         cohort.memory.g = g
         return g
 
-    def client(self, cohort: Cohort, x: torch.Tensor) -> Any:
+    def client(self, cohort: Cohort, x: torch.Tensor) -> Reply:
         g = cohort.memory.g
         c = self.compressor(cohort.grad(x) - g, cohort)
         cohort.memory.g = g + c

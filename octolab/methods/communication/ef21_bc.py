@@ -28,16 +28,12 @@ Unconfirmed: the paper's own constant in the step
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
-
-import numpy as np
 
 from octolab.compressors import TopK
-from octolab.methods.communication.ef21 import xi
+from octolab.federation.delivery import current, repair, spread
 from octolab.methods.page import Cohort, Compressor, Constants, Federation, Method, NamedTuple, Theory, param, torch
-from octolab.payloads import Dense
-from octolab.randomness import SERVER
+from octolab.methods.theory.error_feedback import xi
+from octolab.payloads import Dense, Payload
 
 
 class State(NamedTuple):
@@ -77,12 +73,12 @@ class EF21BC(Method):
     def init(self, fed: Federation) -> State:
         g = fed.call(self.begin, fed.x0).weighted_sum()
         fed.call(self.hear, Dense(g))
-        return State(x=fed.x0, g=g, b=g, behind=torch.zeros(fed.n, dtype=torch.bool))
+        return State(x=fed.x0, g=g, b=g, behind=fed.x0.new_zeros(fed.n, dtype=torch.bool))
 
     def step(self, fed: Federation, s: State) -> State:
         behind = repair(fed, s.behind, self.restore, s.x, s.b)
         g = s.g + fed.call(self.client, to=current(behind)).weighted_sum()
-        h = self.downlink(g - s.b, fed.randomness.draws([SERVER], event=fed.counters["calls"]))
+        h = fed.compress(self.downlink, g - s.b)
         behind = spread(fed, behind, self.hear, h)
         return State(x=s.x - self.lr * s.b, g=g, b=s.b + h, behind=behind)
 
@@ -91,36 +87,15 @@ class EF21BC(Method):
         cohort.memory.g = g = cohort.grad(x)
         return g
 
-    def hear(self, cohort: Cohort, h: Any) -> None:
+    def hear(self, cohort: Cohort, h: Payload) -> None:
         cohort.memory.held = b = cohort.memory.held + h
         cohort.memory.next = cohort.memory.next - self.lr * b
 
     def restore(self, cohort: Cohort, x: torch.Tensor, b: torch.Tensor) -> None:
         cohort.memory.next, cohort.memory.held = (x - self.lr * b).expand(cohort.m, -1), b.expand(cohort.m, -1)
 
-    def client(self, cohort: Cohort) -> Any:
+    def client(self, cohort: Cohort) -> Payload:
         g = cohort.memory.g
         c = self.compressor(cohort.grad(cohort.memory.next) - g, cohort)
         cohort.memory.g = g + c
         return c
-
-
-def current(behind: torch.Tensor) -> np.ndarray | None:
-    """Who holds what the server thinks they hold; None: everybody."""
-    return np.flatnonzero(~behind.numpy()) if bool(behind.any()) else None
-
-
-def repair(
-    fed: Federation, behind: torch.Tensor, restore: Callable[..., Any], *whole: torch.Tensor | int
-) -> torch.Tensor:
-    """Send those who are behind everything anew; returns who still is, (n,)."""
-    if not bool(behind.any()):
-        return behind
-    heard = fed.call(restore, *whole, to=np.flatnonzero(behind.numpy())).clients
-    return behind.index_fill(0, torch.from_numpy(heard), False)
-
-
-def spread(fed: Federation, behind: torch.Tensor, hear: Callable[..., Any], h: Any) -> torch.Tensor:
-    """Send the change h to those who can use it; returns who is behind now, (n,)."""
-    heard = fed.call(hear, h, to=current(behind)).clients
-    return torch.ones_like(behind).index_fill(0, torch.from_numpy(heard), False)

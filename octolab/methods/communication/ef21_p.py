@@ -26,13 +26,11 @@ Unconfirmed: the paper's own step and rate; the paper's "friends" (DCGD and DIAN
 
 from __future__ import annotations
 
-from typing import Any
-
 from octolab.compressors import TopK
-from octolab.methods.communication.ef21 import linear_rate, xi
-from octolab.methods.communication.ef21_bc import current, repair, spread
+from octolab.federation.delivery import current, repair, spread
 from octolab.methods.page import Cohort, Compressor, Constants, Federation, Method, NamedTuple, Theory, param, torch
-from octolab.randomness import SERVER
+from octolab.methods.theory.error_feedback import linear_rate, xi
+from octolab.payloads import Payload
 
 
 class State(NamedTuple):
@@ -60,7 +58,7 @@ class EF21P(Method):
 
     def init(self, fed: Federation) -> State:
         fed.call(self.restore, fed.x0)
-        return State(x=fed.x0, w=fed.x0, behind=torch.zeros(fed.n, dtype=torch.bool))
+        return State(x=fed.x0, w=fed.x0, behind=fed.x0.new_zeros(fed.n, dtype=torch.bool))
 
     def step(self, fed: Federation, s: State) -> State:
         behind = repair(fed, s.behind, self.restore, s.w)
@@ -68,13 +66,13 @@ class EF21P(Method):
         if len(gradients) == 0:
             return s._replace(behind=behind)
         x = s.x - self.lr * gradients.mean()
-        h = self.compressor(x - s.w, fed.randomness.draws([SERVER], event=fed.counters["calls"]))
+        h = fed.compress(self.compressor, x - s.w)
         return State(x=x, w=s.w + h, behind=spread(fed, behind, self.hear, h))
 
     def restore(self, cohort: Cohort, w: torch.Tensor) -> None:
         cohort.memory.held = w.expand(cohort.m, -1)
 
-    def hear(self, cohort: Cohort, h: Any) -> None:
+    def hear(self, cohort: Cohort, h: Payload) -> None:
         cohort.memory.held = cohort.memory.held + h
 
     def client(self, cohort: Cohort) -> torch.Tensor:

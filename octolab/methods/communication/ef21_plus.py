@@ -29,7 +29,7 @@ from typing import Any
 
 from octolab.errors import AssumptionWarning
 from octolab.methods.communication.ef21 import EF21
-from octolab.methods.page import Cohort, Federation, NamedTuple, Problem, torch
+from octolab.methods.page import Cohort, Federation, NamedTuple, Problem, Reply, torch
 
 
 class State(NamedTuple):
@@ -61,15 +61,15 @@ class EF21Plus(EF21):
         c, anew = fed.call(self.client, x)
         if len(c) == 0:
             return s._replace(x=x)
-        who = torch.from_numpy(c.clients)
+        who = c.index
         own = s.own.index_fill(0, who[anew.stack().bool()], 0.0).index_add_(0, who, c.stack())
         return State(x=x, g=fed.weights @ own, own=own)
 
-    def client(self, cohort: Cohort, x: torch.Tensor) -> Any:
+    def client(self, cohort: Cohort, x: torch.Tensor) -> Reply:
         v, g = cohort.grad(x), cohort.memory.g
         a, b = self.compressor(v, cohort), self.compressor(v - g, cohort)
         changed = g + b
         anew = (v - a).norm(dim=1) < (v - changed).norm(dim=1)
         changed[anew] = a[anew].dense()
         cohort.memory.g = changed
-        return type(a).cat([b, a]).select(torch.arange(cohort.m) + cohort.m * anew), anew
+        return type(a).cat([b, a]).select(torch.arange(cohort.m, device=x.device) + cohort.m * anew), anew

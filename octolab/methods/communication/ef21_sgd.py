@@ -25,10 +25,8 @@ Unconfirmed: the lower bound (arXiv 2305.15155) is recalled; our tests hold an e
 
 from __future__ import annotations
 
-from typing import Any
-
 from octolab.methods.communication.ef21 import EF21, State
-from octolab.methods.page import Cohort, Constants, param, torch
+from octolab.methods.page import Cohort, Constants, Reply, param, torch
 
 __all__ = ["EF21SGD", "State"]
 
@@ -43,7 +41,7 @@ class EF21SGD(EF21):
     def rate(self, problem: Constants) -> float | None:
         return super().rate(problem) if self.batch_size is None else None
 
-    def begin(self, cohort: Cohort, x: torch.Tensor) -> Any:
+    def begin(self, cohort: Cohort, x: torch.Tensor) -> Reply:
         if self.start == "zero":
             cohort.memory.g = cohort.zeros()
             return None
@@ -52,7 +50,7 @@ class EF21SGD(EF21):
         cohort.memory.g = g
         return g
 
-    def client(self, cohort: Cohort, x: torch.Tensor) -> Any:
+    def client(self, cohort: Cohort, x: torch.Tensor) -> Reply:
         g = cohort.memory.g
         c = self.compressor(cohort.grad(x, cohort.batch(self.batch_size)) - g, cohort)
         cohort.memory.g = g + c

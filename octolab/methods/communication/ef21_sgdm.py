@@ -26,10 +26,9 @@ Unconfirmed: the constants 20 and 7, and the rate, which are recalled, and state
 
 from __future__ import annotations
 
-from typing import Any
-
 from octolab.compressors import TopK
 from octolab.methods.page import Cohort, Compressor, Constants, Federation, Method, NamedTuple, Theory, param, torch
+from octolab.payloads import Payload
 
 
 class State(NamedTuple):
@@ -66,7 +65,7 @@ class EF21SGDM(Method):
             cohort.memory.u = v.clone()
         return v
 
-    def client(self, cohort: Cohort, x: torch.Tensor) -> Any:
+    def client(self, cohort: Cohort, x: torch.Tensor) -> Payload:
         memory, g = cohort.memory, cohort.memory.g
         fresh = cohort.grad(x, cohort.batch(self.batch_size))
         memory.v = sent = torch.lerp(memory.v, fresh, self.eta)

@@ -30,14 +30,14 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from typing import Any
 
 import numpy as np
 
 from octolab.errors import AssumptionWarning
+from octolab.federation import Replies
 from octolab.federation.sampling import as_sampler
 from octolab.methods.communication.ef21 import EF21, State
-from octolab.methods.page import Cohort, Constants, Federation, Problem, Sampler, param, torch
+from octolab.methods.page import Cohort, Constants, Federation, Problem, Reply, Sampler, param, torch
 
 __all__ = ["EF21W", "State"]
 
@@ -91,17 +91,17 @@ class EF21W(EF21):
         x = s.x - self.lr * s.g
         return State(x=x, g=s.g + self.weighted(fed, fed.call(self.client, x, to=fed.sample(self.cohort))))
 
-    def weighted(self, fed: Federation, replies: Any) -> torch.Tensor:
+    def weighted(self, fed: Federation, replies: Replies) -> torch.Tensor:
         """sum w_i c_i over those who replied."""
-        return replies.sum(replies.weights / self.scales(fed.problem)[torch.from_numpy(replies.clients)])
+        return replies.sum(replies.weights / self.scales(fed.problem)[replies.index])
 
-    def begin(self, cohort: Cohort, x: torch.Tensor) -> Any:
+    def begin(self, cohort: Cohort, x: torch.Tensor) -> Reply:
         v = self.gradient(cohort, x, None)
         sent = v if self.start == "gradient" else self.compressor(v, cohort)
         cohort.memory.scaled = cohort.zeros() if self.start == "zero" else sent
         return None if self.start == "zero" else sent
 
-    def client(self, cohort: Cohort, x: torch.Tensor) -> Any:
+    def client(self, cohort: Cohort, x: torch.Tensor) -> Reply:
         g = cohort.memory.scaled
         c = self.compressor(self.gradient(cohort, x, self.batch_size) - g, cohort)
         cohort.memory.scaled = g + c

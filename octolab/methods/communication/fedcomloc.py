@@ -33,9 +33,10 @@ from typing import Any
 import numpy as np
 
 from octolab.compressors import TopK
-from octolab.methods.local_training.scaffnew import Scaffnew, until_heard
-from octolab.methods.page import Cohort, Compressor, Constants, Federation, NamedTuple, Sampler, param, torch
-from octolab.randomness import SERVER
+from octolab.federation import Reply
+from octolab.federation.delivery import deliver
+from octolab.methods.local_training.scaffnew import Scaffnew
+from octolab.methods.page import Cohort, Compressor, Constants, Federation, NamedTuple, Payload, Sampler, param, torch
 
 OWN = {"com": "sum_zero", "local": "sum_zero", "global": "server_error"}
 
@@ -69,36 +70,40 @@ class FedComLoc(Scaffnew):
 
     def init(self, fed: Federation) -> Any:
         fed.call(self.begin, fed.x0)
-        active = self.members(fed, torch.zeros(fed.n, dtype=torch.bool))
+        active = self.members(fed, fed.x0.new_zeros(fed.n, dtype=torch.bool))
         return State(x=fed.x0, e=torch.zeros_like(fed.x0), active=active)
 
     def members(self, fed: Federation, before: torch.Tensor) -> torch.Tensor:
         """(n,) bool: the next cohort."""
         ids = fed.sample(self.cohort)
-        return torch.ones_like(before) if ids is None else torch.zeros_like(before).index_fill(0, as_index(ids), True)
+        return (
+            torch.ones_like(before)
+            if ids is None
+            else torch.zeros_like(before).index_fill(0, fed.place(np.unique(ids)), True)
+        )
 
     def step(self, fed: Federation, s: Any) -> Any:
-        to = None if bool(s.active.all()) else np.flatnonzero(s.active.numpy())
+        to = None if bool(s.active.all()) else np.flatnonzero(fed.host(s.active))
         if not fed.coin(self.p):
             fed.call(self.local, to=to)
             return s
         sent = fed.call(self.send, to=to)
         x, e = s.x, s.e
         if len(sent):
-            x, e, message = self.average(fed, sent.mean(), s.e)
-            until_heard(fed, sent.clients, self.receive, message)
+            x, e, message = self.message(fed, sent.mean(), s.e)
+            deliver(fed, self.receive, message, to=sent.clients)
         if self.cohort is None:
             return State(x=x, e=e, active=s.active)
         active = self.members(fed, s.active)
-        new = active.index_fill(0, as_index(sent.clients), False)  # the others have heard x already
-        heard = fed.call(self.join, x, to=np.flatnonzero(new.numpy())).clients
-        return State(x=x, e=e, active=(active & ~new).index_fill(0, as_index(heard), True))
+        new = active.index_fill(0, sent.index, False)  # the others have x already
+        joined = fed.call(self.join, x, to=np.flatnonzero(fed.host(new)))
+        return State(x=x, e=e, active=(active & ~new).index_fill(0, joined.index, True))
 
-    def average(self, fed: Federation, a: torch.Tensor, e: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, Any]:
+    def message(self, fed: Federation, a: torch.Tensor, e: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, Reply]:
         """x, e and the message down, of the mean of what came."""
         if self.variant != "global":
             return a, e, a
-        message = self.compressor(a + e, fed.randomness.draws([SERVER], event=fed.counters["calls"]))
+        message = fed.compress(self.compressor, a + e)
         x = message.dense()
         return x, (e if self.h_mode == "literal" else a + e - x), message
 
@@ -107,18 +112,14 @@ class FedComLoc(Scaffnew):
         at = self.compressor(x, cohort).dense() if self.variant == "local" else x
         return x.add_(h.sub_(cohort.grad(at, cohort.batch(self.batch_size))), alpha=self.lr)
 
-    def send(self, cohort: Cohort) -> Any:
+    def send(self, cohort: Cohort) -> Reply:
         z = self.ahead(cohort)
         sent = self.compressor(z, cohort) if self.variant == "com" else z
         cohort.memory.x = z if self.h_mode == "literal" else sent
         return sent
 
-    def receive(self, cohort: Cohort, message: Any) -> None:
-        super().receive(cohort, message if isinstance(message, torch.Tensor) else message.dense())
+    def receive(self, cohort: Cohort, x: torch.Tensor | Payload) -> None:
+        super().receive(cohort, x.dense() if isinstance(x, Payload) else x)
 
     def join(self, cohort: Cohort, x: torch.Tensor) -> None:
         cohort.memory.x = x.expand(cohort.m, -1)
-
-
-def as_index(ids: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.unique(ids))

@@ -28,13 +28,12 @@ Unconfirmed: the paper's own experiments (compressors, data sets) are recalled; 
 
 from __future__ import annotations
 
-from typing import Any
-
 from octolab.compressors import Natural
-from octolab.methods.communication.anchor import Anchored, missed
-from octolab.methods.communication.ef21_bc import current, repair
-from octolab.methods.local_training.scaffnew import balanced, until_heard
+from octolab.federation.delivery import current, deliver, missed, repair
 from octolab.methods.page import Cohort, Compressor, Constants, Federation, Method, NamedTuple, Theory, param, torch
+from octolab.methods.theory.anchor import Anchored
+from octolab.methods.theory.local_steps import balanced
+from octolab.payloads import Payload
 
 
 class State(NamedTuple):
@@ -98,7 +97,7 @@ class LoCoDL(Anchored, Method):
 
     def init(self, fed: Federation) -> State:
         fed.call(self.begin, fed.x0)
-        return State(y=fed.x0, v=torch.zeros_like(fed.x0), k=0, behind=torch.zeros(fed.n, dtype=torch.bool))
+        return State(y=fed.x0, v=torch.zeros_like(fed.x0), k=0, behind=fed.x0.new_zeros(fed.n, dtype=torch.bool))
 
     def step(self, fed: Federation, s: State) -> State:
         if not fed.coin(self.p):
@@ -111,8 +110,8 @@ class LoCoDL(Anchored, Method):
         # who is absent is left out of the average and keeps u_i; v follows, so that mean u_i + v stays 0
         share = 1.0 if len(sent) == fed.n else float(sent.weights.sum())
         dbar, yh = sent.mean() / 2, self.coast(s.y, s.v, s.k + 1)
-        lost = until_heard(fed, sent.clients, self.receive, dbar, *([] if share == 1 else [share]))
-        behind = behind.index_fill(0, torch.from_numpy(lost), True)
+        lost = deliver(fed, self.receive, dbar, *([] if share == 1 else [share]), to=sent.clients)
+        behind = behind.index_fill(0, fed.place(lost), True)
         return State(y=yh + self.rho * dbar, v=s.v + self.pull(fed.d) * share * dbar, k=0, behind=behind)
 
     def pull(self, d: int) -> float:
@@ -123,7 +122,7 @@ class LoCoDL(Anchored, Method):
         cohort.memory.x = self.after_a_step(cohort, taken=self.ridge)
         cohort.memory.k += 1
 
-    def send(self, cohort: Cohort) -> Any:
+    def send(self, cohort: Cohort) -> Payload:
         (y, _), x = self.here(cohort), self.after_a_step(cohort, taken=self.ridge)
         d = self.compressor(x - y, cohort)
         cohort.memory.x = x

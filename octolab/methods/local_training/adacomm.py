@@ -69,10 +69,8 @@ class AdaComm(Method):
             return s
         if now < s.due:
             updates = fed.call(self.client, s.x, s.tau, to=ids)
-            return s if len(updates) == 0 else s._replace(x=s.x + self.server_lr * updates.mean())
+            return s._replace(x=s.x + self.server_lr * updates.mean())
         updates, losses = fed.call(self.telling, s.x, s.tau, to=ids)
-        if len(updates) == 0:
-            return s
         above = max(0.0, float(losses.mean()) - self.f_inf)
         tau = s.tau if s.first is None else self.fewer(above, s.first, s.tau)
         due = (math.floor(now / self.interval) + 1) * self.interval

@@ -120,10 +120,10 @@ class FedAvg(Method):
             return updates.aggregate(self.aggregator)
         if self.weighting == "sampled":
             return updates.sum() / len(updates)
-        times = torch.from_numpy(as_sampler(self.cohort).expected(fed.n)[updates.clients])
+        times = fed.place(as_sampler(self.cohort).expected(fed.n)[updates.clients])
         return updates.sum(updates.weights / times.to(updates.weights.dtype))
 
-    def client(self, cohort: Cohort, x: torch.Tensor) -> Any:
+    def client(self, cohort: Cohort, x: torch.Tensor) -> torch.Tensor:
         return cohort.local_sgd(x, lr=self.lr, momentum=self.momentum, **self.plan(cohort)).sub_(x)
 
     def plan(self, cohort: Cohort) -> dict[str, Any]:

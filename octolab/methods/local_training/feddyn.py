@@ -77,8 +77,6 @@ class FedDyn(Method):
 
     def step(self, fed: Federation, s: State) -> State:
         moved = fed.call(self.client, s.x, to=fed.sample(self.cohort))
-        if len(moved) == 0:
-            return s
         h, mean = s.h - self.alpha * moved.weighted_sum(), s.x + moved.mean()
         return State(x=mean - h / self.alpha, h=h, mean=mean)
 

@@ -96,7 +96,7 @@ class FedNova(FedAvg):
         samples = fed.problem.sizes[ids] if self.batch_size is None else self.batch_size
         step = fleet.of("seconds", ids) * (samples if fleet.unit == "sample" else 1.0)
         fit = (self.seconds - transfers) / np.maximum(step, 1e-300)
-        return torch.from_numpy(np.broadcast_to(np.clip(np.floor(fit + 1e-9), 1, 2**31), ids.shape).astype(np.int64))
+        return fed.place(np.broadcast_to(np.clip(np.floor(fit + 1e-9), 1, 2**31), ids.shape).astype(np.int64))
 
     def norm(self, tau: torch.Tensor) -> torch.Tensor:
         """|a|_1 for tau local steps, (m,): how far a constant gradient carries, in units of lr."""

@@ -25,12 +25,11 @@ Theorem: $E \Psi_t \le (1 - \min(\gamma\mu, p^2))^t \Psi_0$ for $\gamma \le \fra
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
-
-from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Theory, param, torch
+from octolab.federation import Replies
+from octolab.federation.delivery import deliver
+from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Reply, Theory, param, torch
 
 
 class State(NamedTuple):
@@ -67,9 +66,13 @@ class Scaffnew(Method):
             fed.call(self.local)
             return s
         sent = fed.call(self.send)
-        x = sent.mean()
-        until_heard(fed, sent.clients, self.receive, x)
+        x = self.average(sent, s.x)
+        deliver(fed, self.receive, x, to=sent.clients)
         return State(x=x)
+
+    def average(self, sent: Replies, x: torch.Tensor) -> torch.Tensor:
+        """What the server makes of the clients' models; x is the last average."""
+        return sent.mean()
 
     def begin(self, cohort: Cohort, x: torch.Tensor) -> None:
         cohort.memory.x = x.expand(cohort.m, -1)
@@ -82,7 +85,7 @@ class Scaffnew(Method):
     def local(self, cohort: Cohort) -> None:
         cohort.memory.x = self.ahead(cohort)
 
-    def send(self, cohort: Cohort) -> torch.Tensor:
+    def send(self, cohort: Cohort) -> Reply:
         z = self.ahead(cohort)
         cohort.memory.x = z
         return z
@@ -90,26 +93,3 @@ class Scaffnew(Method):
     def receive(self, cohort: Cohort, x: torch.Tensor) -> None:
         cohort.memory.h = cohort.memory.h.add_(x - cohort.memory.x, alpha=self.p / self.lr)
         cohort.memory.x = x.expand(cohort.m, -1)
-
-
-def until_heard(fed: Federation, owed: np.ndarray, fn: Callable[..., Any], *down: Any) -> np.ndarray:
-    """Send `down` to the clients `owed`, again to those who missed it: who sent must hear, or sums of shifts are off.
-
-    Returns those who missed it a hundred times, that is, nobody but the dead.
-    """
-    for _ in range(100):
-        heard = fed.call(fn, *down, to=None if len(owed) == fed.n else owed).clients
-        owed = np.setdiff1d(owed, heard)
-        if len(owed) == 0:
-            break
-    return owed
-
-
-def weakest(problem: Constants) -> float:
-    """The strong convexity that every f_i has; 0 if there is one without."""
-    return max(0.0, problem.mu_min) if problem.strongly_convex and problem.mu_i is not None else 0.0
-
-
-def balanced(lr: float, mu: float, cost: float) -> float:
-    """The p at which consensus, 1 - p^2/cost a step, contracts as fast as local steps, (1 - lr mu)^2; 0.1 if mu = 0."""
-    return min(1.0, math.sqrt(cost * (1 - (1 - lr * mu) ** 2))) if mu > 0 else 0.1

@@ -67,8 +67,6 @@ class SCAFFOLD(Method):
         if ids is not None and len(ids) == 0:  # an empty cohort
             return s
         dy, dc = fed.call(self.client, s.x, s.c, to=ids)
-        if len(dy) == 0:  # all dropped out
-            return s
         return State(x=s.x + self.server_lr * dy.mean(), c=s.c + dc.weighted_sum())
 
     def begin(self, cohort: Cohort) -> None:

@@ -74,8 +74,8 @@ class CyCP(Method):
             return s
         if self.weighting == "mean":
             return State(x=s.x + self.server_lr * updates.sum() / len(updates))
-        turns, p = len(as_blocks(sampler.groups, fed.n)), torch.from_numpy(sampler.probabilities(fed.n))
-        weights = updates.weights * turns / p[torch.from_numpy(updates.clients)].to(s.x.dtype)
+        turns, p = len(as_blocks(sampler.groups, fed.n)), fed.place(sampler.probabilities(fed.n))
+        weights = updates.weights * turns / p[updates.index].to(s.x.dtype)
         return State(x=s.x + self.server_lr * updates.sum(weights))
 
     def client(self, cohort: Cohort, x: torch.Tensor) -> torch.Tensor:

@@ -72,30 +72,30 @@ class FairFloor(Method):
             )
 
     def init(self, fed: Federation) -> State:
-        return State(fed.x0, torch.zeros(fed.n, dtype=torch.int64))
+        return State(fed.x0, fed.x0.new_zeros(fed.n, dtype=torch.int64))
 
     def step(self, fed: Federation, s: State) -> State:
         m = Nice(self.cohort).size(fed.n)
-        sampler = Filled(must_come(s.counts.numpy(), self.window - s.place, m, self.at_least), m, self.q)
+        sampler = Filled(must_come(fed.host(s.counts), self.window - s.place, m, self.at_least), m, self.q)
         updates = fed.call(self.client, s.x, to=fed.sample(sampler))
         counts = s.counts.clone()
-        counts[torch.from_numpy(updates.clients)] += 1
+        counts[updates.index] += 1
         fed.log(forced=len(sampler.members), least=int(counts.min()))
         after = (counts, s.place + 1) if s.place + 1 < self.window else (torch.zeros_like(counts), 0)
         if len(updates) == 0:
             return State(s.x, *after)
-        move = updates.mean() if self.weighting == "ratio" else self.unbiased(sampler, updates, fed.n)
+        move = updates.mean() if self.weighting == "ratio" else self.unbiased(fed, sampler, updates)
         return State(s.x + self.server_lr * move, *after)
 
-    def unbiased(self, sampler: Filled, updates: Replies, n: int) -> torch.Tensor:
-        if len(sampler.members) == sampler.m < n:
+    def unbiased(self, fed: Federation, sampler: Filled, updates: Replies) -> torch.Tensor:
+        if len(sampler.members) == sampler.m < fed.n:
             warnings.warn(
                 "FairFloor: the floor fills this cohort, so some clients could not be drawn, and weighting='unbiased' "
                 "is biased in such rounds. A lower floor, or larger cohorts, leave a place to draw.",
                 AssumptionWarning,
                 stacklevel=2,
             )
-        p = torch.from_numpy(sampler.probabilities(n))[torch.from_numpy(updates.clients)]
+        p = fed.place(sampler.probabilities(fed.n))[updates.index]
         return updates.sum(updates.weights / p.to(updates.weights.dtype))
 
     def client(self, cohort: Cohort, x: torch.Tensor) -> torch.Tensor:

@@ -27,9 +27,12 @@ Unconfirmed: loops = 4 as the paper's default; floor is not in the paper (a fair
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from octolab.federation import Each, Replies
 from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Problem, Theory, param, torch
-from octolab.methods.participation.water_filling import water_filling
 from octolab.payloads import Dense, Gated
 
 
@@ -88,8 +91,8 @@ class OCS(Method):
     def optimal(self, fed: Federation, norms: Replies) -> Replies:
         """The server knows all norms and tells everyone its probability."""
         there = len(norms)
-        p = water_filling(norms.stack().double().numpy(), min(self.budget(fed.n), there), self.floor)
-        told = Each(torch.from_numpy(p).to(fed.x0.dtype))
+        p = water_filling(fed.host(norms.stack()), min(self.budget(fed.n), there), self.floor)
+        told = Each(fed.place(p).to(fed.x0.dtype))
         return fed.call(self.upload, told, to=None if there == fed.n else norms.clients)
 
     def agreed(self, fed: Federation, norms: Replies) -> Replies:
@@ -130,3 +133,32 @@ class OCS(Method):
     def upload_own(self, cohort: Cohort, c: float | None) -> Gated:
         self.rescale(cohort, c)
         return self.upload(cohort, cohort.memory.p)
+
+
+def water_filling(norms: Sequence[float] | np.ndarray, m: float, floor: float = 0.0) -> np.ndarray:
+    """p_i = clip(c u_i, floor, 1) with sum p_i = m, exactly (arXiv 2010.13723; with a floor: derived), (n,).
+
+    norms: u (n,) >= 0. m: expected number of participants, n floor <= m <= n. The sum grows with c in straight pieces
+    between the places where some c u_i meets floor or 1, so that c is an interpolation between two of them. Where at
+    most m norms are nonzero these get 1 and the others the floor, and the budget is not used up.
+    """
+    u = np.asarray(norms, dtype=float)
+    n = len(u)
+    if not (np.isfinite(u).all() and (u >= 0).all()):
+        raise ValueError("norms must be finite numbers >= 0, one per client.")
+    if not 0 <= floor <= 1 or not n * floor <= m * (1 + 1e-12) or not 0 < m <= n:
+        raise ValueError(
+            f"m={m}, floor={floor}: {n} clients need n * floor <= m <= n, that is m between {n * floor:g} and {n}."
+        )
+    heavy = u > 0
+    if heavy.sum() + floor * (n - heavy.sum()) <= m:
+        return np.where(heavy, 1.0, floor)
+    v = np.sort(u[heavy] / u.max())
+    small = np.concatenate([[0.0], np.cumsum(v)])  # the sum of the j smallest
+    at = np.unique(np.concatenate([floor / v, 1 / v]))
+    with np.errstate(divide="ignore"):
+        above = len(v) - np.searchsorted(v, 1 / at, side="left")  # how many have c v >= 1 at each of these c
+        below = np.searchsorted(v, floor / at, side="left") if floor else np.zeros(len(at), dtype=np.int64)
+    total = floor * below + at * (small[len(v) - above] - small[below]) + above
+    c = np.interp(m - floor * (n - len(v)), total, at)
+    return np.where(heavy, np.clip(c * u / u.max(), floor, 1.0), floor)

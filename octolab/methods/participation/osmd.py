@@ -55,25 +55,25 @@ class OSMD(Method):
         return 1 / (self.local_steps * (problem.L + 2 * problem.L_max * worst))
 
     def init(self, fed: Federation) -> State:
-        return State(fed.x0, torch.full((fed.n,), 1 / fed.n, dtype=torch.float64), self.eta or 0.0)
+        return State(fed.x0, fed.x0.new_full((fed.n,), 1 / fed.n, dtype=torch.float64), self.eta or 0.0)
 
     def step(self, fed: Federation, s: State) -> State:
-        p = s.p.numpy()
+        p = fed.host(s.p)
         drawn = fed.sample(Importance(p / p.sum(), self.draws))
         ids, times = np.unique(fed.everybody if drawn is None else drawn, return_counts=True)
         g = fed.call(self.client, s.x, to=ids)
         if len(g) == 0:
             return s
         there = g.clients
-        times, weights = times[np.isin(ids, there)], g.weights.double().numpy()
+        times, weights = times[np.isin(ids, there)], fed.host(g.weights.double())
         share = times * weights / (self.draws * p[there])
-        x = s.x - self.lr * g.sum(torch.from_numpy(share).to(s.x.dtype))
-        a = weights**2 * (g.stack().double() ** 2).sum(1).numpy()
+        x = s.x - self.lr * g.sum(fed.place(share).to(s.x.dtype))
+        a = weights**2 * fed.host((g.stack().double() ** 2).sum(1))
         eta = s.eta or self.first_eta(fed.n, float((times * a).sum() / times.sum()))
         gain = np.zeros(fed.n)
         gain[there] = eta * times * a / (self.draws**2 * p[there] ** 3)
         fed.log(p_min=float(p.min()), p_max=float(p.max()))
-        return State(x, torch.from_numpy(tilted(p, gain, self.floor)), eta)
+        return State(x, fed.place(tilted(p, gain, self.floor)), eta)
 
     def first_eta(self, n: int, mean: float) -> float:
         return self.draws**2 / (20 * n**3 * mean) if mean > 0 else 0.0

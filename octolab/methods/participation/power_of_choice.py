@@ -75,19 +75,19 @@ class PowerOfChoice(Method):
         Weighted(problem.weights.numpy(), d).check(problem.n)
 
     def init(self, fed: Federation) -> State:
-        return State(x=fed.x0, losses=torch.full((fed.n,), torch.inf, dtype=fed.x0.dtype))
+        return State(x=fed.x0, losses=fed.x0.new_full((fed.n,), torch.inf))
 
     def step(self, fed: Federation, s: State) -> State:
         m, d = self.sizes(fed.n)
-        asked = fed.sample(Weighted(fed.weights.double().numpy(), d))
+        asked = fed.sample(Weighted(fed.host(fed.weights.double()), d))
         ids: np.ndarray = fed.everybody if asked is None else asked
         if self.variant == "rpow-d":
-            updates, losses = fed.call(self.train_anew, s.x, to=highest(ids, s.losses[torch.from_numpy(ids)], m))
+            updates, losses = fed.call(self.train_anew, s.x, to=highest(ids, fed.host(s.losses)[ids], m))
             known = s.losses.clone()
-            known[torch.from_numpy(losses.clients)] = losses.stack()
+            known[losses.index] = losses.stack()
         else:
             said = fed.call(self.tell, s.x, to=ids)
-            updates, known = fed.call(self.train, to=highest(said.clients, said.stack(), m)), s.losses
+            updates, known = fed.call(self.train, to=highest(said.clients, fed.host(said.stack()), m)), s.losses
         if len(updates) == 0:
             return State(s.x, known)
         return State(s.x + self.server_lr * updates.sum() / len(updates), known)
@@ -106,6 +106,6 @@ class PowerOfChoice(Method):
         return cohort.local_sgd(x, lr=self.lr, steps=self.local_steps, batch_size=self.batch_size) - x
 
 
-def highest(ids: np.ndarray, losses: torch.Tensor, m: int) -> np.ndarray:
+def highest(ids: np.ndarray, losses: np.ndarray, m: int) -> np.ndarray:
     """The m of ids with the highest losses, ascending; ties go to the lower number."""
-    return np.sort(ids[(-losses.double().numpy()).argsort(kind="stable")[:m]])
+    return np.sort(ids[(-np.asarray(losses, dtype=float)).argsort(kind="stable")[:m]])

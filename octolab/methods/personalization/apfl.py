@@ -33,7 +33,7 @@ from collections.abc import Iterator, Sequence
 
 from octolab.methods.local_training.fedavg import FedAvg, State
 from octolab.methods.page import Cohort, Federation, Problem, param, torch
-from octolab.methods.personalization.own import check_each, column, per_client
+from octolab.methods.theory.mixture import check_each, column, per_client
 from octolab.problems import Batch
 
 __all__ = ["APFL", "State"]

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from octolab.methods.page import Cohort, Constants, Federation, NamedTuple, Theory, param, torch
-from octolab.methods.personalization.own import Mixture, rows
+from octolab.methods.theory.mixture import Mixture, rows
 
 
 class State(NamedTuple):

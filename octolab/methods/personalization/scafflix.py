@@ -37,9 +37,9 @@ from typing import Any
 import numpy as np
 
 from octolab.federation.replies import Replies
-from octolab.methods.local_training.scaffnew import Scaffnew, State, until_heard
+from octolab.methods.local_training.scaffnew import Scaffnew, State
 from octolab.methods.page import Cohort, Constants, Federation, Problem, Theory, param, torch
-from octolab.methods.personalization.own import Mixture, check_each, column, per_client, rows
+from octolab.methods.theory.mixture import Mixture, check_each, column, per_client, rows
 
 __all__ = ["Scafflix", "State"]
 
@@ -96,20 +96,11 @@ class Scafflix(Mixture, Scaffnew):
             self.find_own(fed)
         return State(x=fed.x0)
 
-    def step(self, fed: Federation, s: State) -> State:
-        if not fed.coin(self.p):
-            fed.call(self.local)
-            return s
-        sent = fed.call(self.send)
-        x = self.average(sent)
-        until_heard(fed, sent.clients, self.receive, x)
-        return State(x=x)
-
-    def average(self, sent: Replies) -> torch.Tensor:
+    def average(self, sent: Replies, x: torch.Tensor) -> torch.Tensor:
         """The mean with weights w_i c_i: the plain one if all have the same c_i, and wrong if they do not."""
         if isinstance(self.scales, float) or len(sent) == 0:
             return sent.mean()
-        c = sent.weights * self.scales[torch.from_numpy(sent.clients), 0].to(sent.weights.dtype)
+        c = sent.weights * self.scales[sent.index, 0].to(sent.weights.dtype)
         return sent.sum(c / c.sum())
 
     def personal(self, fed: Federation, s: State) -> torch.Tensor:

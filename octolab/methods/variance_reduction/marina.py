@@ -27,10 +27,10 @@ Theorem: $\frac1T\sum_{t<T}E|\nabla f(x_t)|^2 \le \frac{2(f(x_0) - f^*)}{\gamma 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from octolab.compressors import RandK
 from octolab.methods.page import Cohort, Compressor, Constants, Federation, Method, NamedTuple, Theory, param, torch
+from octolab.payloads import Payload
 
 
 class State(NamedTuple):
@@ -81,7 +81,7 @@ class MARINA(Method):
         cohort.memory.x = x.expand(cohort.m, -1)
         return cohort.grad(x)
 
-    def difference(self, cohort: Cohort, x: torch.Tensor, coin: bool) -> Any:
+    def difference(self, cohort: Cohort, x: torch.Tensor, coin: bool) -> Payload:
         batch = cohort.batch(self.batch_size)
         q = self.compressor(cohort.grad(x, batch) - cohort.grad(cohort.memory.x, batch), cohort)
         cohort.memory.x = x.expand(cohort.m, -1)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from octolab.methods.page import Cohort, Theory, torch
 
 
@@ -41,16 +39,9 @@ class Anchored:
     def restore(self, cohort: Cohort, y: torch.Tensor, v: torch.Tensor, k: int) -> None:
         """For a client that has lost y and v: it keeps its own x_i and u_i."""
         cohort.memory.y_here, cohort.memory.v_here = y.expand(cohort.m, -1), v.expand(cohort.m, -1)
-        cohort.memory.k = torch.full((cohort.m,), k)
+        cohort.memory.k = y.new_full((cohort.m,), k, dtype=torch.int64)
 
     def here(self, cohort: Cohort) -> tuple[torch.Tensor, torch.Tensor]:
         """y after one more step, and v, (d,) each: clients who are asked for them all hold the same."""
         y, v = cohort.memory.y_here[0], cohort.memory.v_here[0]
         return self.coast(y, v, int(cohort.memory.k[0]) + 1), v
-
-
-def missed(behind: torch.Tensor, heard: np.ndarray) -> torch.Tensor:
-    """(n,) bool: who is behind, now that of all clients only those of `heard` took part."""
-    if len(heard) == len(behind):
-        return behind
-    return behind | torch.ones_like(behind).index_fill(0, torch.from_numpy(heard), False)

@@ -1,0 +1,1 @@
+"""What several pages share: constants and rates of theorems, and what a family has in common. No pages here."""
