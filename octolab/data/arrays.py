@@ -32,7 +32,7 @@ def plain(given: object, what: str) -> np.ndarray:
         return _dense(given, what)
     if isinstance(given, np.ma.MaskedArray):
         return np.ma.filled(given.astype(float), np.nan) if np.ma.is_masked(given) else np.asarray(given.data)
-    if _is_frame(given):
+    if is_frame(given):
         return np.stack([_series(given.iloc[:, k]) for k in range(given.shape[1])] or [np.empty(0)], axis=1)
     if _is_series(given):
         return _series(given)
@@ -42,7 +42,16 @@ def plain(given: object, what: str) -> np.ndarray:
         values = np.asarray(given)
     except ValueError:
         raise ValueError(f"{what}: the entries have different shapes; all samples need one shape.") from None
+    if values.dtype.kind in "US" and isinstance(given, (list, tuple)) and values.ndim == 1:
+        values = np.array(given, object)  # NumPy would make text of numbers and None beside it
     return _objects(values) if values.dtype.kind == "O" else values
+
+
+def is_missing(value: object) -> bool:
+    """None, NaN, pandas' NA and NaT."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, (float, np.floating)) and value != value
 
 
 def _is_tensor(given: object) -> TypeGuard[torch.Tensor]:
@@ -53,7 +62,8 @@ def _is_sparse(given: object) -> TypeGuard[sparray]:
     return hasattr(given, "toarray") and hasattr(given, "nnz")
 
 
-def _is_frame(given: object) -> TypeGuard[pd.DataFrame]:
+def is_frame(given: object) -> TypeGuard[pd.DataFrame]:
+    """A pandas DataFrame, or what is used like one."""
     return hasattr(given, "iloc") and hasattr(given, "columns")
 
 
@@ -171,12 +181,12 @@ def _objects(values: np.ndarray) -> np.ndarray:
     flat = values.ravel()
     if len(flat) == 0:
         return values
-    if all(v is None or isinstance(v, (bool, int, float, np.number, np.bool_, Decimal)) for v in flat):
-        if not any(v is None for v in flat) and all(isinstance(v, (bool, np.bool_)) for v in flat):
+    if all(is_missing(v) or isinstance(v, (bool, int, float, np.number, np.bool_, Decimal)) for v in flat):
+        if all(isinstance(v, (bool, np.bool_)) for v in flat):
             return values.astype(bool)
         if all(isinstance(v, (int, np.integer)) for v in flat):
             return values.astype(np.int64) if max(abs(int(v)) for v in flat) < 2**63 else values.astype(np.float64)
-        return np.array([np.nan if v is None else float(v) for v in flat]).reshape(values.shape)
+        return np.array([np.nan if is_missing(v) else float(v) for v in flat]).reshape(values.shape)
     first = flat[0]
     if values.ndim == 1 and (isinstance(first, (list, tuple, np.ndarray)) or hasattr(first, "detach")):
         try:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from octolab.data.arrays import check_alike, is_missing
+
 if TYPE_CHECKING:
     from octolab.data.partition import Partition
     from octolab.data.splits.base import Split
 
-KINDS = ("classification", "regression", "text")
+KINDS = ("classification", "multi-label", "regression", "text")
 
 
 @dataclass(frozen=True)
@@ -45,18 +47,23 @@ class Dataset:
     Attributes:
         name: what `load` was called with.
         x: (N, ...) features; float32, or int64 character codes (N, seq_len) for text.
-        y: (N,) int64 class codes 0..C-1 (`classes[code]` is the class), (N,) float32 targets for regression,
-            or (N, seq_len) int64 next characters for text.
+        y: (N,) int64 class codes 0..C-1 (`classes[code]` is the class), (N, C) zeros and ones where a sample
+            may have several labels, (N,) or (N, T) real targets for regression, or (N, seq_len) int64 next
+            characters for text.
         x_test, y_test: the global test set in the same form, None if there is none.
         clients: (N,) int64 index into `client_names` of the natural client of each sample, None if there are
             none.
         client_names: the natural clients' names, in the order of their indices.
         classes: the classes' names or values; the characters of the vocabulary for text.
-        kind: "classification", "regression" or "text".
+        kind: "classification", "multi-label", "regression" or "text".
         provenance: source, licence, sha256, bytes, n.
         feature_names: one name per feature where the source has names.
         options: the options `load` was called with: `load(ds.name, **ds.options)` gives the same data set
             again.
+        groups: (N,) int64 index into `group_names` of the group (sex, region, carrier) of each sample, for
+            fairness between groups that are not the clients; None if there are none.
+        notes: what was done to the data on the way in, in sentences ("gaps in 'age' hold the median of ...").
+        given: whether the samples came from memory, so that no name can load them again.
     """
 
     name: str
@@ -71,6 +78,10 @@ class Dataset:
     provenance: Provenance
     feature_names: tuple[str, ...] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    groups: np.ndarray | None = None
+    group_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    given: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -87,11 +98,66 @@ class Dataset:
                 f"{self.name}: x_test has {len(self.x_test):,} samples and y_test has {len(self.y_test):,}; "
                 "they must be equally many. Check that both come from the same file."
             )
-        if self.clients is not None and len(self.clients) != len(self.y):
+        for ids, names, what in (
+            (self.clients, self.client_names, "client"),
+            (self.groups, self.group_names, "group"),
+        ):
+            self._check_ids(ids, names, what)
+        for part, x, y in (("x", self.x, self.y), ("x_test", self.x_test, self.y_test)):
+            if x is not None and y is not None:
+                self._check_numbers(part, x)
+                object.__setattr__(self, part.replace("x", "y"), self._checked_targets(part.replace("x", "y"), y))
+        if self.x_test is not None:
+            check_alike(self.x, self.x_test, f"{self.name}: the test features")
+
+    def _check_ids(self, ids: np.ndarray | None, names: tuple[str, ...], what: str) -> None:
+        """ValueError unless there is one index into `names` for every sample."""
+        if ids is None:
+            return
+        if len(ids) != len(self.y):
             raise ValueError(
-                f"{self.name}: clients has {len(self.clients):,} entries for {len(self.y):,} samples; give "
-                "one natural client index per sample, or None."
+                f"{self.name}: {what}s has {len(ids):,} entries for {len(self.y):,} samples; give one natural "
+                f"{what} index per sample, or None."
             )
+        if np.asarray(ids).dtype.kind not in "iu" or (len(ids) and not 0 <= ids.min() <= ids.max() < len(names)):
+            raise ValueError(
+                f"{self.name}: {what}s must be indices 0..{len(names) - 1} into the {len(names):,} {what}_names. "
+                "ol.data.from_arrays(X, y, clients=...) makes them from any names."
+            )
+
+    def _check_numbers(self, part: str, x: np.ndarray) -> None:
+        if x.dtype.kind not in "biuf":
+            raise ValueError(f"{self.name}: {part} holds no numbers (dtype {x.dtype}); see ol.data.from_frame.")
+        if x.dtype.kind == "f" and not np.isfinite(x).all():
+            bad = int((~np.isfinite(x).reshape(len(x), -1).all(axis=1)).sum())
+            raise ValueError(
+                f"{self.name}: {bad:,} of {len(x):,} samples of {part} have missing or non-finite features; all must "
+                "be finite numbers. Fill them in or remove those samples."
+            )
+
+    def _checked_targets(self, part: str, y: np.ndarray) -> np.ndarray:
+        """y as its kind needs it; ValueError for codes beyond the classes, NaN, other shapes."""
+        if self.kind in ("classification", "text"):
+            if y.dtype.kind not in "biu" or (self.kind == "classification" and y.ndim != 1):
+                raise ValueError(
+                    f"{self.name}: {part} has shape {y.shape} and dtype {y.dtype}; class codes are whole numbers, one "
+                    "per sample. ol.data.from_arrays(X, y) makes them from any labels."
+                )
+            if y.size and not 0 <= int(y.min()) <= int(y.max()) < len(self.classes):
+                raise ValueError(
+                    f"{self.name}: the class codes in {part} run from {y.min()} to {y.max()}, and there are "
+                    f"{len(self.classes)} classes, with the codes 0..{len(self.classes) - 1}. "
+                    "ol.data.from_arrays(X, y) makes codes from any labels."
+                )
+            return y.astype(np.int64, copy=False)
+        if y.dtype.kind not in "biuf" or (y.dtype.kind == "f" and not np.isfinite(y).all()):
+            raise ValueError(f"{self.name}: {part} holds inf, nan or no numbers (dtype {y.dtype}). Clean it first.")
+        if self.kind == "multi-label" and (y.ndim != 2 or y.shape[1] != len(self.classes)):
+            raise ValueError(
+                f"{self.name}: {part} has shape {y.shape}; several labels a sample are rows of zeros and ones, one "
+                f"column for each of the {len(self.classes)} classes."
+            )
+        return y
 
     def __len__(self) -> int:
         """Number of training samples N (the global test set not counted)."""
@@ -115,7 +181,8 @@ class Dataset:
     @property
     def spec(self) -> dict[str, Any]:
         """JSON-able name, options and sha256: enough to load it again and to see that it is the same."""
-        return {"name": self.name, "options": dict(self.options), "sha256": self.provenance.sha256}
+        known = {"name": self.name, "options": dict(self.options), "sha256": self.provenance.sha256}
+        return {**known, "given": True} if self.given else known
 
     def split(self, split: Split, n: int | None = None, seed: int = 0, test_share: float = 0.2) -> Partition:
         """Give the N training samples to n clients: short for `split.split(self, n, seed, ...)`."""
@@ -132,6 +199,7 @@ class Dataset:
         test = "no global test set" if self.y_test is None else f"{len(self.y_test):,} global test samples"
         what = {
             "classification": f"classification, {self.n_classes} classes",
+            "multi-label": f"{self.n_classes} labels, any number of them a sample",
             "regression": "regression",
             "text": f"next-character prediction, {self.n_classes} characters",
         }[self.kind]
@@ -143,7 +211,7 @@ class Dataset:
             f"Dataset {self.name}: {what}",
             f"  samples  {len(self):,} of {shape} {self.x.dtype}, {test}",
         ]
-        if self.kind == "classification":
+        if self.kind in ("classification", "multi-label"):
             lines.append(f"  classes  {listed(self.classes, 10)}")
         elif self.kind == "text":
             lines.append(f"  symbols  {''.join(self.classes)!r}")
@@ -154,6 +222,9 @@ class Dataset:
             f"  licence  {p.licence}",
             f"  sha256   {p.sha256} ({p.bytes:,} bytes)",
         ]
+        if self.groups is not None:
+            lines.insert(-3, f"  groups   {len(self.group_names):,}: {listed(self.group_names, 5)}")
+        lines += [f"  note     {note}" for note in self.notes]
         return "\n".join(lines)
 
 
@@ -222,9 +293,12 @@ def encode_labels(labels: np.ndarray, name: str = "labels") -> tuple[np.ndarray,
         if (labels == np.round(labels)).all():
             labels = labels.astype(np.int64)
     elif labels.dtype.kind == "O":
-        missing = int(sum(v is None or v != v for v in labels))
+        missing = sum(map(is_missing, labels))
         if missing:
             raise ValueError(f"{name}: {missing:,} of {len(labels):,} are missing; remove those samples.")
+        kinds = {"str" if isinstance(v, str) else type(v).__name__ for v in labels}
+        if len(kinds) > 1 and "str" in kinds:
+            raise ValueError(f"{name} mix {' and '.join(sorted(kinds))}; give text or numbers throughout.")
         labels = labels.astype(str)
     if labels.dtype.kind in "iu" and len(labels) and labels.min() >= 0 and labels.max() < 4 * len(labels) + 256:
         small = labels.astype(np.int64, copy=False)  # counting is some ten times faster than sorting

@@ -7,36 +7,49 @@ import io
 import zipfile
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from octolab.data.arrays import as_float
 from octolab.data.builtin import check_sha256
-from octolab.data.columns import from_columns
+from octolab.data.conversion import from_arrays, same_bytes
 from octolab.data.dataset import Dataset, Provenance
+from octolab.data.frame import read_frame
+from octolab.data.table import Encoder
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SUFFIXES = (".parquet", ".csv", ".json", ".jsonl", ".npz")
 
 
 def load_file(
     path: str,
-    target: str = "label",
+    target: str | Sequence[str] = "label",
     client: str | None = "client",
     features: Sequence[str] | None = None,
     test_share: float = 0.0,
     licence: str = "not stated",
     sha256: str | None = None,
+    groups: str | None = None,
+    kind: str | None = None,
+    categorical: str = "one-hot",
+    missing: str = "median+flag",
+    scale: str | None = None,
+    statistics: str = "pooled",
 ) -> Dataset:
     """Read a file of samples; which reader is used follows from its suffix.
 
     Args:
         path: .parquet, .csv, .json (records, or one object a line), .jsonl, or .npz with arrays x and y, and
             if wanted x_test and y_test, clients (one natural client id per sample). Arrays of bytes (uint8
-            images) are divided by 255, other features become float32 as they are.
-        target: column of the labels (tables only).
+            images) are divided by 255, other features become float32 (float64 where large whole numbers need it).
+        target: column of the labels, or several (tables only).
         client: column of natural client ids; if there is no column "client" there are no natural clients.
-        features: columns of x, default all others (tables only).
+        features, groups, kind, categorical, missing, scale, statistics: as in `from_frame` (tables only; kind: both).
         test_share: share of the samples kept as global test set, by default_rng(0)'s permutation.
         licence: noted in the provenance.
         sha256: if given, the file's bytes must have this SHA-256.
@@ -62,21 +75,19 @@ def load_file(
     digest = hashlib.sha256(raw).hexdigest()
 
     provenance = Provenance(str(where), licence, digest, len(raw), 0)
+    name = f"file:{path}"
     if suffix == ".npz":
-        return _from_npz(f"file:{path}", raw, provenance, test_share)
-    return from_columns(
-        f"file:{path}",
-        read_table(raw, suffix, f"file:{path}"),
-        provenance,
-        target=target,
-        client=client,
-        features=features,
-        test_share=test_share,
-    )
+        made = _from_npz(name, raw, test_share, kind)
+    else:
+        frame = read_table(raw, suffix, name)
+        encoder = Encoder(categorical, missing, scale, statistics, where=name, single=True)
+        natural = None if client == "client" and client not in frame.columns else client
+        made = read_frame(frame, encoder, target, natural, groups, features, kind, test_share=test_share)
+    return replace(made, provenance=replace(provenance, n=made.provenance.n))
 
 
-def read_table(raw: bytes, suffix: str, what: str) -> dict[str, np.ndarray]:
-    """The columns of a table file as numpy arrays, through pandas. Raises ValueError if it cannot be read."""
+def read_table(raw: bytes, suffix: str, what: str) -> pd.DataFrame:
+    """A table file through pandas. Raises ValueError if it cannot be read."""
     import pandas as pd
 
     buffer = io.BytesIO(raw)
@@ -90,31 +101,17 @@ def read_table(raw: bytes, suffix: str, what: str) -> dict[str, np.ndarray]:
     except Exception as error:
         if suffix == ".json":
             try:
-                return _columns(pd.read_json(io.BytesIO(raw), lines=True))
+                return pd.read_json(io.BytesIO(raw), lines=True)
             except ValueError:
                 pass
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
             f"{what} cannot be read as {suffix[1:]}: {first}. Check that the file is whole and of that form."
         ) from error
-    return _columns(frame)
+    return frame
 
 
-def _columns(frame: Any) -> dict[str, np.ndarray]:
-    return {str(name): _numpy(frame[name]) for name in frame.columns}
-
-
-def _numpy(series: Any) -> np.ndarray:
-    values = series.to_numpy()
-    if values.dtype.kind != "O":
-        return values
-    try:  # pandas' nullable numbers come as objects; as floats, missing ones are NaN and are reported as such
-        return series.astype("float64").to_numpy() if series.dtype.kind in "biuf" else values
-    except (AttributeError, TypeError, ValueError):
-        return values
-
-
-def _from_npz(name: str, raw: bytes, provenance: Provenance, test_share: float) -> Dataset:
+def _from_npz(name: str, raw: bytes, test_share: float, kind: str | None) -> Dataset:
     arrays = _npz_arrays(name, raw)
     for key in ("x", "y"):
         if key not in arrays:
@@ -124,18 +121,24 @@ def _from_npz(name: str, raw: bytes, provenance: Provenance, test_share: float) 
             )
     if ("x_test" in arrays) != ("y_test" in arrays):
         raise ValueError(f"{name} has only one of x_test and y_test; save both or neither.")
-    test = {"x": arrays["x_test"], "y": arrays["y_test"]} if "x_test" in arrays else None
-    client = "clients" if "clients" in arrays else None
-    return from_columns(
-        name,
-        arrays,
-        provenance,
-        target="y",
-        client=client,
-        features=["x"],
-        test_share=test_share,
-        test=test,
+    x, test = arrays["x"], None
+    if "x_test" in arrays:
+        same_bytes(x, arrays["x_test"], name)
+        test = (_floats(arrays["x_test"]), arrays["y_test"])
+    made = from_arrays(
+        _floats(x), arrays["y"], arrays.get("clients"), test=test, kind=kind, test_share=test_share, name=name
     )
+    y, y_test = made.y, made.y_test
+    if made.kind == "regression":
+        y, y_test = y.astype(np.float32), None if y_test is None else y_test.astype(np.float32)
+    return replace(made, y=y, y_test=y_test, given=False)
+
+
+def _floats(x: np.ndarray) -> np.ndarray:
+    """Bytes divided by 255, other numbers as float32."""
+    if x.dtype == np.uint8:
+        return np.multiply(x, np.float32(1 / 255), dtype=np.float32)
+    return as_float(x, np.dtype(np.float32), "x") if x.dtype.kind in "biuf" else x
 
 
 def _npz_arrays(name: str, raw: bytes) -> dict[str, np.ndarray]:

@@ -10,14 +10,19 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import numpy as np
 
-from octolab.data.columns import from_columns
 from octolab.data.dataset import Dataset, Provenance
 from octolab.data.errors import DatasetUnavailable
+from octolab.data.frame import read_frame
+from octolab.data.table import Encoder
+
+if TYPE_CHECKING:
+    import datasets
+    import pandas as pd
 
 PROBE_SECONDS = 2.0
 BUNDLED = "'digits', 'breast-cancer', 'fashion-mnist-7k' and 'shakespeare'"
@@ -64,20 +69,57 @@ def load_hub(
     if test_split is not None and test_split not in loaded and test_split != "test":
         raise ValueError(f"{name} has no split {test_split!r}; it has {', '.join(map(str, loaded))}.")
     test = loaded[test_split] if test_split in loaded and test_split != split else None
-    made = from_columns(
-        name,
-        arrow_columns(loaded[split]),
-        hub_provenance(repository, loaded[split], test),
-        target=target,
-        client=client,
-        features=features,
-        test_share=test_share,
-        test=None if test is None else arrow_columns(test),
+    made = from_hugging_face(
+        loaded[split], target, client, features=features, test=test, test_share=test_share, name=name
     )
-    names = getattr(loaded[split].features[target], "names", None)  # a ClassLabel: the hub's names for the codes
-    if names is None or not all(0 <= c < len(names) for c in made.classes):
-        return made
-    return replace(made, classes=tuple(names[c] for c in made.classes))
+    provenance = hub_provenance(repository, loaded[split], test)
+    return replace(made, provenance=replace(provenance, n=made.provenance.n), given=False)
+
+
+def from_hugging_face(
+    dataset: datasets.Dataset | datasets.DatasetDict,
+    target: str | Sequence[str] = "label",
+    client: str | None = None,
+    groups: str | None = None,
+    *,
+    features: Sequence[str] | None = None,
+    kind: str | None = None,
+    categorical: str = "one-hot",
+    missing: str = "median+flag",
+    scale: str | None = None,
+    statistics: str = "pooled",
+    test: datasets.Dataset | None = None,
+    test_share: float = 0.0,
+    name: str = "hugging face",
+) -> Dataset:
+    """A Dataset from one of the `datasets` package: columns as in `from_frame`, images as floats in [0, 1], text as
+    hashed counts of words. A DatasetDict gives its "train" split, and its "test" split as the global test set.
+    """
+    if hasattr(dataset, "keys"):
+        if "train" not in dataset:
+            raise ValueError(f"{name} has the splits {', '.join(map(str, dataset))} and no 'train'; give one of them.")
+        test = dataset["test"] if test is None and "test" in dataset else test
+        dataset = dataset["train"]
+    if not hasattr(dataset, "__len__"):
+        raise ValueError(f"{name} is streamed; octolab needs all samples at hand: load it without streaming.")
+    natural = None if client == "client" and client not in dataset.features else client
+    encoder = Encoder(categorical, missing, scale, statistics, where=name, single=True)
+    held = None if test is None else arrow_frame(test)
+    made = read_frame(
+        arrow_frame(dataset),
+        encoder,
+        target,
+        natural,
+        groups,
+        features,
+        kind,
+        held,
+        0.0 if held is not None else test_share,
+    )
+    names = getattr(dataset.features[target], "names", None) if isinstance(target, str) else None  # of a ClassLabel
+    if names is not None and all(isinstance(c, int) and 0 <= c < len(names) for c in made.classes):
+        made = replace(made, classes=tuple(names[c] for c in made.classes))
+    return replace(made, given=True)
 
 
 def unavailable(name: str, reason: str) -> DatasetUnavailable:
@@ -140,22 +182,23 @@ def _connect(endpoint: str, seconds: float) -> None:
     socket.create_connection((host, port), timeout=seconds).close()
 
 
-def arrow_columns(table: Any) -> dict[str, np.ndarray]:
-    """The columns of a `datasets.Dataset` as numpy arrays, read from Arrow; images become uint8 arrays."""
-    columns: dict[str, np.ndarray] = {}
+def arrow_frame(table: datasets.Dataset) -> pd.DataFrame:
+    """The columns of a `datasets.Dataset` as a table, read from Arrow; images become uint8 arrays."""
+    import pandas as pd
+
+    columns: dict[str, pd.Series] = {}
     plain = table.with_format("arrow")[:]
     for name, feature in table.features.items():
         if type(feature).__name__ == "Image":
-            pictures = [np.asarray(picture) for picture in table[name]]
-            cells = np.empty(len(pictures), object)
-            cells[:] = pictures
-            columns[name] = cells
+            columns[name] = pd.Series([np.asarray(picture) for picture in table[name]], dtype=object)
         else:
-            columns[name] = plain[name].to_pandas().to_numpy()
-    return columns
+            values = plain[name].to_pandas()
+            own = type(values.dtype).__module__.startswith("datasets")  # Array2D and its like: pandas cannot join these
+            columns[name] = pd.Series(list(values.to_numpy()), dtype=object) if own else values
+    return pd.DataFrame(columns)
 
 
-def hub_provenance(repository: str, train: Any, test: Any | None) -> Provenance:
+def hub_provenance(repository: str, train: datasets.Dataset, test: datasets.Dataset | None) -> Provenance:
     """Source, and licence as the hub states it; `sha256` and `bytes` are of the rows' Arrow bytes."""
     import pyarrow as pa
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from octolab import data
+from octolab.data.targets import CLASSES
 from octolab.problems.logistic import Logistic
 from octolab.problems.network import Network
 from octolab.problems.networks import CNN, MLP
@@ -24,6 +26,9 @@ def classification(
     dataset: Any = "digits",
     model: Any = "logistic",
     *,
+    target: str | Sequence[str] | None = None,
+    client: str | None = None,
+    groups: str | None = None,
     clients: int | None = None,
     split: Any = None,
     l2: float | None = None,
@@ -47,12 +52,7 @@ def classification(
     >>> classification("breast-cancer", clients=10).n
     10
     """
-    held = data.load(dataset) if isinstance(dataset, str) else dataset
-    if getattr(held, "kind", None) != "classification":
-        kind = getattr(held, "kind", type(held).__name__)
-        raise ValueError(
-            f"{dataset!r} is a {kind} data set: classification needs classes. For text use ol.problems.language."
-        )
+    held = data.as_dataset(dataset, target=target, client=client, groups=groups, kind=CLASSES)
     if not isinstance(model, nn.Module) and model not in MODELS:
         raise ValueError(f"model={model!r}: choose 'logistic', 'mlp', 'cnn', or give a torch.nn.Module.")
     natural = held.clients is not None and clients is None
@@ -151,8 +151,8 @@ def _network(
         as_input = lambda x: x.reshape(len(x), channels, side, side)  # noqa: E731
     else:
         module = model
-        images = len(shape) == 2 and any(isinstance(part, nn.Conv2d) for part in model.modules())
-        as_input = lambda x: x[:, None] if images else x  # noqa: E731
+        grey = len(shape) == 2 and not _takes(model, shape) and _takes(model, (1, *shape))
+        as_input = lambda x: x[:, None] if grey else x  # noqa: E731
     return Network(
         module,
         "cross_entropy",
@@ -164,6 +164,17 @@ def _network(
         dtype=dtype or torch.float32,
         **more,
     )
+
+
+def _takes(module: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Whether a copy of the module takes samples of this shape."""
+    own = copy.deepcopy(module).eval()
+    most = max([2, *(part.in_channels + 1 for part in own.modules() if isinstance(part, nn.Conv2d))])
+    try:  # more samples than channels: torch would take (channels, height, width) for one picture
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            return len(own(torch.zeros(most, *shape))) == most
+    except (RuntimeError, IndexError, TypeError, ValueError):
+        return False
 
 
 def _image(shape: tuple[int, ...]) -> tuple[int, int]:

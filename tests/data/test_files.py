@@ -119,18 +119,18 @@ def test_npz_with_python_objects_is_never_unpickled(tmp_path):
     ("arrays", "words"),
     [
         ({"x": np.zeros((3, 2))}, "no array 'y'"),
-        ({"x": np.zeros((3, 2)), "y": [0, 1]}, "'x' has 3 entries and 'y' has 2"),
+        ({"x": np.zeros((3, 2)), "y": [0, 1]}, "X has 3 samples and y has 2"),
         (
             {"x": np.zeros((3, 2)), "y": [0, 1, 0], "x_test": np.zeros((1, 2))},
             "only one of x_test and y_test",
         ),
-        ({"x": np.zeros((3, 2)), "y": [0, 1, 0], "clients": [0]}, "'clients' has 1 entries"),
+        ({"x": np.zeros((3, 2)), "y": [0, 1, 0], "clients": [0]}, r"clients has shape \(1,\) for 3 samples"),
         (
             {"x": np.full((3, 2), np.nan), "y": [0, 1, 0]},
-            "3 of 3 samples have missing or non-finite features",
+            "3 of 3 samples hold inf or nan",
         ),
         ({"x": np.zeros((2, 2)), "y": [0.5, np.nan]}, "1 of 2 are missing or not finite"),
-        ({"x": np.zeros((0, 2)), "y": np.zeros(0)}, "has no rows"),
+        ({"x": np.zeros((0, 2)), "y": np.zeros(0)}, "at least one sample"),
     ],
 )
 def test_npz_files_that_do_not_fit_are_told_why(tmp_path, arrays, words):
@@ -164,10 +164,10 @@ def test_missing_columns_text_and_gaps_are_told(frame, tmp_path):
     with pytest.raises(ValueError, match="no column 'height'"):
         load(f"file:{path}", features=["height"])
     with pytest.raises(ValueError, match="the columns label hold no numbers"):
-        load(f"file:{path}", target="client", client=None)
+        load(f"file:{path}", target="client", client=None, categorical="refuse")
     path.write_text("a,label\n1,0\n,1\n")
     with pytest.raises(ValueError, match="1 of 2 samples have missing"):
-        load(f"file:{path}")
+        load(f"file:{path}", missing="refuse")
     path.write_text("a,label\n1,x\n2,\n")
     with pytest.raises(ValueError, match="1 of 2 are missing"):
         load(f"file:{path}")

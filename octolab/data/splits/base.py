@@ -10,6 +10,7 @@ import numpy as np
 
 from octolab.data.dataset import Dataset, check_count, check_share, encode_labels
 from octolab.data.partition import Partition, Transforms, counted, cut
+from octolab.data.targets import values_of
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Samples:
             )
         if not self.classes:
             raise ValueError(
-                f"{split} divides by class label, and these targets are numbers (a regression). Use IID(), "
-                "QuantitySkew() or Natural(), or bin the targets into classes first."
+                f"{split} divides by class label, and these targets are numbers (a regression) or several labels "
+                "each, no single one. Use IID(), QuantitySkew() or Natural(), or bin the targets into classes first."
             )
         return self.codes
 
@@ -129,13 +130,13 @@ def read_samples(labels: Dataset | np.ndarray, clients: np.ndarray | None) -> Sa
     names: tuple[Any, ...] = ()
     if isinstance(labels, Dataset):
         codes, classes = labels.y, labels.classes
-        if labels.kind == "regression":
-            codes = np.zeros(len(labels), np.int64)
+        if labels.kind in ("regression", "multi-label"):
+            codes, classes = np.zeros(len(labels), np.int64), ()
         if clients is None:
             clients, names = labels.clients, labels.client_names
             return Samples(codes, classes, clients, names)
     else:
-        codes, classes = _codes(np.asarray(labels))
+        codes, classes = _codes(values_of(labels, "labels"))
     if clients is not None:
         given = np.asarray(clients)
         if given.ndim != 1 or len(given) != len(codes):
@@ -149,6 +150,10 @@ def read_samples(labels: Dataset | np.ndarray, clients: np.ndarray | None) -> Sa
 def _codes(labels: np.ndarray) -> tuple[np.ndarray, tuple[Any, ...]]:
     if labels.ndim == 0 or len(labels) == 0:
         raise ValueError("The labels are empty; a split needs one label per sample, for at least one sample.")
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        return _codes(labels[:, 0])
+    if labels.ndim == 2 and (labels.dtype.kind in "fb" or _binary(labels)):  # several labels, or several real targets
+        return np.zeros(len(labels), np.int64), ()
     if labels.ndim == 2:
         if labels.dtype.kind not in "iu" or labels.shape[1] == 0:
             raise ValueError(f"Two-dimensional labels (text) must be integers; given is dtype {labels.dtype}.")
@@ -157,6 +162,10 @@ def _codes(labels: np.ndarray) -> tuple[np.ndarray, tuple[Any, ...]]:
     if labels.ndim == 1 and labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels % 1 != 0).any():
         return np.zeros(len(labels), np.int64), ()
     return encode_labels(labels)
+
+
+def _binary(labels: np.ndarray) -> bool:
+    return labels.shape[1] > 1 and bool(((labels == 0) | (labels == 1)).all())
 
 
 def observations(p: Partition) -> tuple[str, ...]:

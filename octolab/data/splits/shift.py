@@ -15,8 +15,8 @@ from octolab.data.splits.quantity import IID
 class FeatureShift(Split):
     """Client i sees T_i(x) = gain_i * R_i(x) + offset_i; who holds which sample is decided by `base`.
 
-    - R_i rotates by an angle drawn uniformly from [-rotation, rotation] degrees. Images (N, H, W) are turned
-      about their centre (bilinear, zeros from outside); flat features (N, d) are turned in each plane of
+    - R_i rotates by an angle drawn uniformly from [-rotation, rotation] degrees. Images (N, H, W) and
+      (N, C, H, W) are turned about their centre (bilinear, zeros from outside); flat features (N, d) are turned in each plane of
       neighbours (0, 1), (2, 3), ..., which keeps every sample's norm (an odd last feature stays).
     - gain_i = exp(scale * g), g standard normal: one number per client.
     - offset_i has one entry per feature, normal with standard deviation `shift`, the same for all samples of
@@ -80,7 +80,9 @@ class ClientTransforms:
             )
         out: Any = x
         if self.angles[client] != 0:
-            out = rotate_images(out, self.angles[client]) if x.ndim == 3 else rotate_pairs(out, self.angles[client])
+            out = (
+                rotate_images(out, self.angles[client]) if x.ndim in (3, 4) else rotate_pairs(out, self.angles[client])
+            )
         out = out * self.gains[client]
         if self.shift > 0:
             out = out + self.offset(client, x.shape[1:])
@@ -99,8 +101,10 @@ def rotate_pairs(x: np.ndarray, angle: float) -> np.ndarray:
 
 
 def rotate_images(x: np.ndarray, angle: float) -> np.ndarray:
-    """Images (m, H, W) turned by angle (radians) about their centre, bilinear, zeros from outside."""
-    height, width = x.shape[1:]
+    """Images (m, H, W) or (m, C, H, W) turned by angle (radians) about their centre, plane by plane, bilinear, zeros
+    from outside.
+    """
+    height, width = x.shape[-2:]
     row, col = np.mgrid[0:height, 0:width].astype(np.float64)
     row, col = row - (height - 1) / 2, col - (width - 1) / 2
     from_row = np.cos(angle) * row + np.sin(angle) * col + (height - 1) / 2
@@ -113,5 +117,5 @@ def rotate_images(x: np.ndarray, angle: float) -> np.ndarray:
             r, c = top + dr, left + dc
             inside = (r >= 0) & (r < height) & (c >= 0) & (c < width)
             weight = np.where(inside, weight_r * weight_c, 0.0)
-            out += x[:, np.clip(r, 0, height - 1), np.clip(c, 0, width - 1)] * weight
+            out += x[..., np.clip(r, 0, height - 1), np.clip(c, 0, width - 1)] * weight
     return out
