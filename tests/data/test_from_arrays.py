@@ -220,7 +220,7 @@ def test_splits_take_several_labels_and_colour_images():
     for y in (rows, rows.astype(int), X[:, :2], from_arrays(X, rows)):
         p = IID().split(y, 5)
         assert sorted(np.concatenate(p.train + p.test)) == list(range(60))
-    with pytest.raises(ValueError, match="no single one):
+    with pytest.raises(ValueError, match="no single one"):
         Dirichlet(0.3).split(rows, 5)
     assert Dirichlet(0.3).split(Y[:, None], 5).n == 5
 
