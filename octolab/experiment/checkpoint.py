@@ -10,6 +10,7 @@ import dataclasses
 import math
 import os
 import sys
+import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -129,6 +130,8 @@ def _snapshot(run: Run) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         "record": writer.put(run.recorder.state()),
         "jobs": None if fed._jobs is None else _put_jobs(fed._jobs, writer),
     }
+    if out := fed.out | fed.memory.missing:
+        body["out"] = sorted(out)
     return body, writer.tensors
 
 
@@ -168,6 +171,7 @@ def restore(run: Run, body: dict[str, Any], tensors: dict[str, torch.Tensor]) ->
         run.state = reader.get(body["state"])
         for name, value in reader.get(body["memory"]).items():
             fed.memory[name] = value
+        fed.out.update(int(client) for client in body.get("out", ()))
         fed.ledger.restore(reader.get(body["ledger"]))
         fed.now, fed.counters, fed.started = body["now"], dict(body["counters"]), bool(body["started"])
         fed.randomness.restore(body["randomness"])
@@ -175,6 +179,12 @@ def restore(run: Run, body: dict[str, Any], tensors: dict[str, torch.Tensor]) ->
         if body["jobs"] is not None:
             _get_jobs(fed.jobs, body["jobs"], reader, run.method)
         _check_restored(run)
+    if fed.out:
+        warnings.warn(
+            f"Clients {sorted(fed.out)} stay out of this run: what they remembered was lost with their nodes.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     return run
 
 

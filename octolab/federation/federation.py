@@ -68,6 +68,8 @@ class Federation:
         self.x0 = problem.x0 if x0 is None else x0
         self.memory, self.ledger, self.now = Memory(self.n), Ledger(self.n), 0.0
         self.counters = {"calls": 0, "coins": 0, "cohorts": 0}
+        self.out: set[int] = set()
+        """Clients that take part no more, because what they remembered is lost: their replies never count."""
         self.started = False  # devices drop out only once the federation has started: after init
         self.executor = executor if hasattr(executor, "run") else Executor(executor, threads)
         self.timeline = Timeline()
@@ -97,6 +99,9 @@ class Federation:
         self.counters["calls"] = event + 1
         self._last = ()  # the last call's replies make room for these
         result = self.executor.run(self, fn, ids, down, event)
+        if self.out:
+            staying_out = np.isin(ids, list(self.out))
+            result.absent = staying_out if result.absent is None else result.absent | staying_out
         sent = self.size_of(down)
         replied = self._clock(ids, result, sent, event)
         self._charge(ids if to is not None else None, result, sent, replied)
@@ -106,6 +111,8 @@ class Federation:
     @property
     def reliable(self) -> bool:
         """Whether every reply is sure to arrive."""
+        if self.out:
+            return False
         if not self.started:
             return not isinstance(self.fleet.jitter, Hang)
         sure = self.fleet.jitter is None and self.fleet.lossless and not self.randomness.scripts("times")

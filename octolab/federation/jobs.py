@@ -184,6 +184,8 @@ class Jobs:
     def evaluate(self, job: Job) -> None:
         fed, client = self.fed, job.client
         try:
+            if client in fed.out:
+                raise ClientAway(f"Client {client} stays out: what it remembered is lost.")
             payload, gradients, samples = fed.executor.job(fed, job)
         except ClientAway:
             self.away = job

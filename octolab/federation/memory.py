@@ -65,6 +65,11 @@ class Memory:
     def __iter__(self) -> Iterator[str]:
         return iter(self._store)
 
+    @property
+    def missing(self) -> frozenset[int]:
+        """Clients whose rows could not be had when they were last read, where the memory lies elsewhere."""
+        return frozenset()
+
     def items(self) -> Any:
         return self._store.items()
 

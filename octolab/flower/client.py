@@ -146,6 +146,8 @@ class Node:
         answer["number"] = asked["number"] if after else 0
         if after:
             _remember(context, asked, after)
+            if asked.get("copy"):
+                answer["rows"] = pack_rows(after)
             layout = {name: [list(v.shape[1:]), str(v.dtype).removeprefix("torch.")] for name, v in after.items()}
             if cohort.memory._staged and layout.keys() != rows.keys():
                 answer["layout"] = json.dumps(layout)

@@ -21,8 +21,9 @@ from flwr.app import Error, Message
 from flwr.common.constant import ErrorCode
 
 import octolab
-from octolab.errors import NothingUnderWay, OctolabError
+from octolab.errors import NothingUnderWay
 from octolab.flower.messages import content, values
+from octolab.flower.node_memory import NodeError
 from octolab.flower.traffic import Traffic
 
 BROKEN = (ErrorCode.LOAD_CLIENT_APP_EXCEPTION, ErrorCode.CLIENT_APP_RAISED_EXCEPTION, ErrorCode.CLIENT_APP_CRASHED)
@@ -36,10 +37,6 @@ class Clock(Protocol):
     def monotonic(self) -> float: ...
 
     def sleep(self, seconds: float, /) -> None: ...
-
-
-class NodeError(OctolabError, ValueError):
-    """A node could not do what it was asked; the message names the client and what it said."""
 
 
 @dataclass

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from octolab.flower.client import client_app
-from octolab.flower.connected_nodes import ConnectedNodes, NodeError
+from octolab.flower.connected_nodes import ConnectedNodes
 from octolab.flower.executor import GridExecutor
 from octolab.flower.grid import InProcessGrid
 from octolab.flower.task import task_of
@@ -25,6 +25,7 @@ class Connection:
     """A run's connection to its nodes."""
 
     remote = False  # whether the run's own steps happen elsewhere
+    nodes_end = True  # whether the nodes, and what they remember, end with the run
     pause = 0.0  # seconds between two looks for answers
 
     def __init__(self, at: FlowerWorld, run: Run):
@@ -35,6 +36,7 @@ class Connection:
         )
         self.executor = GridExecutor(task_of(run, at.wire), run.method, self.nodes, self.open)
         self.executor.attach(run.federation)
+        self.executor.copies_wanted = self._memory_is_wanted
         if hasattr(run.problem, "ask"):
             run.problem.ask(self.executor.evaluate)
         if hasattr(run.problem, "put_metrics"):
@@ -47,6 +49,8 @@ class Connection:
         self.opened = True
         try:
             self.nodes.connect(self.start(), self.pause)
+            if out := self.run.federation.out:
+                self.nodes.events.append(f"clients {sorted(out)} stay out: what they remembered was lost earlier")
             self.meet()
         except BaseException:
             self.stop()
@@ -69,21 +73,23 @@ class Connection:
         if not self.opened:
             return
         try:
-            if self.savable:
-                self.executor.put_memory(self.executor.memory())
+            self.executor.put_memory(self.executor.memory())
+            self.run.federation.out |= self.executor.remembered.missing
         finally:
             self.opened = False
             self.stop()
 
     @property
     def savable(self) -> bool:
-        """Whether a run file can be written now: what clients remember must be there to be fetched."""
-        try:
-            self.executor.memory()
-            return True
-        except NodeError as error:
-            self.nodes.events.append(f"no run file: {error}")
-            return False
+        """A run file can always be written: clients whose memory cannot be fetched are marked out in it."""
+        return True
+
+    def _memory_is_wanted(self) -> bool:
+        """Whether what clients remember after this round will be read at once, for a run file or because the nodes end."""
+        run, every = self.run, self.run.settings.checkpoint_every
+        if run.round + 1 >= run.settings.rounds:
+            return self.nodes_end or run.settings.checkpoint is not None
+        return run.settings.checkpoint is not None and every is not None and (run.round + 1) % every == 0
 
     def start(self) -> Grid:
         raise NotImplementedError
@@ -99,6 +105,7 @@ class InProcessConnection(Connection):
     """Nodes in this process; they stay as long as the run does."""
 
     at: InProcess
+    nodes_end = False
 
     def start(self) -> Grid:
         run = self.run

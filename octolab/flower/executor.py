@@ -7,7 +7,7 @@ Shared coins and addressed randomness need no traffic: a draw's address (seed, e
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,9 @@ from octolab.errors import ClientAway, NoReplies, OctolabError
 from octolab.federation.executor import Result, _priced
 from octolab.federation.memory import Memory
 from octolab.flower.codec import Down, check_wire, pack_rows, unpack, unpack_rows
-from octolab.flower.connected_nodes import ConnectedNodes, NodeError
+from octolab.flower.connected_nodes import ConnectedNodes
 from octolab.flower.messages import LOST, STALE, UNKNOWN, fingerprint, name_of
+from octolab.flower.node_memory import NodeError, NodesMemory, Remembered
 from octolab.flower.traffic import Traffic
 from octolab.payloads import Payload
 from octolab.randomness import CALL, JOB
@@ -44,44 +45,6 @@ class Remote(Result):
                 self.executor.settle(client, number)
 
 
-class NodesMemory(Memory):
-    """The clients' memory, where it is: on the nodes. Reading fetches it, for a checkpoint or a look; that is charged
-    to nobody. Assigning (a run that is resumed) sends each client its rows with the next message.
-    """
-
-    executor: GridExecutor
-
-    def __init__(self, executor: GridExecutor):
-        super().__init__(executor.n)
-        object.__setattr__(self, "executor", executor)
-
-    def changed(self) -> None:
-        object.__setattr__(self, "version", self.version + 1)
-
-    def __getitem__(self, name: str) -> torch.Tensor:
-        held = dict(self.items())
-        if name not in held:
-            raise KeyError(f"The clients' memory holds no {name!r}; it holds {', '.join(held) or 'nothing yet'}.")
-        return held[name]
-
-    def __setitem__(self, name: str, value: torch.Tensor) -> None:
-        super().__setitem__(name, value)  # checks the shape
-        self._store.pop(name)
-        self.executor.put_memory({**self.executor.memory(), name: value})
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.executor.layout
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.executor.layout)
-
-    def items(self) -> Any:
-        return self.executor.memory().items()
-
-    def commit(self, *_: Any) -> None:
-        raise TypeError("The clients' memory is on the nodes: it changes with their replies.")
-
-
 class GridExecutor:
     """Evaluates client functions on Flower nodes: `run` for calls, `job` for jobs.
 
@@ -91,15 +54,14 @@ class GridExecutor:
     def __init__(self, task: dict[str, Any], method: Any, nodes: ConnectedNodes, open: Callable[[], None]):
         self.n, self.method, self.nodes, self.wire = task["clients"], method, nodes, check_wire(task["wire"])
         self.task, self._open = task, open
-        self.layout: dict[str, Any] = {}  # name -> [shape, dtype] of what clients remember
+        self.remembered = Remembered(self.n)
+        self.copies_wanted: Callable[[], bool] = lambda: (
+            False
+        )  # whether replies should bring along what clients remember
         self.number = 0  # of messages; a version of a client's memory is named by the message that made it
-        self.base = [0] * self.n  # the version that counts
         self.metrics: Callable[[int, dict[str, float]], None] | None = None
         self._knows = [0] * self.n  # how many names of the layout a client has been told or has written
         self._told: dict[int, int] = {}  # client -> the node that was told the task
-        self._rows: dict[str, torch.Tensor] = {}  # memory that was handed in, for those in _owed
-        self._owed: set[int] = set()
-        self._fetched: dict[str, torch.Tensor] | None = None  # what all remember, until a reply changes it
         self._arity: dict[str, int | None] = {}
         self._json, self._name = "", ""
         self._changed: Callable[[], None] = lambda: None
@@ -110,9 +72,9 @@ class GridExecutor:
 
     def attach(self, fed: Federation) -> None:
         """Become the federation's executor, and its memory the nodes' memory."""
-        memory = NodesMemory(self)
+        memory = NodesMemory(self.remembered, self.memory)
         fed.executor, fed.memory, self._changed = self, memory, memory.changed
-        self.nodes.print = fingerprint(fed.problem)
+        self.nodes.print, self.nodes.out = fingerprint(fed.problem), fed.out
 
     # -- a call ----------------------------------------------------------------------------------------------------
     def run(self, fed: Federation, fn: Callable[..., Any], ids: np.ndarray, down: tuple, event: int) -> Result:
@@ -155,9 +117,7 @@ class GridExecutor:
 
     def settle(self, client: int, number: int) -> None:
         """The server counts on what this message did."""
-        self.base[client] = number
-        self._owed.discard(client)
-        self._fetched = None
+        self.remembered.settle(client, number)
         self._changed()
 
     # -- a job -----------------------------------------------------------------------------------------------------
@@ -181,18 +141,33 @@ class GridExecutor:
         self._open()
         messages = [(client, self._message(client, down, call)) for client, down, call in asked]
         heard = self.nodes.ask("train", messages, label)
-        again = [k for k, a in enumerate(heard) if a is not None and a.get("code") == UNKNOWN]
-        if again:  # a node that was started anew does not know the task
-            for k in again:
-                self._told.pop(messages[k][0], None)
-            retold = self.nodes.ask("train", [(asked[k][0], self._message(*asked[k])) for k in again], label)
-            for k, answer in zip(again, retold, strict=True):
-                heard[k] = answer
+        for _ in range(2):  # told the task again, and then given back its memory
+            again = [k for k, a in enumerate(heard) if a is not None and self._tell_again(asked[k][0], a.get("code"))]
+            if again:
+                retold = self.nodes.ask("train", [(asked[k][0], self._message(*asked[k])) for k in again], label)
+                for k, answer in zip(again, retold, strict=True):
+                    heard[k] = answer
         return [self._sound(asked[k][0], answer) for k, answer in enumerate(heard)]
+
+    def _tell_again(self, client: int, code: str | None) -> bool:
+        """Whether a node that was started anew only has to be told again what it forgot."""
+        if code == UNKNOWN:
+            self._told.pop(client, None)
+            return True
+        if code == LOST and self.remembered.give_back(client):
+            self.nodes.events.append(f"client {client}'s node came back without its memory, and was given it back")
+            return True
+        return False
 
     def _message(self, client: int, down: Down, call: dict[str, Any]) -> dict[str, Any]:
         self.number += 1
-        told = {**call, "client": client, "task": self._name, "number": self.number, "base": self.base[client]}
+        told = {
+            **call,
+            "client": client,
+            "task": self._name,
+            "number": self.number,
+            "base": self.remembered.base[client],
+        }
         told["tree"] = json.dumps(down.tree)
         blobs = down.of(call["slot"])
         if blobs:
@@ -201,10 +176,13 @@ class GridExecutor:
         if self._told.get(client) != node:
             told["spec"] = self._json
             self._told[client] = node
-        if client in self._owed:
-            told["restore"] = pack_rows({name: value[client : client + 1] for name, value in self._rows.items()})
-        if self._knows[client] < len(self.layout) or self.base[client] == 0:
-            told["layout"] = json.dumps(self.layout)
+        held = self.remembered
+        if (rows := held.owed(client)) is not None:
+            told["restore"] = pack_rows(rows)
+        if self._knows[client] < len(held.layout) or held.base[client] == 0:
+            told["layout"] = json.dumps(held.layout)
+        if self.copies_wanted():
+            told["copy"] = True
         return told
 
     def _sound(self, client: int, answer: Any) -> Any:
@@ -226,8 +204,10 @@ class GridExecutor:
 
     def _learn(self, client: int, answer: Any) -> None:
         for name, layout in json.loads(answer.get("layout", "{}")).items():
-            self.layout.setdefault(name, layout)
-        self._knows[client] = len(self.layout)
+            self.remembered.layout.setdefault(name, layout)
+        self._knows[client] = len(self.remembered.layout)
+        if "rows" in answer:
+            self.remembered.take_copy(client, answer["number"], unpack_rows(answer["rows"]))
         if self.metrics is not None and "metrics" in answer:
             self.metrics(client, json.loads(answer["metrics"]))
 
@@ -252,42 +232,32 @@ class GridExecutor:
 
     # -- memory and metrics ----------------------------------------------------------------------------------------
     def memory(self) -> dict[str, torch.Tensor]:
-        """What all clients remember: name -> (n, ...). Fetched from the nodes; the run's ledger does not count it."""
-        if not self.layout:
-            return {}
-        if self._fetched is None:
-            self._fetched = self._fetch()
-        return dict(self._fetched)
+        """What all clients remember: name -> (n, ...). Fetched from the nodes; the run's ledger does not count it.
 
-    def _fetch(self) -> dict[str, torch.Tensor]:
-        away = [c for c in range(self.n) if self.base[c] and c not in self._owed]
-        gone = [c for c in away if c in self.nodes.out]
-        if gone:
-            raise NodeError(f"Client {gone[0]}'s memory is lost with its node, so it cannot be saved or shown.")
-        table = {
-            name: torch.zeros(self.n, *shape, dtype=getattr(torch, dtype))
-            for name, (shape, dtype) in self.layout.items()
-        }
-        for name, value in self._rows.items():
-            owed = sorted(self._owed)
-            table[name][owed] = value[owed]
+        A client whose memory cannot be had is in `remembered.missing`, and zero in the table.
+        """
+        held = self.remembered
+        if not held.layout:
+            return {}
+        away = held.to_fetch()
         if away:
             self._open()
-            asked = [(c, {"client": c, "task": self._name, "base": self.base[c]}) for c in away]
+            asked = [(c, {"client": c, "task": self._name, "base": held.base[c]}) for c in away]
             for client, answer in zip(away, self.nodes.ask("query.memory", asked, "memory"), strict=True):
-                if answer is None or "error" in answer:
-                    said = "it does not answer" if answer is None else answer["error"]
-                    raise NodeError(f"Client {client}'s memory cannot be fetched: {said}.")
-                for name, value in unpack_rows(answer["rows"]).items():
-                    table[name][client : client + 1] = value
-        return table
+                if answer is not None and "error" not in answer:
+                    held.take_copy(client, held.base[client], unpack_rows(answer["rows"]))
+        missing = frozenset(held.to_fetch())
+        if missing - held.missing:
+            self.nodes.events.append(
+                f"the memory of {_named(missing)} cannot be fetched: a run file marks {'them' if len(missing) > 1 else 'it'} out"
+            )
+        held.missing = missing
+        return held.table()
 
     def put_memory(self, table: dict[str, torch.Tensor]) -> None:
         """Hand every client its rows, with the next message."""
-        self._rows, self._fetched = table, None
-        self._owed = set(range(self.n)) if table else set()
-        self.layout = {k: [list(v.shape[1:]), str(v.dtype).removeprefix("torch.")] for k, v in table.items()}
-        self._knows = [len(self.layout)] * self.n
+        self.remembered.put(table)
+        self._knows = [len(table)] * self.n
 
     def evaluate(self, x: torch.Tensor) -> dict[str, float]:
         """Each client's metrics of a model on its own data, averaged by samples. Charged to nobody."""
@@ -307,3 +277,7 @@ class GridExecutor:
 def _same(values: list[float]) -> Any:
     """One number if it is the same for all, else (m,)."""
     return values[0] if len(set(values)) == 1 else np.array(values)
+
+
+def _named(clients: frozenset[int]) -> str:
+    return f"client{'s' if len(clients) > 1 else ''} {', '.join(map(str, sorted(clients)))}"

@@ -187,45 +187,94 @@ def test_a_node_that_lost_its_memory_stays_out_so_that_server_and_clients_agree(
     grid = Grid(client_app(problem), 3)
     run = started(EF21, problem, grid, rounds=8)
     run.advance(3)
-    before = run.federation.memory.g[1].clone()
+    before = prepare(EF21, problem, rounds=8, executor="loop").advance(3).federation.memory.g[1].clone()
     old = FIRST_NODE + 1
     grid.contexts[old].state = RecordDict()  # the SuperNode was started anew
     run.finish()
     said = "; ".join(run.history.nodes.dropna())
     assert "came back without what the server counts on; it stays out" in said
     assert run.federation.ledger.per_client("replies").tolist() == [9, 3, 9]
-    g = [run.world.nodes.ask("query.memory", [(c, {"client": c, "task": run.world.executor._name,
-         "base": run.world.executor.base[c]})], "memory")[0]["rows"] for c in (0, 2)]  # fmt: skip
-    from octolab.flower.codec import unpack_rows
-
-    rest = sum(unpack_rows(rows)["g"][0] for rows in g)
+    rest = dict(run.federation.memory.items())["g"][[0, 2]].sum(0)
     assert torch.allclose(run.state.g, (rest + before) / 3, atol=1e-12)
 
 
-def test_the_memory_of_a_lost_node_cannot_be_saved_and_says_so(tmp_path):
+def lost_in_round_3(tmp_path=None, rounds=8, **how):
+    """A run whose client 1 lost its memory after round 2, finished."""
     problem = quadratics()
     grid = Grid(client_app(problem), 3)
-    run = started(EF21, problem, grid, rounds=8)
+    files = {} if tmp_path is None else {"checkpoint": str(tmp_path / "run.octo"), **how}
+    run = prepare(EF21, problem, rounds=rounds, on=on(grid), **files)
+    run.world.pause, run.world.nodes.grace = 0.001, 0.0
     run.advance(3)
     grid.contexts[FIRST_NODE + 1].state = RecordDict()
+    return run, grid
+
+
+def test_the_memory_of_a_lost_node_cannot_be_shown_and_says_so():
+    run, _ = lost_in_round_3()
     run.finish()
     with pytest.raises(ol.errors.OctolabError, match="Client 1's memory is lost with its node"):
-        run.save(tmp_path / "run.octo")
+        assert run.federation.memory.g is not None
 
 
-def test_a_checkpoint_that_cannot_be_written_does_not_end_the_run(tmp_path):
+def test_a_run_file_is_written_without_a_lost_client_and_marks_it_out(tmp_path):
+    """Gone on with from there, in whichever world, the client stays out: server and clients agree."""
+    run, _ = lost_in_round_3(tmp_path, checkpoint_every=5)
+    run.finish()
+    assert "the memory of client 1 cannot be fetched: a run file marks it out" in "; ".join(run.history.nodes.dropna())
+    with pytest.warns(RuntimeWarning, match=r"Clients \[1\] stay out of this run: what they remembered was lost"):
+        again = ol.load_run(tmp_path / "run.octo")
+    assert again.round == 8 and again.federation.out == {1}
+    before = again.federation.ledger.per_client("replies").tolist()
+    for settings in ({"executor": "loop"}, {"on": ol.flower.InProcess(wire="exact")}):
+        with pytest.warns(RuntimeWarning, match="stay out"):
+            longer = again.fork(rounds=14, **settings)
+        longer.finish()
+        after = longer.federation.ledger.per_client("replies").tolist()
+        assert after == [before[0] + 6, before[1], before[2] + 6]
+        g = longer.federation.memory.g
+        change = longer.state.g - again.state.g
+        assert torch.allclose(change, (g - again.federation.memory.g)[[0, 2]].sum(0) / 3, atol=1e-12)
+
+
+def test_with_frequent_run_files_a_node_that_lost_its_memory_is_given_it_back(tmp_path):
+    """The replies before a run file bring copies along, so nothing is lost and nobody has to stay out."""
+    run, _ = lost_in_round_3(tmp_path, checkpoint_every=1)
+    run.finish()
+    assert run.status == "finished" and run.federation.out == set() and agrees(run)
+    assert run.federation.ledger.per_client("replies").tolist() == [9, 9, 9]
+    assert "client 1's node came back without its memory, and was given it back" in "; ".join(
+        run.history.nodes.dropna()
+    )
+    here = prepare(EF21, quadratics(), rounds=8, executor="loop").finish()
+    assert torch.equal(here.x, run.x)
+
+
+def test_a_client_that_is_silent_while_a_run_file_is_written_is_in_it_with_its_last_copy(tmp_path):
     problem = quadratics()
     grid = Grid(client_app(problem), 3)
-    path = tmp_path / "run.octo"
-    place = on(grid)
-    run = prepare(EF21, problem, rounds=8, on=place, checkpoint=str(path), checkpoint_every=2)
-    run.world.pause, run.world.nodes.grace = 0.001, 0.0
-    run.advance(4)
-    grid.contexts[FIRST_NODE + 1].state = RecordDict()
+    files = {"checkpoint": str(tmp_path / "run.octo"), "checkpoint_every": 1}
+    run = prepare(EF21, problem, rounds=9, on=on(grid), **files)
+    run.world.pause, run.world.nodes.grace = 0.001, 30.0
+    run.advance(3)
+    grid.down.add(FIRST_NODE + 2)
+    run.advance(3)
+    saved = ol.load_run(tmp_path / "run.octo")
+    assert saved.round == 5 and saved.federation.out == set() and agrees(saved)
+
+
+def test_a_run_file_costs_no_messages_of_its_own(tmp_path):
+    """What clients remember comes with the replies: one message a client and round, hello apart."""
+    problem = quadratics()
+    grid = Grid(client_app(problem), 3)
+    run = prepare(EF21, problem, rounds=5, on=on(grid), checkpoint=str(tmp_path / "run.octo"), checkpoint_every=1)
     run.finish()
-    assert run.status == "finished" and run.round == 8
-    assert ol.load_run(path).round == 2
-    assert "no run file: Client 1's memory is lost" in "; ".join(run.history.nodes.dropna())
+    table = run.world.traffic.table().set_index("function")
+    assert set(table.index) == {"hello", "begin", "client"}
+    assert table.messages_down["client"] == 5 * 3
+    whole = prepare(EF21, problem, rounds=5, executor="loop").finish()
+    saved = ol.load_run(tmp_path / "run.octo")
+    assert torch.equal(saved.federation.memory.g, whole.federation.memory.g)
 
 
 def test_a_client_that_joins_late_begins_with_nothing_and_the_sum_is_right():
