@@ -200,6 +200,7 @@ def _check_restored(run: Run) -> None:
         and all(a < b for at in columns for a, b in pairwise(at)),
         "clock": isinstance(fed.now, (int, float)) and math.isfinite(fed.now),
         "ledger": all(fed.ledger.per_client(c).shape == (fed.n,) for c in ("up", "down", "gradients")),
+        "clients that stay out": all(0 <= client < fed.n for client in fed.out),
         "model": run.round < 0 or (run.x.shape == (fed.d,) and run.x.dtype == run.problem.dtype),
     }
     wrong = [name for name, good in fits.items() if not good]
