@@ -128,24 +128,24 @@ def _snapshot(run: Run) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         "randomness": fed.randomness.state(),
         "script": writer.put(fed.randomness.given) if isinstance(fed.randomness, Scripted) else None,
         "record": writer.put(run.recorder.state()),
-        "jobs": None if fed._jobs is None else _put_jobs(fed._jobs, writer),
+        "jobs": None if fed._jobs is None else _put_jobs(fed._jobs, writer, run.method),
     }
     if out := fed.out | fed.memory.missing:
         body["out"] = sorted(out)
     return body, writer.tensors
 
 
-def _put_jobs(jobs: Jobs, writer: Writer) -> dict[str, Any]:
+def _put_jobs(jobs: Jobs, writer: Writer, method: Method) -> dict[str, Any]:
     alive = [job for client in jobs.current for job in ([client] if client is not None else [])]
     return {
         "counts": list(jobs.counts),
         "holds": writer.put(list(jobs.holds)),
         "typical": dict(jobs.typical),
-        "jobs": [_put_job(job, writer) for job in alive],
+        "jobs": [_put_job(job, writer, method) for job in alive],
     }
 
 
-def _put_job(job: Job, writer: Writer) -> dict[str, Any]:
+def _put_job(job: Job, writer: Writer, method: Method) -> dict[str, Any]:
     payload = None if job._payload is None else writer.put(job._payload.dense())
     return {
         "client": job.client,
@@ -160,6 +160,7 @@ def _put_job(job: Job, writer: Writer) -> dict[str, Any]:
         "time": job.time,
         "computed": job.computed,
         "payload": payload,
+        **_own_step(job, method),
     }
 
 
@@ -188,6 +189,12 @@ def restore(run: Run, body: dict[str, Any], tensors: dict[str, torch.Tensor]) ->
     return run
 
 
+def _own_step(job: Job, method: Method) -> dict[str, float]:
+    """The step size that a job began with, where a schedule has given the method another one since."""
+    lr = getattr(getattr(job.fn, "__self__", None), "lr", None)
+    return {"lr": lr} if isinstance(lr, float) and lr != getattr(method, "lr", None) else {}
+
+
 def _check_restored(run: Run) -> None:
     """What a file says of a run must fit together, or a later step would fail in a stranger's words."""
     fed, rows = run.federation, run.recorder.rows
@@ -212,7 +219,8 @@ def _get_jobs(jobs: Jobs, data: dict[str, Any], reader: Reader, method: Method) 
     jobs.counts, jobs.typical = list(data["counts"]), dict(data["typical"])
     jobs.holds = reader.get(data["holds"])
     for entry in data["jobs"]:
-        fn = getattr(method, entry["fn"], None)
+        own = method if entry.get("lr") is None else dataclasses.replace(method, lr=entry["lr"])
+        fn = getattr(own, entry["fn"], None)
         if fn is None:
             raise RunFileError(
                 f"The run file names the client function {entry['fn']!r}; {type(method).__name__} has none."

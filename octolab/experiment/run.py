@@ -48,7 +48,9 @@ class Run(Background):
         dtype = None if settings.dtype is None else getattr(torch, settings.dtype)
         self.problem = problem if dtype in (None, problem.dtype) else problem.with_dtype(dtype)
         self.given, self.settings, self._every = given, settings, settings.every
-        self.method = given.resolve(self.problem)
+        self._plan = given.resolve(self.problem)
+        self._check_schedule()
+        self.method = self._plan.at(0)
         if settings.checkpoint is not None:
             writable(settings.checkpoint)
         self.federation = Federation(
@@ -79,6 +81,12 @@ class Run(Background):
         self.world: Connection | None = None  # where client functions run, if not here
         if settings.on is not None:
             self.world = world_of(settings.on).join(self)
+
+    def _check_schedule(self) -> None:
+        """Every planned round has a step size, as far as ten thousand rounds show."""
+        if self._plan.schedule is not None:
+            for t in {*range(min(self.settings.rounds, 10_000)), max(self.settings.rounds - 1, 0)}:
+                self._plan.schedule.at(t)
 
     # -- what there is to see ----------------------------------------------------------------------------------------
     @property
@@ -228,6 +236,8 @@ class Run(Background):
         if self.world is not None and self.world.remote:
             return self.world.advance()
         fed, marker = self.federation, self.federation.memory.version
+        if self._plan.schedule is not None:
+            self.method = self._plan.at(max(self.round, 0))
         try:
             if self.round < 0:
                 self.state = self.method.init(fed)

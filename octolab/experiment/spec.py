@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 import octolab
-from octolab import compressors, federation, methods
+from octolab import compressors, federation, local, methods, schedules
 from octolab.errors import RunFileError
 from octolab.experiment.permission import ASKS, check_spec
 from octolab.experiment.run import Run, Settings, Until
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def _registry() -> dict[str, type]:
     found: dict[str, type] = {"Theory": Theory, "Until": Until}
-    for module in (federation, attacks, aggregators):
+    for module in (federation, schedules, local, attacks, aggregators):
         for name in getattr(module, "__all__", dir(module)):
             thing = getattr(module, name)
             if isinstance(thing, type) and dataclasses.is_dataclass(thing):

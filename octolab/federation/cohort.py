@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,23 +14,10 @@ from octolab.randomness import CALL, Draws, Randomness
 
 if TYPE_CHECKING:
     from octolab.layers import Layer
+    from octolab.local import LocalOptimizer
     from octolab.problems import Problem
 
-__all__ = ["Cohort", "Trainer"]
-
-
-class Trainer(Protocol):
-    """An optimiser of the local training, as `cohort.local_sgd` meets it: see `octolab.local.LocalOptimizer`."""
-
-    @property
-    def momentum_alone(self) -> float | None: ...
-
-    @property
-    def keeps(self) -> bool: ...
-
-    def train(
-        self, problem: Any, x: torch.Tensor, clients: Any, **plan: Any
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]: ...
+__all__ = ["Cohort"]
 
 
 class Cohort(Draws):
@@ -123,7 +110,7 @@ class Cohort(Draws):
         momentum: float = 0.0,
         prox: float = 0.0,
         correction: torch.Tensor | None = None,
-        optimizer: Trainer | None = None,
+        optimizer: LocalOptimizer | None = None,
     ) -> torch.Tensor:
         """Train locally from x; returns the models (m, d).
 

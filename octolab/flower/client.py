@@ -11,6 +11,7 @@ on the way, and the function runs on that version. Nobody has to know in advance
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -114,6 +115,8 @@ class Node:
     def _call(self, asked: Any, context: Context) -> Answer:
         client = asked["client"]
         problem, method, randomness, wire = self._task(asked, context)
+        if "lr" in asked:
+            method = dataclasses.replace(method, **{"lr": asked["lr"]})
         task: Any = context.state[TASK]
         if asked["number"] <= task["latest"]:
             raise Refusal(STALE, "A later message was answered already.")

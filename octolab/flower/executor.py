@@ -83,7 +83,7 @@ class GridExecutor:
             return Result([None], False, 0.0, 0.0, [])
         name = self._function(fn)
         packed = Down(down, self.wire)
-        call = {"fn": name, "event": event, "kind": CALL, "cohort": m}
+        call = {"fn": name, "event": event, "kind": CALL, "cohort": m, **self._step(fn)}
         asked = [(int(i), packed, {**call, "slot": k}) for k, i in enumerate(ids)]
         answers = self._ask(asked, name)
         if said := self.nodes.news():
@@ -123,7 +123,7 @@ class GridExecutor:
     # -- a job -----------------------------------------------------------------------------------------------------
     def job(self, fed: Federation, job: Job) -> tuple[Payload, float, float]:
         name, client = self._function(job.fn), job.client
-        call = {"fn": name, "event": job.number, "kind": JOB, "cohort": 1, "slot": 0}
+        call = {"fn": name, "event": job.number, "kind": JOB, "cohort": 1, "slot": 0, **self._step(job.fn)}
         (answer,) = self._ask([(client, Down(job.down, self.wire), call)], name)
         if said := self.nodes.news():
             fed.log(nodes=said)
@@ -223,6 +223,11 @@ class GridExecutor:
                 f"({type(self.method).__name__}), such as self.client."
             )
         return name
+
+    def _step(self, fn: Callable[..., Any]) -> dict[str, float]:
+        """The step size of this round, where a schedule has made it another one than the nodes were told."""
+        lr = getattr(getattr(fn, "__self__", None), "lr", None)
+        return {"lr": lr} if isinstance(lr, float) and lr != getattr(self.method, "lr", None) else {}
 
     def tell(self, sizes: list[int] | None) -> None:
         """Fix what nodes are told. sizes: samples per client, where the data are the nodes' own."""

@@ -27,7 +27,8 @@ class Torch(LocalOptimizer):
         if "lr" in options:
             raise ValueError(f"Torch: lr={options['lr']!r} is the method's: leave it out here and set lr there.")
         try:
-            optimizer([torch.zeros(1, requires_grad=True)], lr=0.1, **options)
+            made: Any = optimizer
+            made([torch.zeros(1, requires_grad=True)], lr=0.1, **options)
         except (TypeError, ValueError) as error:
             raise ValueError(f"Torch: {optimizer.__name__} cannot be made from {options}: {error}.") from None
         set_once = {"optimizer": optimizer, "options": options, "keep_state": keep_state}
@@ -63,7 +64,8 @@ class Torch(LocalOptimizer):
     def _one(self, y: torch.Tensor, g: torch.Tensor, lr: float, state: State) -> tuple[torch.Tensor, State]:
         """One client's step, with an optimiser that is put into the state where the last one stood."""
         model = y.detach().clone().requires_grad_()
-        optimizer = self.optimizer([model], lr=lr, **self.options)  # type: ignore[call-arg]
+        make: Any = self.optimizer  # each class has its own arguments
+        optimizer = make([model], lr=lr, **self.options)
         if state and bool(state["begun"]):
             optimizer.state[model] = {name: value.clone() for name, value in state.items() if name != "begun"}
         model.grad = g.detach().clone()

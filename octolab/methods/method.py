@@ -38,6 +38,7 @@ from octolab.methods.card import Card, read_card
 from octolab.methods.constants import Constants, Known
 from octolab.params import Theory, allowed, check, param
 from octolab.problems import Problem
+from octolab.schedules import Schedule, as_schedule
 
 __all__ = ["Constants", "Method", "Theory", "param"]
 
@@ -78,8 +79,12 @@ class Method(Frozen):
                 setattr(cls, f.name, f)  # what `param` said, should a decorator ask again
 
     def __post_init__(self) -> None:
+        lr = getattr(self, "lr", None)
+        if callable(lr):  # a schedule, or any function of the round
+            object.__setattr__(self, "lr", as_schedule(lr))
         for f in dataclasses.fields(self):
-            check(type(self).__name__, f, getattr(self, f.name))
+            if not isinstance(getattr(self, f.name), Schedule):
+                check(type(self).__name__, f, getattr(self, f.name))
 
     # -- what a page defines -----------------------------------------------------------------------------------------
     def init(self, fed: Federation) -> Any:
@@ -110,6 +115,8 @@ class Method(Frozen):
     # -- what every method can do ------------------------------------------------------------------------------------
     def proved_rate(self, problem: Problem) -> float | None:
         """`rate` on a problem; None also where that needs a constant that is not known."""
+        if self.schedule is not None:
+            return None
         try:
             return self.rate(Known(problem, type(self).__name__))
         except UnknownConstant:
@@ -119,8 +126,11 @@ class Method(Frozen):
         """This method made ready for a problem: every `Theory()` a number, compressors bound to the layers.
 
         Field `lr` asks `stepsize(problem)`, any other field `theory_<name>(problem)`, in the order of the fields; what a
-        class adds comes before what it inherits, since its theorem says how the inherited ones depend on it.
+        class adds comes before what it inherits, since its theorem says how the inherited ones depend on it. Of a
+        schedule `lr` the others see the first round's step; `at(t)` is the method in round t.
         """
+        if self.schedule is not None:
+            return self._scheduled(problem, self.schedule)
         self.check(problem)
         method = self
         lineage = [inspect.get_annotations(cls) for cls in type(self).__mro__]
@@ -143,6 +153,30 @@ class Method(Frozen):
                     method, **{f.name: value.for_layers([tuple(q.shape) for q in problem.layout])}
                 )
         return method
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """The step sizes over rounds, if `lr` is a schedule."""
+        lr = getattr(self, "lr", None)
+        return lr if isinstance(lr, Schedule) else None
+
+    def _scheduled(self, problem: Problem, schedule: Schedule) -> Method:
+        def number(theory: Theory[float]) -> float:
+            lr = dataclasses.replace(self, **{"lr": theory}).resolve(problem).__dict__["lr"]
+            if isinstance(lr, tuple):
+                raise ValueError(
+                    f"{type(self).__name__}: lr={schedule!r}: theory gives every client a step of its own here, and a schedule "
+                    f"is one number a round: give numbers instead of Theory()."
+                )
+            return float(lr)
+
+        numbers = schedule.resolve(number)
+        first = dataclasses.replace(self, **{"lr": numbers.at(0)}).resolve(problem)
+        return dataclasses.replace(first, **{"lr": numbers})
+
+    def at(self, t: int) -> Method:
+        """This method in round t: itself, or with the number that its schedule has for that round."""
+        return self if self.schedule is None else dataclasses.replace(self, **{"lr": self.schedule.at(t)})
 
     def check(self, problem: Problem) -> None:
         """Refuse what cannot work on this problem (`OutsideAssumptions`), warn of what theory does not cover."""

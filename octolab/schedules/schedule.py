@@ -85,7 +85,7 @@ class Cosine(Schedule):
     def __post_init__(self) -> None:
         _positive("Cosine", "lr", self.lr)
         _whole("Cosine", "rounds", self.rounds)
-        low = isinstance(self.floor, numbers.Real) and math.isfinite(self.floor) and self.floor >= 0
+        low = isinstance(self.floor, (int, float)) and math.isfinite(self.floor) and self.floor >= 0
         if not low or (not isinstance(self.lr, Theory) and self.floor > self.lr):
             raise ValueError(f"Cosine: floor={self.floor!r}: give a number from 0 to lr={self.lr!r}.")
 

@@ -32,6 +32,7 @@ import numpy as np
 from octolab.federation import Importance, Nice
 from octolab.federation.replies import Replies
 from octolab.federation.sampling import as_sampler
+from octolab.local import LocalOptimizer
 from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Sampler, Theory, param, torch
 from octolab.problems import Problem
 
@@ -55,9 +56,18 @@ class FedAvg(Method):
     server_lr: float = param(1.0, "server step size", gt=0)
     momentum: float = param(0.0, "momentum of the local steps, new in every round", ge=0, lt=1)
     aggregator: Callable | None = param(None, "how updates are combined; None: the weighted mean")
+    local: LocalOptimizer | None = param(None, "optimiser of the local steps; None: SGD with momentum")
+
+    any_optimizer: ClassVar[bool] = True  # whether the local steps may be another optimiser's
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.local is not None and (self.momentum or not self.any_optimizer):
+            raise ValueError(
+                f"{type(self).__name__}: local={self.local!r} and momentum={self.momentum}: give the momentum to the optimiser."
+                if self.any_optimizer
+                else f"{type(self).__name__}: local={self.local!r}: its rule is for SGD steps only: leave local out."
+            )
         if isinstance(self.local_steps, (Sequence, np.ndarray)):
             object.__setattr__(self, "local_steps", tuple(self.local_steps))
 
@@ -66,7 +76,8 @@ class FedAvg(Method):
 
     def rate(self, problem: Constants) -> float | None:
         steps, step = self.local_steps or self.local_epochs, self.lr * self.server_lr
-        exact = self.batch_size is None and self.cohort is None and not self.momentum and self.aggregator is None
+        plain = self.local is None and not self.momentum
+        exact = self.batch_size is None and self.cohort is None and plain and self.aggregator is None
         if not exact or not problem.strongly_convex or step * problem.L > 1 + 1e-12:
             return None  # a floor of noise, or nothing known
         if steps == 1:
@@ -124,7 +135,8 @@ class FedAvg(Method):
         return updates.sum(updates.weights / times.to(updates.weights.dtype))
 
     def client(self, cohort: Cohort, x: torch.Tensor) -> torch.Tensor:
-        return cohort.local_sgd(x, lr=self.lr, momentum=self.momentum, **self.plan(cohort)).sub_(x)
+        plan = self.plan(cohort)
+        return cohort.local_sgd(x, lr=self.lr, momentum=self.momentum, optimizer=self.local, **plan).sub_(x)
 
     def plan(self, cohort: Cohort) -> dict[str, Any]:
         """How much local training: for `cohort.local_sgd` and `cohort.local_steps`."""

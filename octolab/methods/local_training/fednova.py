@@ -47,6 +47,8 @@ class FedNova(FedAvg):
     slug = "fednova"
     tags = ("heterogeneous", "local steps", "unequal work", "client sampling", "networks", "nonconvex")
 
+    any_optimizer = False  # the normalisation is that of SGD with momentum
+
     weighting: str = param("ratio", "weights in the average of a cohort", choices=("ratio", "sampled"))
     mu: float = param(0.0, "weight of a proximal term", ge=0)
     server_momentum: float = param(0.0, "momentum of the server (gmf)", ge=0, lt=1)

@@ -50,7 +50,8 @@ class FedProx(FedAvg):
     def client(self, cohort: Cohort, x: torch.Tensor) -> torch.Tensor:
         if self.solver == "exact":
             return cohort.prox(x, self.mu) - x
-        return cohort.local_sgd(x, lr=self.lr, momentum=self.momentum, prox=self.mu, **self.plan(cohort)) - x
+        plan = self.plan(cohort)
+        return cohort.local_sgd(x, lr=self.lr, momentum=self.momentum, prox=self.mu, optimizer=self.local, **plan) - x
 
     def plan(self, cohort: Cohort) -> dict[str, Any]:
         plan = super().plan(cohort)

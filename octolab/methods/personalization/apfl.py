@@ -43,6 +43,8 @@ class APFL(FedAvg):
     slug = "apfl"
     tags = ("personalisation", "heterogeneous", "nonconvex", "networks", "client sampling", "adaptive")
 
+    any_optimizer = False  # it takes its steps itself
+
     a: float | Sequence[float] = param(
         0.5, "share of the local model in the mix, at the start, for all or one each", ge=0, le=1, main=True
     )
