@@ -219,7 +219,7 @@ def _get_jobs(jobs: Jobs, data: dict[str, Any], reader: Reader, method: Method) 
     jobs.counts, jobs.typical = list(data["counts"]), dict(data["typical"])
     jobs.holds = reader.get(data["holds"])
     for entry in data["jobs"]:
-        own = method if entry.get("lr") is None else dataclasses.replace(method, lr=entry["lr"])
+        own = method if entry.get("lr") is None else dataclasses.replace(method, **{"lr": entry["lr"]})
         fn = getattr(own, entry["fn"], None)
         if fn is None:
             raise RunFileError(

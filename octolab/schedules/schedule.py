@@ -193,7 +193,7 @@ def _number(lr: float | Theory) -> float:
 def _positive(owner: str, name: str, value: Any) -> None:
     if isinstance(value, Theory):
         return
-    good = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+    good = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value) and float(value) > 0
     if not good:
         raise ValueError(
             f"{owner}: {name}={value!r}: give a number > 0" + ("." if name == "factor" else ", or Theory().")
