@@ -247,7 +247,7 @@ def dropouts(w: Watched) -> Alert | None:
         "warning",
         f"About {share:.0%} of the replies are lost (dropped out or late).",
         "Ask more clients per round than you need, extend the deadline, or use a method whose memory survives absence (EF21, "
-        "DIANA with `total()`).",
+        "DIANA with `weighted_sum()`).",
     )
 
 
