@@ -19,6 +19,10 @@ class NothingUnderWay(NoReplies):
     """An asynchronous method waits for an arrival, and no job is under way."""
 
 
+class HalfWritten(OctolabError):
+    """A step broke off and could not be taken back: the federation is no longer consistent, and nothing saves it."""
+
+
 class ClientAway(OctolabError):
     """A job's client cannot be reached now. The job is put off; others go on."""
 

@@ -134,6 +134,14 @@ class Randomness:
         ids = np.arange(clients) if isinstance(clients, (int, np.integer)) else np.asarray(clients)
         return Draws(self, ids, event)
 
+    # -- a step that is taken back -----------------------------------------------------------------------------------
+    def mark(self) -> Any:
+        """How much was used so far (nothing: draws are addressed)."""
+        return None
+
+    def rewind(self, mark: Any) -> None:
+        """As if nothing had been used since `mark`."""
+
     # -- what a checkpoint must keep (nothing: draws are addressed) --------------------------------------------------
     def state(self) -> dict[str, Any]:
         return {}
@@ -311,6 +319,14 @@ class Scripted(Randomness):
 
     def scripts(self, kind: str | None = None) -> bool:
         return bool(self.given) if kind is None else kind in self.given
+
+    def mark(self) -> dict[str, int]:
+        return {kind: len(seen) for kind, seen in self._seen.items()}
+
+    def rewind(self, mark: dict[str, int]) -> None:
+        for kind, seen in self._seen.items():
+            while len(seen) > mark.get(kind, 0):
+                seen.popitem()
 
     def state(self) -> dict[str, Any]:
         return {kind: [list(a) for a in seen] for kind, seen in self._seen.items()}

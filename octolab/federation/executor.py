@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -62,9 +62,10 @@ class Result:
     seconds: np.ndarray | None = field(default=None)  # (m,) virtual seconds of the upload
 
     def settle(self, memory: Memory, replied: np.ndarray | None) -> None:
-        """The transaction's end: what clients staged counts for those who replied, (m,) bool (None: everybody)."""
+        """The call's end: what clients staged counts for those who replied, (m,) bool (None: everybody)."""
+        m = sum(part.stop - part.start for _, _, part in self.staged)
         for staged, rows, part in self.staged:
-            memory.commit(staged, rows, None if replied is None else replied[part])
+            memory.commit(staged, rows, None if replied is None else replied[part], m)
 
 
 def _rows(ids: np.ndarray) -> Rows:
@@ -120,7 +121,7 @@ class Executor:
         def one(part: slice) -> tuple[Cohort, Any, slice]:
             cohort, returned, part = self._pass(fed, fn, ids, down, event, part, m)
             if fed.reliable:  # every reply will arrive: write memory chunk by chunk, nothing is held twice
-                fed.memory.commit(cohort.memory._staged, cohort.rows, None)
+                fed.memory.commit(cohort.memory._staged, cohort.rows, None, m)
                 cohort.memory._staged.clear()
             return cohort, gathered.take(returned, part), part
 
@@ -128,7 +129,7 @@ class Executor:
         if self.threads > 1 and m >= MANY and self.mode == "auto" and not in_order:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self.threads, "octolab", initializer=_worker)
-            return self._join(list(self._pool.map(one, parts)), gathered)
+            return self._join(_all_done([self._pool.submit(one, part) for part in parts]), gathered)
         return self._join([one(p) for p in parts], gathered)
 
     def job(self, fed: Federation, job: Job) -> tuple[Payload, float, float]:
@@ -179,6 +180,17 @@ class Executor:
             [(c.memory._staged, c.rows, p) for c, _, p in passes if c.memory._staged],
         )
         return _priced(result)
+
+
+def _all_done(chunks: list[Future]) -> list[Any]:
+    """The results. If one failed, or an interrupt came, those under way are waited for: afterwards nobody writes."""
+    try:
+        return [chunk.result() for chunk in chunks]
+    except BaseException:
+        for chunk in chunks:
+            chunk.cancel()
+        wait(chunks)
+        raise
 
 
 class _Gathered:

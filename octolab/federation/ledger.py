@@ -22,8 +22,13 @@ class Ledger:
     def __init__(self, n: int):
         self.n = n
         self._each = {c: np.zeros(n) for c in COLUMNS}  # float64: whole numbers stay exact up to 2**53
+        self._view = self._one_by_one()
         self._all = dict.fromkeys(COLUMNS, 0.0)  # the same for everybody
         self._total = dict.fromkeys(COLUMNS, 0.0)
+
+    def _one_by_one(self) -> dict[str, memoryview[float]]:
+        """The same numbers (no copy), for one client at a time: twice as fast."""
+        return {c: memoryview(v) for c, v in self._each.items()}  # type: ignore[arg-type, misc]
 
     def add(self, clients: np.ndarray | None = None, /, **amounts: Any) -> None:
         """Charge `clients` (None: everybody) an amount in each column: one number, or one per client. `add(up=320)`.
@@ -44,16 +49,20 @@ class Ledger:
             else:
                 np.add.at(self._each[column], clients, amount)
 
+    def take_back(self, clients: np.ndarray | None, amounts: dict[str, Any]) -> None:
+        """The opposite of `add`, exactly: amounts are whole numbers."""
+        self.add(clients, **{column: -amount for column, amount in amounts.items()})
+
     def add_one(self, column: str, amount: float, client: int) -> None:
-        self._each[column][client] += amount
+        self._view[column][client] += amount
         self._total[column] += amount
 
     def answered(self, client: int, bits: float, times: int = 1) -> None:
         """Charge a job's reply of `bits` (times=-1: it did not arrive after all)."""
-        each, total, bits = self._each, self._total, times * bits
-        each["up"][client] += bits
-        each["paper_up"][client] += bits
-        each["replies"][client] += times
+        view, total, bits = self._view, self._total, times * bits
+        view["up"][client] += bits
+        view["paper_up"][client] += bits
+        view["replies"][client] += times
         total["up"] += bits
         total["paper_up"] += bits
         total["replies"] += times
@@ -92,6 +101,7 @@ class Ledger:
     def restore(self, state: dict[str, Any]) -> None:
         each, same, total = ({OLD.get(c, c): v for c, v in state[part].items()} for part in ("each", "all", "total"))
         self._each = {c: np.array(v, dtype=np.float64) for c, v in each.items()}
+        self._view = self._one_by_one()
         self._all, self._total = same, total
 
 

@@ -1,4 +1,4 @@
-"""What clients remember between calls, and the rule that makes it safe: a call is a transaction.
+"""What clients remember between calls, and the rule that makes it safe: only a reply that arrives counts.
 
 The store keeps one tensor (n, *shape) per name, all clients stacked. A client function reads and writes through
 `cohort.memory`: reads give copies, writes are staged, and they count only for the clients whose reply arrived. A device
@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+
+if TYPE_CHECKING:
+    from octolab.federation.transaction import Transaction
 
 Rows = slice | torch.Tensor
 
@@ -25,11 +28,13 @@ class Memory:
     _store: dict[str, torch.Tensor]
     _borrowed: set[str]  # names whose tensor somebody else may hold too: copied before rows of it are written
     _lock: threading.Lock
+    _step: Transaction | None
 
-    def __init__(self, n: int):
+    def __init__(self, n: int, step: Transaction | None = None):
         object.__setattr__(self, "n", n)
         object.__setattr__(self, "version", 0)
         object.__setattr__(self, "_lock", threading.Lock())
+        object.__setattr__(self, "_step", step)
         object.__setattr__(self, "_store", {})
         object.__setattr__(self, "_borrowed", set())
 
@@ -77,30 +82,51 @@ class Memory:
         inside = ", ".join(f"{k}: {tuple(v.shape)}" for k, v in self._store.items())
         return f"Memory of {self.n} clients ({inside or 'empty'})"
 
-    def commit(self, staged: dict[str, torch.Tensor], rows: Rows, replied: np.ndarray | None) -> None:
-        """Write back what the rows staged; `replied` (m,) says whose reply arrived (None: everybody's)."""
+    def commit(
+        self, staged: dict[str, torch.Tensor], rows: Rows, replied: np.ndarray | None, m: int | None = None
+    ) -> None:
+        """Write back what the rows staged; `replied` (m,) says whose reply arrived (None: everybody's).
+
+        m: size of the whole cohort, where these rows are a chunk of it.
+        """
         if replied is not None and not replied.any():
             return  # nobody: nothing has changed
         object.__setattr__(self, "version", self.version + 1)
         whole = isinstance(rows, slice) and rows.stop - rows.start == self.n
+        step = self._step if self._step is not None and self._step.open else None
         for name, value in staged.items():
             if whole and replied is None:
                 self._store[name] = value.clone() if value.stride() and value.stride()[0] == 0 else value
                 self._borrowed.add(name)
                 continue
             with self._lock:
-                if name not in self._store:
+                old = self._store.get(name)
+                if step is not None and (old is None or name in self._borrowed):
+                    step.fresh.add(name)
+                if old is None:
                     self._store[name] = torch.zeros(self.n, *value.shape[1:], dtype=value.dtype)
                 elif name in self._borrowed:
-                    self._store[name] = self._store[name].clone()
+                    self._store[name] = old.clone()
                 self._borrowed.discard(name)
             store = self._store[name]
-            if replied is None:
-                store[rows] = value
-            else:
+            where, new = rows, value
+            if replied is not None:
                 kept = torch.from_numpy(replied)
-                ids = torch.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
-                store[ids[kept]] = value[kept]
+                where = (torch.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows)[kept]
+                new = value[kept]
+            if step is not None and name not in step.fresh:
+                step.keep_rows(name, store, where, (m or len(value)) * store[0].nbytes)
+            store[where] = new
+
+    # -- a step that is taken back -----------------------------------------------------------------------------------
+    def mark(self) -> tuple[int, dict[str, torch.Tensor], set[str]]:
+        """Which tensors are held now."""
+        return self.version, self._store.copy(), self._borrowed.copy()
+
+    def rewind(self, mark: tuple[int, dict[str, torch.Tensor], set[str]]) -> None:
+        """The same tensors again. (Rows that were written in place, the step itself has kept.)"""
+        for name, value in zip(("version", "_store", "_borrowed"), mark, strict=True):
+            object.__setattr__(self, name, value)
 
 
 class CohortMemory:

@@ -64,7 +64,8 @@ class Fleet:
     seconds: compute time per unit of work. unit: "gradient" (a minibatch counts one) or "sample".
     up, down: link speeds in bits per second. latency: seconds per message. dropout: the probability that a device that
     was asked never replies. jitter: random times, one of LogNormal, Exponential, HalfNormal, Hang, or any function of
-    (seconds, uniforms).
+    (seconds, uniforms). timeout: virtual seconds after which the server gives an asynchronous job up and starts the
+    device anew; inf: never, so that each lost job removes its device for good. (Synchronous rounds have a deadline.)
 
     >>> Fleet(seconds=[1.0, 2.0], up=1e6)
     Fleet(seconds=[1. 2.], up=1000000.0)
@@ -77,6 +78,7 @@ class Fleet:
     latency: Any = 0.0
     dropout: Any = 0.0
     jitter: Any = None
+    timeout: float = np.inf
 
     def __post_init__(self) -> None:
         if self.unit not in ("gradient", "sample"):
@@ -87,6 +89,7 @@ class Fleet:
             "down": (lambda v: v > 0, "bits per second, > 0 (inf: no limit)"),
             "latency": (lambda v: v >= 0, "seconds per message, >= 0"),
             "dropout": (lambda v: (v >= 0) & (v <= 1), "a probability in [0, 1]"),
+            "timeout": (lambda v: v > 0, "virtual seconds, > 0 (inf: never)"),
         }
         for name, (allowed, words) in rules.items():
             value = np.asarray(getattr(self, name), dtype=float)

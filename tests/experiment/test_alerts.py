@@ -115,7 +115,7 @@ def test_a_client_that_gives_most_updates_dominates():
     problem = ol.problems.Tridiagonal(d=4, n=10, noise=0.01)
     run = finished(M.ASGD(lr=1e-4), problem, rounds=400, fleet=ol.Fleet(seconds=np.r_[0.02, np.ones(9)]))
     alert = the(run, "dominant")
-    share = run.federation.ledger.per_client("rounds")[0] / run.federation.ledger.total("rounds")
+    share = run.federation.ledger.per_client("replies")[0] / run.federation.ledger.total("replies")
     assert alert.message.startswith(f"Client 0 gives {share:.0%} of all updates") and share > 0.5
 
 
