@@ -116,6 +116,7 @@ def snapshot(run: Run) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 
 def _snapshot(run: Run) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     fed, writer = run.federation, Writer()
+    fed.transaction().check()  # what is half written is never saved over a good file
     body = {
         "round": run.round,
         "status": run.status,
@@ -141,6 +142,8 @@ def _put_jobs(jobs: Jobs, writer: Writer, method: Method) -> dict[str, Any]:
         "counts": list(jobs.counts),
         "holds": writer.put(list(jobs.holds)),
         "typical": dict(jobs.typical),
+        "version": jobs.version,
+        "lost": jobs.lost,
         "jobs": [_put_job(job, writer, method) for job in alive],
     }
 
@@ -218,6 +221,7 @@ def _check_restored(run: Run) -> None:
 def _get_jobs(jobs: Jobs, data: dict[str, Any], reader: Reader, method: Method) -> None:
     jobs.counts, jobs.typical = list(data["counts"]), dict(data["typical"])
     jobs.holds = reader.get(data["holds"])
+    jobs.version, jobs.lost = data.get("version", -1), data.get("lost", 0)
     for entry in data["jobs"]:
         own = method if entry.get("lr") is None else dataclasses.replace(method, **{"lr": entry["lr"]})
         fn = getattr(own, entry["fn"], None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -106,6 +107,18 @@ class Recorder:
         with self._lock:
             columns = {name: Column(rows, values, len(rows)) for name, (rows, values) in self.sparse.items()}
             return Snapshot(self.rows, len(self.rows), columns)
+
+    def mark(self) -> tuple[int, int]:
+        """How much is recorded now."""
+        return len(self.rows), self.evaluated
+
+    def rewind(self, mark: tuple[int, int]) -> None:
+        """As it was at `mark`, in new lists: who reads a snapshot keeps the old ones."""
+        with self._lock:
+            rows, self.evaluated = mark
+            self.rows, self.iterates = self.rows[:rows], self.iterates[:rows]
+            kept = {name: bisect_left(where, rows) for name, (where, _) in self.sparse.items()}
+            self.sparse = {k: (at[: kept[k]], what[: kept[k]]) for k, (at, what) in self.sparse.items() if kept[k]}
 
     @property
     def last(self) -> dict[str, Any]:

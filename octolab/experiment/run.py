@@ -233,9 +233,24 @@ class Run(Background):
         return self.world is not None and self.world.remote
 
     def _turn(self) -> bool:
+        """One step, all of it or nothing."""
         if self.world is not None and self.world.remote:
             return self.world.advance()
-        fed, marker = self.federation, self.federation.memory.version
+        before = self.state, self.round, self.recorder.mark()
+        try:
+            with self.federation.transaction():
+                going = self._one_step(self.federation)
+        except BaseException as error:
+            self.state, self.round, recorded = before
+            self.recorder.rewind(recorded)
+            if isinstance(error, NoReplies):
+                return self._end("stalled", error)
+            raise
+        return going
+
+    def _one_step(self, fed: Federation) -> bool:
+        """The method's init or step, checked and recorded."""
+        marker = fed.memory.version
         if self._plan.schedule is not None:
             self.method = self._plan.at(max(self.round, 0))
         try:
@@ -244,11 +259,9 @@ class Run(Background):
                 fed.started = True
             else:
                 self.state = self._step(fed)
-        except NothingUnderWay as error:
-            return self._end("stalled", error)
         except NoReplies as error:
-            if fed.memory.version != marker:
-                return self._end("stalled", error)
+            if isinstance(error, NothingUnderWay) or fed.memory.version != marker:
+                raise
             fed.log(skipped=True)  # nobody answered: the round is void, time has passed
         x = self.x
         if not math.isfinite(float(x.sum())) and not bool(torch.isfinite(x).all()):

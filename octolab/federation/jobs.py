@@ -250,8 +250,8 @@ class Jobs:
     def _upload(self, job: Job, time: float) -> None:
         """The second stage: computed, now on its way up."""
         fleet, client = self.fed.fleet, job.client
-        bits = self._bits(job)
         self._remember(job)
+        bits = self._bits(job)
         job.state, job.computed = UPLOADING, time
         job.time = time + fleet.of("latency", client) + bits / fleet.of("up", client)
         if job.time - job.started > self.timeout:
@@ -266,6 +266,7 @@ class Jobs:
             if known is None:
                 self.evaluate(job)
             else:
+                self._remember(job)
                 job.sends = known
         return int(job.sends)  # type: ignore[arg-type]
 

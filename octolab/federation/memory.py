@@ -119,13 +119,9 @@ class Memory:
             store[where] = new
 
     # -- a step that is taken back -----------------------------------------------------------------------------------
-    def mark(self) -> tuple[int, dict[str, torch.Tensor], set[str]]:
-        """Which tensors are held now."""
-        return self.version, self._store.copy(), self._borrowed.copy()
-
-    def rewind(self, mark: tuple[int, dict[str, torch.Tensor], set[str]]) -> None:
-        """The same tensors again. (Rows that were written in place, the step itself has kept.)"""
-        for name, value in zip(("version", "_store", "_borrowed"), mark, strict=True):
+    def rewind(self, version: int, store: dict[str, torch.Tensor], borrowed: set[str]) -> None:
+        """The same tensors again. (Rows that were written in place, the transaction itself has kept.)"""
+        for name, value in {"version": version, "_store": store, "_borrowed": borrowed}.items():
             object.__setattr__(self, name, value)
 
 

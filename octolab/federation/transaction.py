@@ -49,8 +49,17 @@ class Transaction:
         if self.broken is not None:
             self.check()
         fed = self._fed
-        used = fed.randomness.mark() if self._scripted else None
-        self._before = (fed.now, fed.counters.copy(), fed.started, fed._log.copy(), fed.memory.mark(), used)
+        memory = fed.memory
+        self._before = (
+            fed.now,
+            fed.counters.copy(),
+            fed.started,
+            fed._log.copy() if fed._log else None,
+            memory.version,
+            memory._store.copy(),
+            memory._borrowed.copy(),
+            fed.randomness.mark() if self._scripted else None,
+        )
         self.open = True
         return self
 
@@ -107,8 +116,9 @@ class Transaction:
             undo(*arguments)  # twice is as good as once: an interrupt may come between the two lines
             self._undo.pop()
         fed = self._fed
-        fed.now, fed.counters, fed.started, fed._log, memory, used = self._before
-        fed.memory.rewind(memory)
+        fed.now, fed.counters, fed.started, log, *memory, used = self._before
+        fed._log = log or {}
+        fed.memory.rewind(*memory)
         if self._scripted:
             fed.randomness.rewind(used)
         fed._last = ()

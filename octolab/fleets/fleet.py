@@ -57,6 +57,14 @@ class Hang:
         return np.where(u < self.p, np.inf, seconds)
 
 
+def _numbers(value: Any) -> np.ndarray | None:
+    """As float64; None if it is nothing of the kind."""
+    try:
+        return np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        return None
+
+
 @dataclass(frozen=True, eq=False)
 class Fleet:
     """The devices of a federation. Every field is one number, or an array with one number per client.
@@ -89,11 +97,16 @@ class Fleet:
             "down": (lambda v: v > 0, "bits per second, > 0 (inf: no limit)"),
             "latency": (lambda v: v >= 0, "seconds per message, >= 0"),
             "dropout": (lambda v: (v >= 0) & (v <= 1), "a probability in [0, 1]"),
-            "timeout": (lambda v: v > 0, "virtual seconds, > 0 (inf: never)"),
+            "timeout": (lambda v: v > 0, "one number of virtual seconds, > 0 (inf: never)"),
         }
         for name, (allowed, words) in rules.items():
-            value = np.asarray(getattr(self, name), dtype=float)
-            if np.isnan(value).any() or not np.all(allowed(value)):
+            value = _numbers(getattr(self, name))
+            if (
+                value is None
+                or np.isnan(value).any()
+                or not np.all(allowed(value))
+                or (name == "timeout" and value.ndim)
+            ):
                 raise ValueError(f"Fleet: {name}={getattr(self, name)!r}: give {words}.")
             object.__setattr__(self, name, value if value.ndim else float(value))
 
