@@ -22,6 +22,7 @@ from octolab.compressors import Compressor
 from octolab.errors import OctolabError
 from octolab.experiment.launch import prepare
 from octolab.methods import Theory
+from octolab.params import params
 
 CLIENTS, SAMPLES, FEATURES, CLASSES = 1000, 20, 784, 10
 FAMILIES = ("baselines", "communication", "local", "participation", "personalization")
@@ -56,8 +57,8 @@ def fitted(kind: type, p: Any) -> Any:
     Who draws a fixed number of clients draws a tenth: a round of two clients measures the calls, not the method.
     """
     method = kind()
-    steps = {f.name: 2 if "int" in str(f.type) and "float" not in str(f.type) else 0.05 if f.name == "lr" else 0.5
-             for f in dataclasses.fields(method) if isinstance(getattr(method, f.name), Theory)}  # fmt: skip
+    steps = {name: 2 if p.whole else 0.05 if name == "lr" else 0.5
+             for name, p in params(kind).items() if isinstance(getattr(method, name), Theory)}  # fmt: skip
     drawn = {"draws": p.n // 10} if hasattr(method, "draws") else {}
     return dataclasses.replace(method, **steps, **drawn)
 

@@ -29,6 +29,8 @@ _MODULES = {
     "methods": "octolab.methods",
     "problems": "octolab.problems",
     "schedules": "octolab.schedules",
+    "rooms": "octolab.rooms",
+    "fleets": "octolab.fleets",
     "testing": "octolab.testing",
     "aggregators": "octolab.trust.aggregators",
     "attacks": "octolab.trust.attacks",
@@ -51,7 +53,9 @@ _NAMES = {
     "Randomness": "octolab.federation",
     "Scripted": "octolab.federation",
     "Method": "octolab.methods",
-    "Theory": "octolab.methods",
+    "Theory": "octolab.params",
+    "param": "octolab.params",
+    "register": "octolab.rooms",
 }
 
 for _name, _place in {
@@ -72,13 +76,27 @@ for _name, _place in {
     faces.offer(_name, f"octolab.lab.{_place}")
 
 if TYPE_CHECKING:
-    from octolab import compressors, data, errors, experiment, federation, flower, methods, problems, testing  # noqa: F401
+    from octolab import (  # noqa: F401
+        compressors,
+        data,
+        errors,
+        experiment,
+        federation,
+        fleets,
+        flower,
+        methods,
+        problems,
+        rooms,
+        testing,
+    )
     from octolab.experiment import Run, Until, from_spec, load_run, repeat, resume, start, tune, tune_k  # noqa: F401
     from octolab.experiment.compare import compare  # noqa: F401
     from octolab.experiment.launch import run  # noqa: F401
     from octolab.federation import Federation, Fleet, Randomness, Scripted  # noqa: F401
     from octolab.lab.dashboard import dashboard  # noqa: F401
-    from octolab.methods import Method, Theory  # noqa: F401
+    from octolab.methods import Method, param  # noqa: F401
+    from octolab.params import Theory  # noqa: F401
+    from octolab.rooms import register  # noqa: F401
     from octolab.trust import aggregators, attacks  # noqa: F401
 
 

@@ -1,7 +1,9 @@
-"""Hyperparameters as data: `param(default, doc, gt=0)` beside a field says what the field may hold, once.
+"""Parameters as data: what a field of a frozen dataclass is and may hold, said once, in `param(...)` and its annotation.
 
     class EF21(Method):
         lr: Theory[float] = param(Theory(), "step size", gt=0)
+
+    params(EF21)["lr"].theory, .gt, .whole      # typed facts: checks, command line, forms and specs read them here
 
 gt, ge, lt, le are the bounds (>, >=, <, <=).
 """
@@ -11,12 +13,17 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
+import types
+import typing
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-__all__ = ["Theory", "allowed", "check", "param"]
+__all__ = ["Param", "Theory", "allowed", "check", "param", "params", "settle"]
+
+PLAIN = (bool, int, float, str, tuple, list, Sequence, type(None))
 
 T = TypeVar("T")
 
@@ -43,6 +50,66 @@ class Theory(Generic[T]):
         return "Theory()" if self.multiplier == 1 else f"Theory({self.multiplier:g})"
 
 
+@dataclass(frozen=True)
+class Param:
+    """The facts of one parameter.
+
+    kind:       number, whole (number), share (a count, or a share in (0, 1]), switch, choice, text, list, object (a
+                dataclass of a room: a compressor, a sampler, ...), or free (anything; only Python can change it).
+    default:    ... where a value must be given; example: a value to start from there, ... if there is none.
+    optional:   None is allowed. theory: so is Theory(). per_client: so is a sequence, one value per client.
+    numeric:    a number is allowed, maybe beside objects.
+    objects:    the classes that its objects may have; room: the registry they come from where that is not a class.
+    """
+
+    name: str
+    kind: str
+    doc: str = ""
+    default: Any = ...
+    example: Any = ...
+    optional: bool = False
+    theory: bool = False
+    per_client: bool = False
+    numeric: bool = False
+    gt: float | None = None
+    ge: float | None = None
+    lt: float | None = None
+    le: float | None = None
+    choices: tuple[Any, ...] | None = None
+    objects: tuple[type, ...] = ()
+    room: str | None = None
+    main: bool = False
+
+    @property
+    def whole(self) -> bool:
+        return self.kind == "whole"
+
+    @property
+    def required(self) -> bool:
+        return self.default is ...
+
+    @property
+    def low(self) -> float | None:
+        """The lower bound, open or closed."""
+        return self.gt if self.ge is None else self.ge
+
+    @property
+    def high(self) -> float | None:
+        """The upper bound, open or closed."""
+        return self.lt if self.le is None else self.le
+
+    def inside(self, value: float) -> bool:
+        """Whether a number is finite and within the bounds."""
+        return (
+            math.isfinite(value)
+            and (self.gt is None or value > self.gt)
+            and (self.ge is None or value >= self.ge)
+            and (self.lt is None or value < self.lt)
+            and (self.le is None or value <= self.le)
+        )
+
+
+FACTS = ("doc", "gt", "ge", "lt", "le", "choices", "main", "room", "example")
 OLD_BOUNDS = {"above": "gt", "low": "ge", "below": "lt", "upto": "le"}  # the names before 0.2
 
 
@@ -56,11 +123,15 @@ def param(
     le: float | None = None,
     choices: tuple[Any, ...] | None = None,
     main: bool = False,
+    room: str | None = None,
+    example: Any = ...,
     **old: float,
 ) -> Any:
-    """A hyperparameter: its default, one line of documentation, and what is allowed.
+    """A parameter: its default (... where one must be given), one line of documentation, and what is allowed.
 
-    gt, ge, lt, le: bounds (>, >=, <, <=); choices: allowed values; main: one of the few knobs to show first.
+    gt, ge, lt, le: bounds (>, >=, <, <=). choices: allowed values. main: one of the few knobs to show first. room: the
+    registry that its objects come from, where the annotation names no class (an aggregator is any callable). example:
+    a value to start from where there is no default.
     """
     bounds = {"gt": gt, "ge": ge, "lt": lt, "le": le}
     for name, bound in old.items():
@@ -68,50 +139,160 @@ def param(
             raise TypeError(f"param() has no argument {name!r}: bounds are gt, ge, lt and le.")
         warnings.warn(f"param({name}=...) is now {OLD_BOUNDS[name]}=...", DeprecationWarning, stacklevel=2)
         bounds[OLD_BOUNDS[name]] = bound
-    return dataclasses.field(default=default, metadata={"doc": doc, **bounds, "choices": choices, "main": main})
+    facts = {"doc": doc, **bounds, "choices": choices, "main": main, "room": room, "example": example}
+    return dataclasses.field(metadata=facts) if default is ... else dataclasses.field(default=default, metadata=facts)
 
 
-def check(owner: str, f: dataclasses.Field[Any], value: Any) -> None:
-    """One hyperparameter against what is allowed; a ValueError names field, value and range."""
-    rule = f.metadata
-    if isinstance(f.type, type) and f.type.__module__.startswith("octolab.") and not isinstance(value, f.type):
-        raise ValueError(f"{owner}: {f.name}={value!r}: give a {f.type.__name__.lower()}, such as {f.default!r}.")
-    if not rule or isinstance(value, Theory) or value is None:
-        if isinstance(value, Theory) and not value.multiplier > 0:
-            raise ValueError(f"{owner}: {f.name}={value!r}: the multiplier of a theory value is > 0.")
-        if value is None and rule and f.default is not None and "None" not in str(f.type):
-            raise ValueError(f"{owner}: {f.name}=None: give {allowed(rule)}.")
-        return
-    if rule["choices"] is not None and value not in rule["choices"]:
-        raise ValueError(f"{owner}: {f.name}={value!r}: choose one of {', '.join(map(repr, rule['choices']))}.")
-    bounds = [rule[k] for k in ("gt", "ge", "le", "lt")]
-    if all(b is None for b in bounds):
-        return
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        if not isinstance(value, str) and (hasattr(value, "__len__") or hasattr(value, "probabilities")):
-            return  # one value per client, or a sampler: checked where it is used
-        raise ValueError(f"{owner}: {f.name}={value!r}: give {allowed(rule)}.")
-    whole = "int" in str(f.type) and "float" not in str(f.type)
-    if whole and math.isfinite(value) and not float(value).is_integer():
-        raise ValueError(f"{owner}: {f.name}={value!r}: give {allowed(rule)}, a whole number.")
-    if not inside(rule, float(value)):
-        raise ValueError(f"{owner}: {f.name}={value!r}: give {allowed(rule)}.")
-
-
-def inside(rule: Mapping[str, Any], value: float) -> bool:
-    """Whether a number is finite and within the bounds."""
-    gt, ge, lt, le = (rule[k] for k in ("gt", "ge", "lt", "le"))
-    return (
-        math.isfinite(value)
-        and (gt is None or value > gt)
-        and (ge is None or value >= ge)
-        and (lt is None or value < lt)
-        and (le is None or value <= le)
+# -- reading a dataclass -----------------------------------------------------------------------------------------------
+@cache
+def params(cls: type) -> Mapping[str, Param]:
+    """The parameters of a dataclass by name, in order: what `__init__` takes. Computed once from its annotations."""
+    hints = _hints(cls)
+    return types.MappingProxyType(
+        {f.name: _read(f, hints[f.name]) for f in dataclasses.fields(cls) if f.init and not f.name.startswith("_")}
     )
 
 
-def allowed(rule: Mapping[str, Any]) -> str:
-    """The bounds in words: a number in (0, 1] (what it is)."""
-    left = f"({rule['gt']:g}" if rule["gt"] is not None else f"[{rule['ge']:g}" if rule["ge"] is not None else "(-inf"
-    right = f"{rule['le']:g}]" if rule["le"] is not None else f"{rule['lt']:g})" if rule["lt"] is not None else "inf)"
-    return f"a number in {left}, {right}" + (f" ({rule['doc']})" if rule.get("doc") else "")
+def _hints(cls: type) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(cls)
+    except (NameError, TypeError):  # a name that only type checkers see
+        return {f.name: object if isinstance(f.type, str) else f.type for f in dataclasses.fields(cls)}
+
+
+def _read(f: dataclasses.Field[Any], hint: Any) -> Param:
+    parts = _parts(hint)
+    facts: dict[str, Any] = {k: v for k, v in f.metadata.items() if k in FACTS}
+    objects = tuple(p for p in parts if _is_own(p)) if facts.get("room") is None else (Callable,)
+    default: Any = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+    default = ... if default is dataclasses.MISSING else default
+    return Param(
+        f.name,
+        _kind(parts, facts, objects),
+        default=default,
+        optional=type(None) in parts or default is None,
+        theory=Theory in parts,
+        per_client=bool(parts & {Sequence, tuple, list}),
+        numeric=bool(parts & {int, float}),
+        objects=objects,
+        **facts,
+    )
+
+
+def _kind(parts: set[Any], facts: dict[str, Any], objects: tuple[type, ...]) -> str:
+    if facts.get("choices") is not None:
+        return "choice"
+    if objects:
+        return "object"
+    if bool in parts:
+        return "switch"
+    if {int, float} <= parts and Theory not in parts:
+        return "share"
+    if float in parts or int in parts:
+        return "number" if float in parts else "whole"
+    if parts & {tuple, list, Sequence}:
+        return "list"
+    return "text" if str in parts else "free"
+
+
+def _parts(hint: Any) -> set[Any]:
+    """The classes of a union: `int | Theory` is {int, Theory}; `tuple[int, ...]` counts as tuple."""
+    union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
+    return {typing.get_origin(part) or part for part in (typing.get_args(hint) if union else (hint,))}
+
+
+def _is_own(part: Any) -> bool:
+    """A class whose instances are described by their parameters."""
+    if part is Theory or part in PLAIN or not isinstance(part, type):
+        return False
+    return dataclasses.is_dataclass(part) or part.__module__.startswith("octolab.")
+
+
+# -- checking ----------------------------------------------------------------------------------------------------------
+def settle(thing: Any, owner: str | None = None, besides: type | tuple[type, ...] = ()) -> None:
+    """For `__post_init__` of a frozen dataclass: NumPy's scalars become Python's, and every value is checked.
+
+    besides: classes whose objects may stand anywhere; they check themselves.
+    """
+    for p in params(type(thing)).values():
+        given = getattr(thing, p.name)
+        if isinstance(given, besides):
+            continue
+        value = plain(given)
+        check(owner or type(thing).__name__, p, value)
+        if p.whole and isinstance(value, float):
+            value = int(value)
+        if value is not given:
+            object.__setattr__(thing, p.name, value)
+
+
+def plain(value: Any) -> Any:
+    """A NumPy or PyTorch scalar as the Python number it is; anything else as it is."""
+    scalar = getattr(value, "ndim", None) == 0 and hasattr(value, "item")
+    return value.item() if scalar else value
+
+
+def check(owner: str, p: Param, value: Any) -> None:
+    """One value against what is allowed; a ValueError names parameter, value and what to give."""
+    if value is None and (p.optional or (p.choices is not None and None in p.choices)):
+        return
+    if isinstance(value, Theory):
+        if not (isinstance(value.multiplier, numbers.Real) and value.multiplier > 0):
+            raise ValueError(f"{owner}: {p.name}={value!r}: the multiplier of a theory value is > 0.")
+        return
+    if not _fits(p, value):
+        raise ValueError(f"{owner}: {p.name}={value!r}: {'choose' if p.kind == 'choice' else 'give'} {allowed(p)}.")
+
+
+def _fits(p: Param, value: Any) -> bool:
+    if p.kind == "choice":
+        return any(type(value) in _alike(c) and value == c for c in p.choices or ())
+    if p.kind == "object":
+        number = p.numeric and _is_number(value) and p.inside(float(value))
+        return number or any(callable(value) if o is Callable else isinstance(value, o) for o in p.objects)
+    if p.kind in ("switch", "text"):
+        return isinstance(value, bool if p.kind == "switch" else str)
+    if p.per_client and not isinstance(value, str) and hasattr(value, "__len__"):
+        return not p.numeric or all(_is_number(plain(v)) and p.inside(float(v)) for v in value)
+    if p.kind in ("number", "whole", "share"):
+        return _is_number(value) and p.inside(float(value)) and (not p.whole or float(value).is_integer())
+    return p.kind == "free"
+
+
+def _alike(choice: Any) -> tuple[type, ...]:
+    """The types whose values may equal a choice: 1.0 is 1, and True is not."""
+    return (int, float) if _is_number(choice) else (type(choice),)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def allowed(p: Param) -> str:
+    """What a parameter takes, in words: a number in (0, 1] (what it is)."""
+    if p.kind == "choice":
+        return f"one of {', '.join(map(repr, p.choices or ()))}"
+    what = {
+        "object": _object_words(p),
+        "switch": "True or False",
+        "text": "a text",
+        "list": "numbers, one per client",
+        "free": "a value",
+    }.get(p.kind) or f"a number in {_interval(p)}"
+    if p.kind == "whole":
+        what += ", a whole number"
+    return what + (f" ({p.doc})" if p.doc and p.kind != "object" else "")
+
+
+def _object_words(p: Param) -> str:
+    names = ["function" if o is Callable else o.__name__.lower() for o in p.objects]
+    words = [f"{'an' if n[0] in 'aeio' else 'a'} {n}" for n in (["number"] if p.numeric else []) + names]
+    start = p.example if p.required else p.default
+    such = f", such as {start!r}" if start is not None and start is not ... else ""
+    return " or ".join([*words, *(["None"] if p.optional else [])]) + such
+
+
+def _interval(p: Param) -> str:
+    left = f"({p.gt:g}" if p.gt is not None else f"[{p.ge:g}" if p.ge is not None else "(-inf"
+    right = f"{p.le:g}]" if p.le is not None else f"{p.lt:g})" if p.lt is not None else "inf)"
+    return f"{left}, {right}"

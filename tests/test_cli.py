@@ -10,7 +10,9 @@ import pytest
 import torch
 
 import octolab as ol
-from octolab import cli, words
+from octolab import cli
+from octolab.cli import arguments as words
+from octolab.notation import from_text
 
 
 def call(capsys, *argv: str) -> str:
@@ -137,11 +139,11 @@ def test_data(capsys):
 # -- words -------------------------------------------------------------------------------------------
 def test_compressors_from_words():
     c = ol.compressors
-    assert words.make_compressor("TopK:0.05") == c.TopK(0.05)
-    assert words.make_compressor("topk:k=3") == c.TopK(3)
-    assert words.make_compressor("Natural") == c.Natural()
-    assert words.make_compressor("RandK:0.1|Natural") == c.RandK(0.1) | c.Natural()
-    assert words.make_compressor('{"kind": "TopK", "k": 7}') == c.TopK(7)
+    assert from_text("TopK:0.05", "compressors") == c.TopK(0.05)
+    assert from_text("topk:k=3", "compressors") == c.TopK(3)
+    assert from_text("Natural", "compressors") == c.Natural()
+    assert from_text("RandK:0.1|Natural", "compressors") == c.RandK(0.1) | c.Natural()
+    assert from_text('{"kind": "TopK", "k": 7}', "compressors") == c.TopK(7)
 
 
 def test_values_follow_the_type_of_the_field():
@@ -174,7 +176,7 @@ def test_splits_from_words():
         (["run", "gd", "--problem", "quadratics:l=1"], "has no argument 'l'"),
         (["run", "gd", "--problem", "quadratics", "--split", "iid"], "--split is for data sets"),
         (["run", "gd", "--model", "logistics"], "Did you mean logistic?"),
-        (["run", "gd", "--split", "dirichlt:0.3"], "Did you mean dirichlet?"),
+        (["run", "gd", "--split", "dirichlt:0.3"], "Did you mean Dirichlet?"),
         (["run", "gd", "--split", "dirichlet:-1"], "alpha"),
         (["run", "ef21", "--set", "compressr=TopK:0.1"], "Did you mean compressor?"),
         (["run", "ef21", "--set", "compressor=TopL:0.1"], "Did you mean TopK"),
@@ -209,7 +211,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
         cli.main(["methods"])
 
 
-@pytest.mark.parametrize("verb", ["run", "compare", "resume", "methods", "data"])
+@pytest.mark.parametrize("verb", ["run", "compare", "resume", "export", "methods", "data", "completion"])
 def test_every_verb_has_help_with_an_example_that_parses(capsys, verb):
     with pytest.raises(SystemExit) as stop:
         cli.main([verb, "--help"])

@@ -9,12 +9,15 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from octolab.compressors.compressor import Compressor, check_compressor, check_whole
-from octolab.compressors.quantizers import QSGD
-from octolab.compressors.sparsifiers import Identity, Sparsifier, TopK
+from octolab.compressors.compressor import Compressor, check_whole
+from octolab.compressors.quantizers import QSGD, Natural
+from octolab.compressors.sparsifiers import Identity, RandK, Sparsifier, TopK
+from octolab.params import param
 from octolab.payloads import Blocks, Buckets, Gated, Payload, Rescaled
+from octolab.rooms import register
 
 
+@register("compressors")
 @dataclass(frozen=True, repr=False)
 class Chain(Compressor):
     """second applied to the values that first keeps: ``first | second``.
@@ -30,12 +33,11 @@ class Chain(Compressor):
     142
     """
 
-    first: Compressor
-    second: Compressor
+    first: Compressor = param(..., "what keeps coordinates", example=TopK(0.05))
+    second: Compressor = param(..., "what is done to the values kept", example=Natural())
 
     def __post_init__(self) -> None:
-        check_compressor("Chain", "first", self.first)
-        check_compressor("Chain", "second", self.second)
+        super().__post_init__()
         if not isinstance(self.first, Sparsifier):
             raise ValueError(
                 f"Chain: first is {self.first!r}, which keeps no coordinates for another compressor to "
@@ -135,10 +137,7 @@ def TopKQSGD(k: int | float, levels: int, *, scaled: bool = True, index: str = "
 class _Around(Compressor):
     """A compressor around one other."""
 
-    compressor: Compressor
-
-    def __post_init__(self) -> None:
-        check_compressor(type(self).__name__, "compressor", self.compressor)
+    compressor: Compressor = param(..., "the compressor inside", example=RandK(0.1))
 
     @property
     def axes(self) -> int:  # type: ignore[override]
@@ -159,9 +158,7 @@ class _Around(Compressor):
         return replace(self, compressor=self.compressor.for_size(d))
 
 
-del Compressor.kinds["_Around"]
-
-
+@register("compressors")
 @dataclass(frozen=True, repr=False)
 class Scaled(_Around):
     """Q(x)/(1 + omega): makes an unbiased compressor contractive, alpha = 1/(1 + omega). Same bits.
@@ -192,24 +189,21 @@ class Scaled(_Around):
         return self.compressor.expected_bits(d)
 
 
+@register("compressors")
 @dataclass(frozen=True, repr=False)
 class Bernoulli(Compressor):
     """C(x) with probability p, else nothing: 0 bits, read as zero (``scaled=True``: C(x)/p).
 
-    Unscaled: alpha = p alpha_C. Scaled: unbiased if C is, 1 + omega = (1 + omega_C)/p. Each client tosses its
-              own coin.
-
-    p: in (0, 1].
+    Unscaled: alpha = p alpha_C. Scaled: unbiased if C is, 1 + omega = (1 + omega_C)/p. Each client tosses its own
+    coin.
     """
 
-    p: float
-    compressor: Compressor = Identity()
-    scaled: bool = False
+    p: float = param(..., "probability of sending", gt=0, le=1, main=True, example=0.5)
+    compressor: Compressor = param(Identity(), "what is sent then")
+    scaled: bool = param(False, "divided by p, which makes it unbiased")
 
     def __post_init__(self) -> None:
-        check_compressor("Bernoulli", "compressor", self.compressor)
-        if isinstance(self.p, bool) or not isinstance(self.p, (int, float)) or not 0 < self.p <= 1:
-            raise ValueError(f"Bernoulli: p is {self.p!r}; give a probability in (0, 1].")
+        super().__post_init__()
         if self.scaled and not self.compressor.unbiased:
             raise ValueError(f"Bernoulli: scaled=True needs an unbiased compressor; {self.compressor!r} is biased.")
 
@@ -284,6 +278,7 @@ class _BucketDraws:
         return cast(Tensor, self._draws.shared_permutation(size, purpose))
 
 
+@register("compressors")
 @dataclass(frozen=True, repr=False)
 class Bucketed(_Around):
     """The compressor on every ``size`` neighbouring entries by itself (the last bucket may be shorter).
@@ -295,11 +290,10 @@ class Bucketed(_Around):
     True
     """
 
-    size: int = 512
+    size: int = param(512, "entries of a bucket", ge=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_whole("Bucketed", "size", self.size, 1)
         if self.compressor.axes != 1:
             raise ValueError(f"Bucketed: compressor is {self.compressor!r}, one of matrices; give one of vectors.")
 
@@ -347,6 +341,7 @@ class Bucketed(_Around):
         return self
 
 
+@register("compressors")
 @dataclass(frozen=True, repr=False)
 class PerTensor(_Around):
     """The compressor on every tensor of the model by itself: small-gradient layers are not starved.
@@ -357,7 +352,7 @@ class PerTensor(_Around):
     sizes: entries of each tensor, in order.
     """
 
-    sizes: tuple[int, ...] | None = None
+    sizes: tuple[int, ...] | None = param(None, "entries of each tensor; None: a run fills it in")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -9,15 +9,18 @@ Classes (Beznosikov, Horvath, Richtarik, Safaryan, arXiv 2002.12410):
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
+from octolab import rooms
 from octolab.errors import OutsideAssumptions
+from octolab.notation import from_json
+from octolab.params import params, settle
 from octolab.payloads import Payload
 from octolab.randomness import Draws, Randomness
 
@@ -47,12 +50,10 @@ class Compressor:
     homogeneous: ClassVar[bool] = False
     sparsifier: ClassVar[bool] = False
     axes: ClassVar[int] = 1
-    kinds: ClassVar[dict[str, type[Compressor]]] = {}
+    kinds: ClassVar[Mapping[str, type[Compressor]]] = rooms.members("compressors", load=False)
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if cls.__module__.startswith("octolab."):
-            Compressor.kinds[cls.__name__] = cls
+    def __post_init__(self) -> None:
+        settle(self)
 
     # -- what a compressor defines ---------------------------------------------------------------------------
     def compress(self, x: Tensor, draws: Any) -> Payload:
@@ -127,20 +128,18 @@ class Compressor:
     @property
     def spec(self) -> dict[str, Any]:
         """JSON-able description: {"kind": "TopK", "k": 0.05}; the way back is ``from_spec``."""
-        fields = {f.name: _to_json(getattr(self, f.name)) for f in dataclasses.fields(self) if not _is_default(self, f)}
+        fields = {n: _to_json(v) for n, v in self._given()}
         return {"kind": type(self).__name__, **fields}
 
     def __repr__(self) -> str:
-        shown = []
-        for f in dataclasses.fields(self):
-            required = f.default is dataclasses.MISSING
-            if required or not _is_default(self, f):
-                shown.append(f"{'' if required else f.name + '='}{getattr(self, f.name)!r}")
+        known = params(type(self))
+        shown = [f"{'' if known[n].required else n + '='}{v!r}" for n, v in self._given()]
         return f"{type(self).__name__}({', '.join(shown)})"
 
-
-def _is_default(compressor: Compressor, f: dataclasses.Field[Any]) -> bool:
-    return f.default is not dataclasses.MISSING and bool(getattr(compressor, f.name) == f.default)
+    def _given(self) -> list[tuple[str, Any]]:
+        """The fields that have no default or another value."""
+        held = [(p, getattr(self, p.name)) for p in params(type(self)).values()]
+        return [(p.name, v) for p, v in held if p.required or not bool(v == p.default)]
 
 
 def _to_json(value: Any) -> Any:
@@ -157,22 +156,10 @@ def from_spec(spec: dict[str, Any]) -> Compressor:
     """
     if not isinstance(spec, dict) or "kind" not in spec:
         raise ValueError(f"a spec is a dict with a kind, such as {{'kind': 'TopK', 'k': 0.05}}; given {spec!r}.")
-    cls = Compressor.kinds.get(spec["kind"])
-    if cls is None:
-        raise ValueError(f"no compressor is called {spec['kind']!r}; known are {', '.join(sorted(Compressor.kinds))}.")
-    known = {f.name: f for f in dataclasses.fields(cls)}
-    given = {name: _from_json(value) for name, value in spec.items() if name != "kind"}
-    missing = [n for n, f in known.items() if f.default is dataclasses.MISSING and n not in given]
-    if set(given) - set(known) or missing:
-        fields = ", ".join(known) or "none"
-        raise ValueError(f"{spec['kind']} has the fields {fields}; given {', '.join(given) or 'none'}.")
-    return cls(**given)
-
-
-def _from_json(value: Any) -> Any:
-    if isinstance(value, dict):
-        return from_spec(value)
-    return tuple(_from_json(v) for v in value) if isinstance(value, list) else value
+    made = from_json(spec, "compressors")
+    if not isinstance(made, Compressor):
+        raise ValueError(f"{spec['kind']!r} is no compressor; known are {', '.join(sorted(Compressor.kinds))}.")
+    return made
 
 
 class Entry(NamedTuple):
@@ -197,25 +184,13 @@ def check_count(owner: str, name: str, value: Any) -> None:
     whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
     share = isinstance(value, float) and 0 < value <= 1
     if not whole and not share:
-        raise ValueError(f"{owner}: {name} is {value!r}; give a count (int >= 1) or a share (float in (0, 1]).")
+        raise ValueError(f"{owner}: {name}={value!r}: give a count (int >= 1) or a share (float in (0, 1]).")
 
 
-def check_whole(owner: str, name: str, value: Any, low: int, high: int | None = None) -> None:
-    """A whole number in low..high."""
-    good = isinstance(value, int) and not isinstance(value, bool) and value >= low and (high is None or value <= high)
-    if not good:
-        allowed = f">= {low}" if high is None else f"in {low}..{high}"
-        raise ValueError(f"{owner}: {name} is {value!r}; give a whole number {allowed}.")
-
-
-def check_choice(owner: str, name: str, value: Any, allowed: tuple[Any, ...]) -> None:
-    if isinstance(value, bool) or value not in allowed:
-        raise ValueError(f"{owner}: {name} is {value!r}; choose one of {', '.join(map(repr, allowed))}.")
-
-
-def check_compressor(owner: str, name: str, value: Any) -> None:
-    if not isinstance(value, Compressor):
-        raise ValueError(f"{owner}: {name} is {value!r}; give a compressor, such as TopK(0.05).")
+def check_whole(owner: str, name: str, value: Any, low: int) -> None:
+    """A whole number >= low."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+        raise ValueError(f"{owner}: {name}={value!r}: give a whole number >= {low}.")
 
 
 def count_of(owner: Any, k: int | float, size: int) -> int:

@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from octolab.compressors.compressor import Compressor, check_choice, check_count, check_whole, count_of
+from octolab.compressors.compressor import Compressor, check_count, count_of
 from octolab.compressors.selection import largest
+from octolab.params import param
 from octolab.payloads import (
     FLOAT_BITS,
     INDEX_CODES,
@@ -25,6 +26,7 @@ from octolab.payloads import (
     index_bits,
     upper,
 )
+from octolab.rooms import register
 
 
 def _entries(d: int) -> int:
@@ -39,24 +41,20 @@ def _check_symmetric(owner: Compressor, x: Tensor) -> None:
         raise ValueError(f"{owner!r} compresses symmetric matrices; this one is not. Give (M + M^T)/2.")
 
 
+@register("compressors")
 @dataclass(frozen=True, repr=False)
 class RankR(Compressor):
     """The R eigenpairs of largest |eigenvalue| of a symmetric matrix.
 
     alpha = R/d, attained by equal |eigenvalues|. Bits: 32 R (d + 1), eigenvalues included. At R = d the upper
     triangle is sent, exactly.
-
-    rank: R in 1..d.
     """
 
-    rank: int = 1
+    rank: int = param(1, "eigenpairs kept, R", ge=1, main=True)
 
     deterministic: ClassVar[bool] = True
     homogeneous: ClassVar[bool] = True
     axes: ClassVar[int] = 2
-
-    def __post_init__(self) -> None:
-        check_whole("RankR", "rank", self.rank, 1)
 
     def compress(self, x: Tensor, draws: Any) -> Payload:
         _check_symmetric(self, x)
@@ -76,6 +74,7 @@ class RankR(Compressor):
         return FLOAT_BITS * (_entries(d) if rank == d else rank * (d + 1))
 
 
+@register("compressors")
 @dataclass(frozen=True, repr=False)
 class MatrixTopK(Compressor):
     """The K largest entries of a symmetric matrix's upper triangle, off-diagonals ranked by sqrt(2)|M_ij|.
@@ -88,16 +87,16 @@ class MatrixTopK(Compressor):
     k: a count K (int), or a share of the d(d+1)/2 entries (float).
     """
 
-    k: int | float
-    index: str = "auto"
+    k: int | float = param(..., "how many are kept: a count, or a share", main=True, example=0.05)
+    index: str = param("auto", "how positions travel", choices=INDEX_CODES)
 
     deterministic: ClassVar[bool] = True
     homogeneous: ClassVar[bool] = True
     axes: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_count("MatrixTopK", "k", self.k)
-        check_choice("MatrixTopK", "index", self.index, INDEX_CODES)
 
     def kept(self, d: int) -> int:
         """K, or all d(d+1)/2 entries where that is no dearer."""
@@ -123,6 +122,7 @@ class MatrixTopK(Compressor):
         return FLOAT_BITS * k + index_bits(self.index, _entries(d), k)
 
 
+@register("compressors")
 @dataclass(frozen=True, repr=False)
 class MatrixRandK(Compressor):
     """K uniformly random entries of a symmetric matrix's upper triangle, times d(d+1)/(2K).
@@ -132,13 +132,14 @@ class MatrixRandK(Compressor):
     k: a count K (int), or a share of the d(d+1)/2 entries (float).
     """
 
-    k: int | float
+    k: int | float = param(..., "how many are kept: a count, or a share", main=True, example=0.05)
 
     unbiased: ClassVar[bool] = True
     homogeneous: ClassVar[bool] = True
     axes: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_count("MatrixRandK", "k", self.k)
 
     def kept(self, d: int) -> int:

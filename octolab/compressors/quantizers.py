@@ -10,11 +10,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from octolab.compressors.compressor import Compressor, check_choice, check_whole
+from octolab.compressors.compressor import Compressor
 from octolab.compressors.selection import CACHE_ENTRIES, row_norms
+from octolab.params import param
 from octolab.payloads import FLOAT_BITS, Grid, Payload, Quantized
 from octolab.payloads.bitstream import ceil_log2
 from octolab.payloads.quantized import CODINGS, NATURAL_BIAS
+from octolab.rooms import register
 
 
 def _safe(scale: Tensor) -> Tensor:
@@ -59,6 +61,7 @@ def _powers(y: Tensor, u: Tensor, lowest: int) -> Tensor:
     return torch.where(y < 2.0**lowest, small.to(torch.int64), steps)
 
 
+@register("compressors")
 @dataclass(frozen=True, repr=False)
 class QSGD(Compressor):
     """|x| sign(x_j) l_j / s with l_j = stochastic rounding of s |x_j|/|x|.
@@ -76,25 +79,20 @@ class QSGD(Compressor):
     Apply it per bucket of 512 on long vectors: ``Bucketed(QSGD(127), 512)``.
     """
 
-    levels: int
-    norm: int | str = 2
-    coding: str = "fixed"
+    levels: int = param(..., "levels s", ge=1, le=2**20, main=True, example=8)
+    norm: int | str = param(2, "Euclidean or maximum", choices=(2, "inf"))
+    coding: str = param("fixed", "code of the levels", choices=CODINGS)
 
     unbiased: ClassVar[bool] = True
     homogeneous: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        owner = type(self).__name__
-        check_whole(owner, "levels", self.levels, 1, 2**20)
-        check_choice(owner, "norm", self.norm, (2, "inf"))
-        check_choice(owner, "coding", self.coding, CODINGS)
 
     @staticmethod
     def with_bits(bits: int) -> QSGD:
         """QSGD of b bits an entry: s = 2^(b-1) - 1. With 1 bit there is none: use SignNorm."""
         if bits == 1:
             raise ValueError("QSGD: bits is 1, but one level needs 2 bits an entry; use SignNorm() for 1 bit.")
-        check_whole("QSGD", "bits", bits, 2, 16)
+        if not isinstance(bits, int) or not 2 <= bits <= 16:
+            raise ValueError(f"QSGD: bits={bits!r}: give a whole number in 2..16.")
         return QSGD(2 ** (bits - 1) - 1)
 
     def compress(self, x: Tensor, draws: Any) -> Payload:
@@ -116,6 +114,7 @@ class QSGD(Compressor):
         return FLOAT_BITS + d * ceil_log2(2 * self.levels + 1) if self.coding == "fixed" else None
 
 
+@register("compressors")
 @dataclass(frozen=True, repr=False)
 class LinfDithering(QSGD):
     """QSGD with the max norm; one level is TernGrad (Wen et al., arXiv 1705.07878).
@@ -123,27 +122,23 @@ class LinfDithering(QSGD):
     Unbiased, omega = min(d/(4 s^2), (1 + sqrt(d))/(2 s)). Bits: 32 + d ceil(log2(2s + 1)), or Elias coded.
     """
 
-    levels: int = 1
-    norm: int | str = "inf"
+    levels: int = param(1, "levels s", ge=1, le=2**20, main=True)
+    norm: int | str = param("inf", "Euclidean or maximum", choices=(2, "inf"))
 
 
+@register("compressors")
 @dataclass(frozen=True, repr=False)
 class UniformQuantizer(Compressor):
     """Stochastic rounding to the 2^b points of an even grid from min x_j to max x_j.
 
     Unbiased, omega = d/(2 (2^b - 1)^2): a step is (max - min)/(2^b - 1), and (max - min)^2 <= 2|x|^2. A
     constant vector is sent exactly. Bits: 64 + b d.
-
-    bits_per_entry: b in 1..16.
     """
 
-    bits_per_entry: int
+    bits_per_entry: int = param(..., "bits b of an entry", ge=1, le=16, main=True, example=8)
 
     unbiased: ClassVar[bool] = True
     homogeneous: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        check_whole("UniformQuantizer", "bits_per_entry", self.bits_per_entry, 1, 16)
 
     @property
     def steps(self) -> int:
@@ -166,6 +161,7 @@ class UniformQuantizer(Compressor):
         return 2 * FLOAT_BITS + self.bits_per_entry * d
 
 
+@register("compressors")
 @dataclass(frozen=True, repr=False)
 class Natural(Compressor):
     """Stochastic rounding of each entry to a neighbouring power of two: P(up) = (|x_j| - 2^e)/2^e; 0 stays 0.
@@ -193,25 +189,20 @@ class Natural(Compressor):
         return 9 * d
 
 
+@register("compressors")
 @dataclass(frozen=True, repr=False)
 class NaturalDithering(Compressor):
     """QSGD with the levels 1, 1/2, ..., 2^(1-s), 0.
 
     Unbiased, omega = 1/8 + q min(1, q), q = sqrt(d) 2^(1-s) (Horvath et al., arXiv 1905.10988; recalled, and
     not contradicted by our Monte-Carlo tests). Bits: 32 + d ceil(log2(2s + 1)), or Elias coded.
-
-    levels: s in 1..64.
     """
 
-    levels: int
-    coding: str = "fixed"
+    levels: int = param(..., "levels s", ge=1, le=64, main=True, example=8)
+    coding: str = param("fixed", "code of the levels", choices=CODINGS)
 
     unbiased: ClassVar[bool] = True
     homogeneous: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        check_whole("NaturalDithering", "levels", self.levels, 1, 64)
-        check_choice("NaturalDithering", "coding", self.coding, CODINGS)
 
     def compress(self, x: Tensor, draws: Any) -> Payload:
         norm = row_norms(x, 2)
@@ -230,6 +221,7 @@ class NaturalDithering(Compressor):
         return FLOAT_BITS + d * ceil_log2(2 * self.levels + 1) if self.coding == "fixed" else None
 
 
+@register("compressors")
 @dataclass(frozen=True, repr=False)
 class SignNorm(Compressor):
     """(|x|_1/d) sign(x), with sign(0) = +1: one bit an entry.

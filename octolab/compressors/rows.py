@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from octolab.compressors.compressor import Compressor, check_choice
+from octolab.compressors.compressor import Compressor
 from octolab.compressors.knapsack import knapsack
 from octolab.compressors.selection import energies, largest_each, row_norms, row_sums
 from octolab.payloads import FLOAT_BITS, Payload, Ragged
@@ -42,7 +42,8 @@ def k_within(budget: Any, d: int, index: str = "auto") -> np.ndarray:
     >>> k_within([33, 90, 3200], 100)
     array([  0,   2, 100])
     """
-    check_choice("k_within", "index", index, ("auto", "list", "bitmap", "none"))
+    if index not in ("auto", "list", "bitmap", "none"):
+        raise ValueError(f"k_within: index={index!r}: choose one of 'auto', 'list', 'bitmap', 'none'.")
     room = np.asarray(budget, dtype=np.float64) * (
         1 + 1e-12
     )  # what the server computed as tau * speed may be an ulp less
@@ -228,10 +229,6 @@ class LayerTopK(Compressor):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__} for {len(self.budget)} clients, {len(self.sizes)} layers"
-
-
-for _kind in (RowTopK, BalancedTopK, FittedTopKQSGD, LayerTopK):
-    del Compressor.kinds[_kind.__name__]
 
 
 def _message(x: Tensor, kept: Tensor, told: bool, index: str = "auto", sizes: tuple[int, ...] | None = None) -> Ragged:

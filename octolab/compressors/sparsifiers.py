@@ -8,10 +8,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from octolab.compressors.compressor import Compressor, check_choice, check_count, check_whole, count_of
+from octolab.compressors.compressor import Compressor, check_count, count_of
 from octolab.compressors.selection import largest
+from octolab.params import param
 from octolab.payloads import FLOAT_BITS, INDEX_CODES, Dense, Payload, Sparse, index_bits
 from octolab.payloads.bitstream import ceil_log2
+from octolab.rooms import register
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,7 @@ class Sparsifier(Compressor):
         return FLOAT_BITS * self.kept(d) + self.index_bits(d)
 
 
-del Compressor.kinds["Sparsifier"]  # a base, not a compressor to choose
-
-
+@register("compressors")
 @dataclass(frozen=True, repr=False)
 class Identity(Sparsifier):
     """C(x) = x. alpha = 1, omega = 0, 32 d bits."""
@@ -80,6 +80,7 @@ class Identity(Sparsifier):
         return 0.0
 
 
+@register("compressors")
 @dataclass(frozen=True, repr=False)
 class TopK(Sparsifier):
     """The k entries of largest magnitude; ties go to the lowest index.
@@ -97,15 +98,15 @@ class TopK(Sparsifier):
     tensor([ 0., -3.,  0.])
     """
 
-    k: int | float
-    index: str = "auto"
+    k: int | float = param(..., "how many are kept: a count, or a share of d", main=True, example=0.05)
+    index: str = param("auto", "how positions travel", choices=INDEX_CODES)
 
     deterministic: ClassVar[bool] = True
     homogeneous: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_count("TopK", "k", self.k)
-        check_choice("TopK", "index", self.index, INDEX_CODES)
 
     def kept(self, d: int) -> int:
         k = count_of(self, self.k, d)
@@ -140,6 +141,7 @@ class TopK(Sparsifier):
         return replace(self, k=d) if isinstance(self.k, int) and self.k > d else self
 
 
+@register("compressors")
 @dataclass(frozen=True, repr=False)
 class BlockTopK(Sparsifier):
     """TopK in every block of ``block`` neighbouring entries (the last block keeps min(k, its length)).
@@ -151,15 +153,16 @@ class BlockTopK(Sparsifier):
     tensor([ 0., -3.,  5.,  0.])
     """
 
-    block: int
-    k: int = 1
+    block: int = param(..., "entries of a block", ge=1, example=8)
+    k: int = param(1, "how many of a block are kept", ge=1)
 
     deterministic: ClassVar[bool] = True
     homogeneous: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_whole("BlockTopK", "block", self.block, 1)
-        check_whole("BlockTopK", "k", self.k, 1, self.block)
+        super().__post_init__()
+        if self.k > self.block:
+            raise ValueError(f"BlockTopK: k={self.k}: give a whole number in 1..{self.block}, the size of a block.")
 
     def _pieces(self, d: int) -> tuple[int, int]:
         """(number of full blocks, length of the last, short one)."""
@@ -205,13 +208,13 @@ class BlockTopK(Sparsifier):
         return None
 
 
+@register("compressors")
 @dataclass(frozen=True, repr=False)
 class RandK(Sparsifier):
     """(d/k) x on a uniformly random k-subset (``scaled=False``: x on the subset).
 
-    Scaled: unbiased, omega = d/k - 1. Unscaled: contractive, alpha = k/d (Beznosikov et al. 2020). Bits: 32
-            k; the
-    subset comes from a seed that both ends share, so positions are free.
+    Scaled: unbiased, omega = d/k - 1. Unscaled: contractive, alpha = k/d (Beznosikov et al. 2020). Bits: 32 k;
+    the subset comes from a seed that both ends share, so positions are free.
 
     k: a count (int), or a share (float): k = max(1, round(share * d)).
 
@@ -219,12 +222,13 @@ class RandK(Sparsifier):
     (9.0, 320)
     """
 
-    k: int | float
-    scaled: bool = True
+    k: int | float = param(..., "how many are kept: a count, or a share of d", main=True, example=0.05)
+    scaled: bool = param(True, "times d/k, which makes it unbiased")
 
     homogeneous: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_count("RandK", "k", self.k)
 
     @property
@@ -251,6 +255,7 @@ class RandK(Sparsifier):
         return replace(self, k=d) if isinstance(self.k, int) and self.k > d else self
 
 
+@register("compressors")
 @dataclass(frozen=True, repr=False)
 class PermK(Sparsifier):
     """The n clients of a cohort share out the coordinates by one common random permutation pi.
@@ -268,14 +273,10 @@ class PermK(Sparsifier):
        omega(d) is then the bound d - 1 that holds for every n.
     """
 
-    n: int | None = None
+    n: int | None = param(None, "the cohort's size, where constants must be known beforehand", ge=1)
 
     unbiased: ClassVar[bool] = True
     homogeneous: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        if self.n is not None:
-            check_whole("PermK", "n", self.n, 1)
 
     def kept(self, d: int) -> int:
         if self.n is None:

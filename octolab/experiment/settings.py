@@ -11,11 +11,13 @@ import numpy as np
 
 from octolab.experiment.writing import target_of
 from octolab.federation import Attack, Fleet
+from octolab.rooms import register
 
 FOREVER = 1_000_000
 """Rounds of a run that only a stop rule ends."""
 
 
+@register("stops")
 @dataclass(frozen=True)
 class Until:
     """Stop when any of these is reached: loss or grad_norm_sq at or below, bits (up per client) or seconds at or above."""

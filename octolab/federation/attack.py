@@ -6,12 +6,14 @@ all honest results of a call are computed and before the server sees them, it re
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+
+from octolab.params import param
 
 if TYPE_CHECKING:
     from octolab.federation.federation import Federation
@@ -40,7 +42,7 @@ class AttackContext:
 class Attack:
     """The base of all attacks. clients: the attackers' numbers. sees_all: also sees honest clients not asked."""
 
-    clients: Any = ()
+    clients: Sequence[int] = param((), "the attackers' numbers")
     sees_all = False
 
     def __call__(self, context: AttackContext) -> torch.Tensor:

@@ -8,13 +8,16 @@ between rounds: a cohort is a function of (seed, event), also where a whole time
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 
+from octolab.params import param
 from octolab.randomness import Randomness
+from octolab.rooms import register
 
 
 def _subset(source: Randomness, event: int, n: int, m: int, purpose: str = "cohort") -> np.ndarray:
@@ -51,6 +54,7 @@ class Sampler:
         """Raise a ValueError, before the run starts, if this sampler cannot serve n clients."""
 
 
+@register("samplers")
 @dataclass(frozen=True)
 class Full(Sampler):
     """Everybody, always."""
@@ -65,11 +69,12 @@ class Full(Sampler):
         return 1
 
 
+@register("samplers")
 @dataclass(frozen=True)
 class Nice(Sampler):
     """m clients, uniformly without replacement ("tau-nice"). p_i = m/n. A float in (0, 1) is a share of n."""
 
-    m: int | float
+    m: int | float = param(..., "clients of a cohort, or their share in (0, 1)", gt=0, main=True, example=0.5)
 
     def __post_init__(self) -> None:
         share = isinstance(self.m, float) and not self.m.is_integer()
@@ -92,6 +97,7 @@ class Nice(Sampler):
         return np.full(n, self.size(n) / n)
 
 
+@register("samplers")
 @dataclass(frozen=True)
 class Reshuffled(Nice):
     """A permutation of the clients cut into cohorts of m, a new one when all have had their turn ("random reshuffling").
@@ -115,11 +121,12 @@ class Reshuffled(Nice):
         return np.full(n, 1 / -(-n // self.size(n)))
 
 
+@register("samplers")
 @dataclass(frozen=True)
 class Poisson(Sampler):
     """Every client by its own coin with probability p (one number, or one per client). May be empty."""
 
-    p: Any
+    p: float | Sequence[float] = param(..., "probability, for all or one each", gt=0, le=1, main=True, example=0.5)
 
     def __post_init__(self) -> None:
         p = np.asarray(self.p, dtype=float)
@@ -137,12 +144,13 @@ class Poisson(Sampler):
         return np.broadcast_to(np.asarray(self.p, dtype=float), (n,)).copy()
 
 
+@register("samplers")
 @dataclass(frozen=True)
 class Importance(Sampler):
     """m draws with replacement, client i with probability q_i; a client may appear more than once."""
 
-    q: Any
-    m: int = 1
+    q: Sequence[float] = param(..., "probabilities of the clients, sum 1")
+    m: int = param(1, "draws", ge=1)
 
     def __post_init__(self) -> None:
         q = np.asarray(self.q, dtype=float)
@@ -170,6 +178,7 @@ class Importance(Sampler):
         return self.m * np.asarray(self.q, dtype=float)
 
 
+@register("samplers")
 @dataclass(frozen=True)
 class Weighted(Importance):
     """m distinct clients drawn one after the other, client i with probability proportional to q_i among those left.
@@ -217,12 +226,13 @@ def as_blocks(blocks: Any, n: int, name: str = "blocks") -> list[np.ndarray]:
     return parts
 
 
+@register("samplers")
 @dataclass(frozen=True)
 class Block(Sampler):
     """One of the given blocks (or of that many), block j with probability q_j (default: equal)."""
 
-    blocks: Any
-    q: Any = None
+    blocks: Any = param(..., "lists of clients, or how many blocks of neighbours")
+    q: Sequence[float] | None = param(None, "probabilities of the blocks; None: equal")
 
     def _q(self, count: int) -> np.ndarray:
         return np.full(count, 1 / count) if self.q is None else np.asarray(self.q, dtype=float)
@@ -245,11 +255,12 @@ class Block(Sampler):
         return p
 
 
+@register("samplers")
 @dataclass(frozen=True)
 class Stratified(Sampler):
     """One uniform client from each block. p_i = 1/|block of i|."""
 
-    blocks: Any
+    blocks: Any = param(..., "lists of clients, or how many blocks of neighbours")
 
     @classmethod
     def by_gradients(cls, problem: Any, blocks: int, x: Any = None, seed: int = 0) -> Stratified:
@@ -281,14 +292,15 @@ class Stratified(Sampler):
         return p
 
 
+@register("samplers")
 @dataclass(frozen=True)
 class Cyclic(Sampler):
     """Fixed groups (or that many) visited in order; in a group's turn, m of its clients uniformly (None: all)."""
 
     independent: ClassVar[bool] = False
 
-    groups: Any
-    m: int | None = None
+    groups: Any = param(..., "lists of clients, or how many groups of neighbours")
+    m: int | None = param(None, "clients of a group that take part; None: all", ge=1)
 
     def check(self, n: int) -> None:
         smallest = min(len(g) for g in as_blocks(self.groups, n, "groups"))
@@ -325,6 +337,7 @@ def must_come(counts: np.ndarray, left: int, m: int, at_least: int) -> np.ndarra
     return np.sort((-need).argsort(kind="stable")[:forced])
 
 
+@register("samplers")
 @dataclass(frozen=True)
 class Filled(Sampler):
     """The given members, and others up to m, drawn one after the other with probability proportional to q_i (None: equal).
@@ -332,9 +345,9 @@ class Filled(Sampler):
     The smallest -log(1 - u_i)/q_i come first, which is successive sampling exactly (Efraimidis and Spirakis, 2006).
     """
 
-    members: Any
-    m: int
-    q: Any = None
+    members: Sequence[int] = param(..., "clients that take part")
+    m: int = param(..., "clients of a cohort", ge=1)
+    q: Sequence[float] | None = param(None, "weights of the others; None: equal")
 
     def draw(self, n: int, source: Randomness, event: int) -> np.ndarray:
         keys = -np.log1p(-source.cohort(event, n)) / (1.0 if self.q is None else np.asarray(self.q, dtype=float))
@@ -350,6 +363,7 @@ class Filled(Sampler):
         return p
 
 
+@register("samplers")
 @dataclass(frozen=True)
 class ParticipationFloor(Nice):
     """Cohorts of exactly m in which everybody takes part at least `at_least` times in every `rounds` rounds.
@@ -361,9 +375,9 @@ class ParticipationFloor(Nice):
 
     independent: ClassVar[bool] = False
 
-    at_least: int = 1
-    rounds: int = 100
-    q: Any = None
+    at_least: int = param(1, "rounds that everybody takes part in, at least", ge=0, main=True)
+    rounds: int = param(100, "out of so many", ge=1)
+    q: Sequence[float] | None = param(None, "weights of the clients; None: equal")
     _tables: dict[tuple[int, int, int], np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def check(self, n: int) -> None:

@@ -7,25 +7,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import torch
 
+from octolab.params import param
 from octolab.randomness import CALL, JOB, Randomness
+from octolab.rooms import register
 
 
+@register("jitters")
 @dataclass(frozen=True)
 class LogNormal:
     """Compute times are multiplied by exp(sigma N(0, 1)): median 1."""
 
-    sigma: float = 0.5
+    sigma: float = param(0.5, "spread of the logarithm", ge=0, main=True)
 
     def __call__(self, seconds: np.ndarray, u: np.ndarray) -> np.ndarray:
         return seconds * np.exp(self.sigma * torch.special.ndtri(torch.from_numpy(u + 2.0**-54)).numpy())
 
 
+@register("jitters")
 @dataclass(frozen=True)
 class Exponential:
     """Compute times are exponential with the given mean."""
@@ -34,11 +39,12 @@ class Exponential:
         return -seconds * np.log1p(-u)
 
 
+@register("jitters")
 @dataclass(frozen=True)
 class HalfNormal:
     """Compute times grow by |N(0, variance)|; `variance` is one number or one per client."""
 
-    variance: Any = 1.0
+    variance: float | Sequence[float] = param(1.0, "variance, one number or one per client", ge=0)
 
     def __call__(self, seconds: np.ndarray, u: np.ndarray, clients: np.ndarray | None = None) -> np.ndarray:
         variance = np.asarray(self.variance, dtype=float)
@@ -47,11 +53,12 @@ class HalfNormal:
         return seconds + np.sqrt(variance) * torch.special.ndtri(torch.from_numpy((1 + u) / 2)).numpy()
 
 
+@register("jitters")
 @dataclass(frozen=True)
 class Hang:
     """With probability p a job never ends (time = inf)."""
 
-    p: float = 0.1
+    p: float = param(0.1, "probability that a job never ends", ge=0, le=1, main=True)
 
     def __call__(self, seconds: np.ndarray, u: np.ndarray) -> np.ndarray:
         return np.where(u < self.p, np.inf, seconds)
@@ -65,6 +72,7 @@ def _numbers(value: Any) -> np.ndarray | None:
         return None
 
 
+@register("fleets")
 @dataclass(frozen=True, eq=False)
 class Fleet:
     """The devices of a federation. Every field is one number, or an array with one number per client.

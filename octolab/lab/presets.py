@@ -15,7 +15,7 @@ import numpy as np
 
 from octolab import data
 from octolab.data import Dirichlet, Split
-from octolab.params import check, param
+from octolab.params import param, settle
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,7 @@ class Preset:
     skew: ClassVar[tuple[str, float, float] | None] = None
 
     def __post_init__(self) -> None:
-        for f in dataclasses.fields(self):
-            check("problem", f, getattr(self, f.name))
+        settle(self, "problem")
 
     def build(self) -> Any:
         """The problem. Raises ValueError, in words, where the numbers do not fit together."""

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from octolab.batches import Batch, Drawn, moves
+from octolab.params import param
+from octolab.rooms import register
 
 if TYPE_CHECKING:
     from octolab.problems.problem import Clients, Problem
@@ -93,6 +95,7 @@ def _where(moving: torch.Tensor, new: torch.Tensor, old: torch.Tensor | None) ->
     return torch.where(moving.view(shape), new, torch.zeros_like(new) if old is None else old)
 
 
+@register("local")
 @dataclass(frozen=True)
 class SGD(LocalOptimizer):
     """g <- clip(g) + weight_decay y;  v <- momentum v + g;  y <- y - lr v  (nesterov: y - lr (g + momentum v)).
@@ -103,11 +106,11 @@ class SGD(LocalOptimizer):
     0.9
     """
 
-    momentum: float = 0.0
-    nesterov: bool = False
-    weight_decay: float = 0.0
-    clip: float | None = None
-    keep_state: bool = False
+    momentum: float = param(0.0, "heavy-ball momentum", ge=0, lt=1, main=True)
+    nesterov: bool = param(False, "Nesterov's momentum")
+    weight_decay: float = param(0.0, "weight decay", ge=0)
+    clip: float | None = param(None, "largest norm of a gradient; None: any", gt=0)
+    keep_state: bool = param(False, "each client goes on with its own state")
 
     def __post_init__(self) -> None:
         _within("SGD", "momentum", self.momentum, 0, 1)
@@ -133,6 +136,7 @@ class SGD(LocalOptimizer):
         return y - lr * (g + self.momentum * v if self.nesterov else v), {"v": v}
 
 
+@register("local")
 @dataclass(frozen=True)
 class Adam(LocalOptimizer):
     """Adam (Kingma, Ba 2015, arXiv 1412.6980) with bias correction, as `torch.optim.Adam`; weight_decay is part of the gradient.
@@ -141,11 +145,11 @@ class Adam(LocalOptimizer):
     (0.9, 0.999)
     """
 
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    clip: float | None = None
-    keep_state: bool = False
+    betas: tuple[float, float] = param((0.9, 0.999), "decay of the two averages")
+    eps: float = param(1e-8, "added to the root", gt=0)
+    weight_decay: float = param(0.0, "weight decay", ge=0)
+    clip: float | None = param(None, "largest norm of a gradient; None: any", gt=0)
+    keep_state: bool = param(False, "each client goes on with its own state")
 
     def __post_init__(self) -> None:
         name = type(self).__name__
@@ -175,11 +179,12 @@ class Adam(LocalOptimizer):
         return y, g + self.weight_decay * y if self.weight_decay else g
 
 
+@register("local")
 @dataclass(frozen=True)
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov, Hutter 2019, arXiv 1711.05101): y <- (1 - lr weight_decay) y first."""
 
-    weight_decay: float = 0.01
+    weight_decay: float = param(0.01, "weight decay, decoupled", ge=0)
 
     def _decayed(self, y: torch.Tensor, g: torch.Tensor, lr: float | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return y * (1 - lr * self.weight_decay), g

@@ -36,7 +36,7 @@ from octolab.federation import Federation
 from octolab.federation.sampling import as_sampler, may_repeat
 from octolab.methods.card import Card, read_card
 from octolab.methods.constants import Constants, Known
-from octolab.params import Theory, allowed, check, param
+from octolab.params import Theory, allowed, param, params, settle
 from octolab.problems import Problem
 from octolab.schedules import Schedule, as_schedule
 
@@ -82,9 +82,7 @@ class Method(Frozen):
         lr = getattr(self, "lr", None)
         if callable(lr):  # a schedule, or any function of the round
             object.__setattr__(self, "lr", as_schedule(lr))
-        for f in dataclasses.fields(self):
-            if not isinstance(getattr(self, f.name), Schedule):
-                check(type(self).__name__, f, getattr(self, f.name))
+        settle(self, besides=Schedule)
 
     # -- what a page defines -----------------------------------------------------------------------------------------
     def init(self, fed: Federation) -> Any:
@@ -135,18 +133,19 @@ class Method(Frozen):
         method = self
         lineage = [inspect.get_annotations(cls) for cls in type(self).__mro__]
         for f in sorted(dataclasses.fields(self), key=lambda f: [f.name in own for own in lineage].index(True)):
-            value = getattr(method, f.name)
+            value, facts = getattr(method, f.name), params(type(self))[f.name]
             if isinstance(value, Theory):
                 rule = method.stepsize if f.name == "lr" else getattr(method, f"theory_{f.name}", None)
                 if rule is None:
                     raise UnknownConstant(
-                        f"{type(self).__name__}: {f.name}={value!r}: no theorem gives this value; give {allowed(f.metadata)}."
+                        f"{type(self).__name__}: {f.name}={value!r}: no theorem gives this value; give {allowed(facts)}."
                     )
                 number: Any = rule(Known(problem, type(self).__name__, f.name)) * value.multiplier
                 if getattr(number, "ndim", 0):  # one value per client
                     number = tuple(map(float, number))
                 else:
-                    number = int(number) if "int" in str(f.type) and value.multiplier == 1 else float(number)
+                    whole = facts.whole and value.multiplier == 1
+                    number = int(number) if whole else float(number)
                 method = dataclasses.replace(method, **{f.name: number})
             elif hasattr(value, "for_layers"):
                 method = dataclasses.replace(

@@ -6,6 +6,7 @@ from typing import Any
 
 from octolab.batches import Batch
 from octolab.layers import Layer
+from octolab.notation import build
 from octolab.problems.classification import classification
 from octolab.problems.language import language
 from octolab.problems.linear import Linear
@@ -16,6 +17,11 @@ from octolab.problems.problem import Problem
 from octolab.problems.quadratics import Quadratics, quadratics
 from octolab.problems.softmax import Softmax
 from octolab.problems.tridiagonal import Tridiagonal
+from octolab.rooms import register
+
+for _make in (classification, language, quadratics):
+    register("problems")(_make)
+register("problems", "tridiagonal")(Tridiagonal)
 
 
 def from_spec(spec: dict[str, Any]) -> Problem:
@@ -33,10 +39,6 @@ def from_spec(spec: dict[str, Any]) -> Problem:
     own = "which a spec does not hold: hand the problem in, e.g. ol.load_run(path, problem=problem)."
     if "given" in spec:
         raise ValueError(f"This {kind} was made from given arrays (sha256 {spec['given']}), {own}")
-    if kind == "quadratics":
-        return quadratics(**arguments).with_dtype(dtype)
-    if kind == "Tridiagonal":
-        return Tridiagonal(**arguments, dtype=dtype)
     if kind == "classification":
         if arguments["model"] not in ("logistic", "mlp", "cnn"):
             raise ValueError(f"The spec's model {arguments['model']!r} is your own module, {own}")
@@ -44,8 +46,8 @@ def from_spec(spec: dict[str, Any]) -> Problem:
         return classification(held, **arguments, split=split, dtype=dtype)
     if kind == "language":
         return language(_dataset(arguments.pop("dataset")), **arguments, dtype=dtype)
-    known = "quadratics, Tridiagonal, classification, language"
-    raise ValueError(f"The spec's problem kind {kind!r} is unknown; known are {known}.")
+    made: Problem = build("problems", str(kind), arguments)
+    return made.with_dtype(dtype)
 
 
 def _dataset(named: Any) -> Any:

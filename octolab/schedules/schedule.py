@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from octolab.params import Theory
+from octolab.params import Theory, param
+from octolab.rooms import register
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Schedule:
         return float(value)
 
 
+@register("schedules")
 @dataclass(frozen=True)
 class Constant(Schedule):
     """The same step size in every round.
@@ -59,7 +61,7 @@ class Constant(Schedule):
     0.1
     """
 
-    lr: float | Theory
+    lr: float | Theory = param(..., "step size, or Theory()", gt=0, main=True, example=0.1)
 
     def __post_init__(self) -> None:
         _positive("Constant", "lr", self.lr)
@@ -68,6 +70,7 @@ class Constant(Schedule):
         return _number(self.lr)
 
 
+@register("schedules")
 @dataclass(frozen=True)
 class Cosine(Schedule):
     """Half a cosine from `lr` in round 0 down to `floor` after `rounds` rounds, and the floor from then on.
@@ -78,9 +81,9 @@ class Cosine(Schedule):
     0.5
     """
 
-    lr: float | Theory
-    rounds: int
-    floor: float = 0.0
+    lr: float | Theory = param(..., "step size, or Theory()", gt=0, main=True, example=0.1)
+    rounds: int = param(..., "rounds until the floor", ge=1, example=100)
+    floor: float = param(0.0, "the least step", ge=0)
 
     def __post_init__(self) -> None:
         _positive("Cosine", "lr", self.lr)
@@ -94,6 +97,7 @@ class Cosine(Schedule):
         return self.floor + (top - self.floor) * (1 + math.cos(math.pi * min(t, self.rounds) / self.rounds)) / 2
 
 
+@register("schedules")
 @dataclass(frozen=True)
 class Step(Schedule):
     """`lr`, multiplied by `factor` after every `every` rounds.
@@ -102,9 +106,9 @@ class Step(Schedule):
     [1.0, 1.0, 0.5, 0.5, 0.25]
     """
 
-    lr: float | Theory
-    every: int
-    factor: float = 0.1
+    lr: float | Theory = param(..., "step size, or Theory()", gt=0, main=True, example=0.1)
+    every: int = param(..., "rounds between two cuts", ge=1, example=100)
+    factor: float = param(0.1, "what a cut multiplies by", gt=0)
 
     def __post_init__(self) -> None:
         _positive("Step", "lr", self.lr)
@@ -115,6 +119,7 @@ class Step(Schedule):
         return _number(self.lr) * self.factor ** (t // self.every)
 
 
+@register("schedules")
 @dataclass(frozen=True)
 class InverseSqrt(Schedule):
     """lr / sqrt(t + 1): what the theory of stochastic gradients asks for without a horizon.
@@ -123,7 +128,7 @@ class InverseSqrt(Schedule):
     0.5
     """
 
-    lr: float | Theory
+    lr: float | Theory = param(..., "step size, or Theory()", gt=0, main=True, example=0.1)
 
     def __post_init__(self) -> None:
         _positive("InverseSqrt", "lr", self.lr)
@@ -132,6 +137,7 @@ class InverseSqrt(Schedule):
         return _number(self.lr) / math.sqrt(t + 1)
 
 
+@register("schedules")
 @dataclass(frozen=True)
 class Warmup(Schedule):
     """The first `rounds` rounds climb in equal steps to what `schedule` says; then it goes on from its own round 0.
@@ -142,8 +148,8 @@ class Warmup(Schedule):
     [0.25, 0.5, 0.75, 1.0, 1.0]
     """
 
-    schedule: Schedule | float | Theory
-    rounds: int
+    schedule: Schedule | float | Theory = param(..., "what is climbed to", gt=0, example=0.1)
+    rounds: int = param(..., "rounds of the climb", ge=1, example=10)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "schedule", as_schedule(self.schedule, "Warmup: schedule"))

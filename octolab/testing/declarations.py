@@ -14,40 +14,39 @@ from octolab import compressors, problems
 from octolab.errors import AssumptionWarning, OutsideAssumptions
 from octolab.federation import Importance
 from octolab.methods import Method
+from octolab.params import Param, params
 from octolab.testing.problems import NotApplicable, home, with_attributes
 
 
 def refuses_bad_values(method: Method, problem: Any) -> str | None:
     """A hyperparameter out of range raises a ValueError naming the field, the value and what is allowed."""
     tried = 0
-    for f in dataclasses.fields(method):
-        for bad, words in _bad_values(f, getattr(method, f.name)):
+    for p in params(type(method)).values():
+        for bad, words in _bad_values(p):
             try:
-                dataclasses.replace(method, **{f.name: bad})
+                dataclasses.replace(method, **{p.name: bad})
             except ValueError as error:
-                for word in (f.name, repr(bad), *words):
-                    assert word in str(error), f"{f.name}={bad!r} is refused without saying {word!r}: {error}"
+                for word in (p.name, repr(bad), *words):
+                    assert word in str(error), f"{p.name}={bad!r} is refused without saying {word!r}: {error}"
                 tried += 1
             else:
-                raise AssertionError(f"{f.name}={bad!r} is accepted.")
+                raise AssertionError(f"{p.name}={bad!r} is accepted.")
     if not tried:
         raise NotApplicable("no field declares what it allows; use param(default, doc, gt=..., le=...).")
     return f"{tried} bad values refused"
 
 
-def _bad_values(f: dataclasses.Field, value: Any) -> Iterator[tuple[Any, list[str]]]:
-    """Bad values of a field, and the words that the refusal must hold."""
-    rule = f.metadata
-    if rule.get("choices"):
-        yield "nonsense", [repr(c) for c in rule["choices"]]
+def _bad_values(p: Param) -> Iterator[tuple[Any, list[str]]]:
+    """Bad values of a parameter, and the words that the refusal must hold."""
+    if p.choices:
+        yield "nonsense", [repr(c) for c in p.choices]
         return
-    if isinstance(value, compressors.Compressor):
-        yield "nonsense", ["compressor"]
+    if p.kind == "object":
+        yield "nonsense", ["give"]
         return
-    bounds = {k: rule[k] for k in ("gt", "ge", "le", "lt") if rule.get(k) is not None}
+    bounds = {k: getattr(p, k) for k in ("gt", "ge", "le", "lt") if getattr(p, k) is not None}
     for name, bound in bounds.items():
-        whole = "int" in str(f.type) and "float" not in str(f.type)
-        off = 1 if whole or name in ("ge", "le") else 0
+        off = 1 if p.whole or name in ("ge", "le") else 0
         yield bound - off if name in ("gt", "ge") else bound + off, [f"{bound:g}"]
     if bounds:
         yield math.nan, [f"{b:g}" for b in bounds.values()]

@@ -14,6 +14,7 @@ from octolab.errors import AssumptionWarning, OutsideAssumptions, UnknownConstan
 from octolab.experiment import Run
 from octolab.experiment.launch import prepare
 from octolab.methods import Method, Theory
+from octolab.params import params
 
 ROUNDS = 6
 
@@ -56,10 +57,9 @@ def fitted(method: Method, problem: Any) -> Method:
         raise NotApplicable(f"refused: {refusal}") from None
     except UnknownConstant:
         numbers = {}
-        for f in dataclasses.fields(method):
-            if isinstance(getattr(method, f.name), Theory):
-                whole = "int" in str(f.type) and "float" not in str(f.type)
-                numbers[f.name] = 2 if whole else 0.05 if f.name == "lr" else 0.5
+        for name, p in params(type(method)).items():
+            if isinstance(getattr(method, name), Theory):
+                numbers[name] = 2 if p.whole else 0.05 if name == "lr" else 0.5
         return dataclasses.replace(method, **numbers)
 
 

@@ -10,9 +10,13 @@ from dataclasses import dataclass
 
 import torch
 
+from octolab.params import param
+from octolab.rooms import register
+
 __all__ = ["CoordinateMedian", "Mean", "TrimmedMean"]
 
 
+@register("aggregators")
 @dataclass(frozen=True)
 class Mean:
     """sum w_i x_i / sum w_i."""
@@ -21,6 +25,7 @@ class Mean:
         return (weights / weights.sum()) @ rows
 
 
+@register("aggregators")
 @dataclass(frozen=True)
 class CoordinateMedian:
     """The median of every coordinate; for an even number of rows the mean of the two middle values.
@@ -34,11 +39,12 @@ class CoordinateMedian:
         return (ordered[(r - 1) // 2] + ordered[r // 2]) / 2
 
 
+@register("aggregators")
 @dataclass(frozen=True)
 class TrimmedMean:
     """Per coordinate, drop the b largest and b smallest, average the rest. If nothing were left, b = (r - 1) // 2."""
 
-    b: int = 1
+    b: int = param(1, "how many of each end are dropped", ge=0, main=True)
 
     def __post_init__(self) -> None:
         if self.b < 0:

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 import torch
 
 from octolab.federation.attack import Attack, AttackContext
+from octolab.params import param
+from octolab.rooms import register
 
 __all__ = ["SignFlip"]
 
 
+@register("attacks")
 @dataclass(frozen=True, eq=False)
 class SignFlip(Attack):
     """-scale * own: each attacker sends the opposite of what it would send if it were honest.
@@ -19,7 +22,7 @@ class SignFlip(Attack):
     (0, 3)
     """
 
-    scale: float = 1.0
+    scale: float = param(1.0, "times what it would send if it were honest", gt=0, main=True)
 
     def __post_init__(self) -> None:
         if not self.scale > 0:

@@ -83,7 +83,7 @@ def test_rank_one_costs_the_eigenvalue_too():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: RankR(0), "rank is 0"),
+        (lambda: RankR(0), "rank=0"),
         (lambda: RankR(4)(torch.eye(3)), "k is 4, but there are only 3"),
         (lambda: RankR(1)(torch.ones(3, 4)), "symmetric matrices"),
         (lambda: MatrixTopK(2)(torch.arange(9.0).reshape(3, 3)), r"Give \(M \+ M\^T\)/2"),

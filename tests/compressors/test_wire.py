@@ -205,7 +205,7 @@ def test_repr_shows_only_what_differs():
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ({"kind": "Top"}, "no compressor is called 'Top'"),
+        ({"kind": "Top"}, "There is no compressor 'Top'. Did you mean TopK"),
         ({"k": 3}, "dict with a kind"),
         ({"kind": "TopK"}, "has the fields k, index"),
         ({"kind": "TopK", "k": 1, "q": 2}, "has the fields k, index; given k, q"),

@@ -169,4 +169,4 @@ def test_a_method_registered_for_the_session_is_found_by_its_slug():
         assert ol.methods.get("mine") is Mine and "mine" in ol.methods.slugs()
         assert ol.run("mine", PROBLEM, rounds=2, live=False).status == "finished"
     finally:
-        ol.methods._registered.pop("mine")
+        ol.rooms.forget("methods", "mine")

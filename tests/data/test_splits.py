@@ -270,8 +270,8 @@ def test_notes_name_clients_with_a_single_class_and_without_a_test_part():
             "26 clients were asked for, and the data have 25",
         ),
         (lambda: Natural().split(LABELS, clients=WRITERS[:9]), "one natural client id per sample"),
-        (lambda: split_from_spec({"kind": "Dirichlett"}), "Did you mean 'Dirichlet'"),
-        (lambda: split_from_spec({"kind": "IID", "alpha": 3}), "its fields are: none"),
+        (lambda: split_from_spec({"kind": "Dirichlett"}), "Did you mean Dirichlet"),
+        (lambda: split_from_spec({"kind": "IID", "alpha": 3}), "IID has the fields none; given alpha"),
         (lambda: split_from_spec("IID"), "takes a split's spec"),
     ],
 )

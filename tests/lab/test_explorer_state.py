@@ -12,8 +12,8 @@ import pytest
 import octolab as ol
 from octolab.lab import presets
 from octolab.lab.explorer.knobs import kind_name, made
-from octolab.lab.explorer.source import source
 from octolab.lab.explorer.state import ExplorerState
+from octolab.notation import to_python
 
 SLUGS = ol.methods.slugs()
 
@@ -182,7 +182,7 @@ def test_every_compressor_of_the_zoo_can_be_chosen_and_written():
     for name in offered:
         state.turn("compressor", name)
         assert kind_name(state.method.compressor) == name
-        assert eval(source(state.method.compressor), {"ol": ol}) == state.method.compressor
+        assert eval(to_python(state.method.compressor), {"ol": ol}) == state.method.compressor
 
 
 def test_nested_objects_have_knobs_of_their_own():

@@ -60,7 +60,7 @@ X, Y = [np.ones((3, 2))], [np.array([1, -1, 1])]
         ("two classes", lambda: classification("digits", nonconvex=0.1)),
         ("not for networks", lambda: classification("digits", "mlp", nonconvex=0.1)),
         ("square images", lambda: classification("breast-cancer", "cnn", clients=3)),
-        ("is unknown", lambda: from_spec({"kind": "mystery"})),
+        ("There is no problem 'mystery'", lambda: from_spec({"kind": "mystery"})),
     ],
 )
 def test_a_sentence_says_what_is_wrong(match, make):

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from octolab.data.splits.base import Draft, Samples, Split
+from octolab.rooms import register
 
 INDEX = "octolab_index"
 
 
+@register("splits")
 @dataclass(frozen=True, eq=False)
 class FromPartitioner(Split):
     """A fresh flwr-datasets partitioner as a split: FromPartitioner(IidPartitioner(num_partitions=10)).
@@ -48,6 +50,11 @@ class FromPartitioner(Split):
             if name != "self" and hasattr(self.partitioner, f"_{name}"):
                 arguments[name] = _plain(getattr(self.partitioner, f"_{name}"))
         return {"kind": "FromPartitioner", "class": type(self.partitioner).__name__, "arguments": arguments}
+
+    @classmethod
+    def from_spec(cls, spec: dict[str, Any]) -> FromPartitioner:
+        """The way back from `spec`. ImportError without flwr-datasets, ValueError if impossible."""
+        return partitioner_from_spec(spec)
 
     def assign(self, samples: Samples, n: int | None, seed: int) -> Draft:
         partitioner = copy.deepcopy(self.partitioner)
@@ -86,7 +93,7 @@ class FromPartitioner(Split):
 
 
 def partitioner_from_spec(spec: dict[str, Any]) -> FromPartitioner:
-    """Rebuild from FromPartitioner's spec. ImportError without flwr-datasets, ValueError if impossible."""
+    """As `FromPartitioner.from_spec`."""
     try:
         from flwr_datasets import partitioner as flower
     except ImportError:

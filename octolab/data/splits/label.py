@@ -17,8 +17,11 @@ from octolab.data.splits.base import (
     fill_small,
     stream,
 )
+from octolab.params import param
+from octolab.rooms import register
 
 
+@register("splits")
 @dataclass(frozen=True)
 class Dirichlet(Split):
     """Each class is divided among the clients in proportions drawn from Dirichlet(alpha, ..., alpha).
@@ -29,8 +32,8 @@ class Dirichlet(Split):
     note says how many were moved), so that every (alpha, n) with n * min_size <= N works.
     """
 
-    alpha: float = 0.3
-    min_size: int = 1
+    alpha: float = param(0.3, "small: each class at few clients; large: nearly IID", gt=0, main=True)
+    min_size: int = param(1, "samples that every client has at least", ge=1)
 
     def __post_init__(self) -> None:
         check_positive(self.alpha, "Dirichlet's alpha", "Try 0.3 (strong skew) or 100 (nearly IID).")
@@ -45,6 +48,7 @@ class Dirichlet(Split):
         return Draft(owners, n, notes)
 
 
+@register("splits")
 @dataclass(frozen=True)
 class Shards(Split):
     """The pathological split: every client sees few labels, and all have about as many samples.
@@ -56,8 +60,8 @@ class Shards(Split):
     among the clients that have it; client sizes differ where labels are unequally frequent.
     """
 
-    per_client: int = 2
-    by: str = "shards"
+    per_client: int = param(2, "shards, or labels, of a client", ge=1)
+    by: str = param("shards", "what is dealt out", choices=("shards", "classes"))
 
     def __post_init__(self) -> None:
         check_count(self.per_client, "Shards' per_client")

@@ -9,8 +9,11 @@ import numpy as np
 
 from octolab.data.dataset import check_count
 from octolab.data.splits.base import Draft, Samples, Split, stream
+from octolab.params import param
+from octolab.rooms import register
 
 
+@register("splits")
 @dataclass(frozen=True)
 class Natural(Split):
     """Every natural client is a client, with its own samples and its name; n may be left out.
@@ -21,7 +24,7 @@ class Natural(Split):
     note says which.
     """
 
-    fewer: str = "sample"
+    fewer: str = param("sample", "what becomes of more natural clients than n", choices=("sample", "group"))
 
     def __post_init__(self) -> None:
         if self.fewer not in ("sample", "group"):

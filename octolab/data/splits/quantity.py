@@ -17,8 +17,11 @@ from octolab.data.splits.base import (
     fill_small,
     stream,
 )
+from octolab.params import param
+from octolab.rooms import register
 
 
+@register("splits")
 @dataclass(frozen=True)
 class IID(Split):
     """Samples dealt at random: all clients share one distribution, and sizes differ by at most one."""
@@ -28,6 +31,7 @@ class IID(Split):
         return Draft(stream(seed, "IID").permutation(len(samples)) % n, n)
 
 
+@register("splits")
 @dataclass(frozen=True)
 class QuantitySkew(Split):
     """Clients of unequal size, labels as in IID: their shares are drawn from Dirichlet(alpha).
@@ -37,8 +41,8 @@ class QuantitySkew(Split):
     largest ones (a note says so).
     """
 
-    alpha: float = 0.5
-    min_size: int = 1
+    alpha: float = param(0.5, "small: few clients hold most samples", gt=0, main=True)
+    min_size: int = param(1, "samples that every client has at least", ge=1)
 
     def __post_init__(self) -> None:
         check_positive(self.alpha, "QuantitySkew's alpha", "Try 0.5; smaller makes sizes more unequal.")

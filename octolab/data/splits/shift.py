@@ -9,8 +9,11 @@ import numpy as np
 
 from octolab.data.splits.base import Draft, Samples, Split, stream
 from octolab.data.splits.quantity import IID
+from octolab.params import param
+from octolab.rooms import register
 
 
+@register("splits")
 @dataclass(frozen=True)
 class FeatureShift(Split):
     """Client i sees T_i(x) = gain_i * R_i(x) + offset_i; who holds which sample is decided by `base`.
@@ -27,9 +30,9 @@ class FeatureShift(Split):
     client only.
     """
 
-    rotation: float = 30.0
-    scale: float = 0.0
-    shift: float = 0.0
+    rotation: float = param(30.0, "largest angle, degrees", ge=0, le=180)
+    scale: float = param(0.0, "spread of a client's gain", ge=0, le=10)
+    shift: float = param(0.0, "spread of a client's offsets", ge=0)
     base: Split = field(default_factory=IID)
 
     def __post_init__(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,8 @@ import numpy as np
 
 from octolab.experiment.run import Settings
 from octolab.federation import Attack, Exponential, Fleet, HalfNormal, Hang, LogNormal
-from octolab.params import Theory, check, param
+from octolab.notation import to_python
+from octolab.params import Theory, param, settle
 
 STOPS = ("loss", "grad_norm_sq", "bits", "seconds")
 
@@ -33,8 +33,7 @@ class Plan:
     dtype: str | None = param(None, "numbers", choices=(None, "float32", "float64"))
 
     def __post_init__(self) -> None:
-        for f in dataclasses.fields(self):
-            check("run", f, getattr(self, f.name))
+        settle(self, "run")
 
     def arguments(self) -> dict[str, Any]:
         """As `ol.run` takes them; what is at its default is left out."""
@@ -77,8 +76,7 @@ class Devices:
     _given: Fleet | None = None
 
     def __post_init__(self) -> None:
-        for f in dataclasses.fields(self):
-            check("fleet", f, getattr(self, f.name))
+        settle(self, "fleet")
 
     def seconds(self, n: int) -> Any:
         """Seconds per unit of work: 1.0, or an array (n,), the slowest last."""
@@ -106,9 +104,7 @@ class Devices:
 
     def text(self, n: int) -> dict[str, str]:
         """The fleet's arguments as Python text, the speeds as the formula that makes them."""
-        from octolab.lab.explorer.source import source
-
-        out = {k: source(v) for k, v in self._fields(n).items()}
+        out = {k: to_python(v) for k, v in self._fields(n).items()}
         slow = max(1, n // 10)
         formula = {
             "evenly spread": f"np.linspace(1, {self.slowest!r}, {n})",

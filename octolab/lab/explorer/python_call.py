@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from octolab.lab import presets
-from octolab.lab.explorer.source import call, source
+from octolab.notation import call, to_python
 
 if TYPE_CHECKING:
     from octolab.lab.explorer.state import ExplorerState
@@ -30,19 +30,21 @@ def written(state: ExplorerState) -> str:
     preset, lines = state.preset, []
     if isinstance(preset, presets.Given):
         spec = preset.problem.spec
-        named = f"ol.problems.from_spec({source(spec)})" if "given" not in spec else None
+        named = f"ol.problems.from_spec({to_python(spec)})" if "given" not in spec else None
         lines.append(f"problem = {named}" if named else f"# problem: the one you made ({preset.problem.name})")
     else:
-        arguments = {k: source(v) for k, v in preset.arguments().items()}
-        first = [arguments.pop(k, "") or source(getattr(preset, k)) for k in ("dataset", "model") if hasattr(preset, k)]
+        arguments = {k: to_python(v) for k, v in preset.arguments().items()}
+        first = [
+            arguments.pop(k, "") or to_python(getattr(preset, k)) for k in ("dataset", "model") if hasattr(preset, k)
+        ]
         lines.append(f"problem = {call(f'ol.problems.{preset.call}', first, arguments)}")
-    lines.append(f"method = {source(state.method)}")
+    lines.append(f"method = {to_python(state.method)}")
     arguments = state.arguments()
     devices = state.devices
     fleet = arguments.pop("fleet", None)
-    text = {k: source(v) for k, v in arguments.items()}
+    text = {k: to_python(v) for k, v in arguments.items()}
     if fleet is not None:
-        text["fleet"] = source(fleet) if devices._given is not None else call("ol.Fleet", [], devices.text(state.n))
+        text["fleet"] = to_python(fleet) if devices._given is not None else call("ol.Fleet", [], devices.text(state.n))
     lines.append(f"run = {call('ol.run', ['method', 'problem'], text)}")
     lines = [broken(line) for line in lines]
     head = ["import octolab as ol", ""]

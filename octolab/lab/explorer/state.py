@@ -30,6 +30,7 @@ from octolab.lab.explorer.knobs import Knob
 from octolab.lab.explorer.plan import Devices, Plan
 from octolab.lab.explorer.python_call import written
 from octolab.methods import Method, Theory, get
+from octolab.params import params
 
 SECTIONS = ("method", "problem", "run", "fleet")
 KNOWN_NEEDS = {"unbiased", "contractive", "homogeneous", "strongly convex", "hessian", "full participation"}
@@ -328,7 +329,7 @@ class ExplorerState:
                 held = getattr(self._method, name)
                 if not isinstance(held, Theory):
                     return
-                whole = "int" in str(type(self._method).__dataclass_fields__[name].type)
+                whole = params(type(self._method))[name].whole
                 self._held[f"method.{name}"] = held
                 self._method = dataclasses.replace(self._method, **{name: 2 if whole else START.get(name, 0.5)})
             except (ValueError, OctolabError):

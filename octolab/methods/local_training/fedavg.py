@@ -55,7 +55,7 @@ class FedAvg(Method):
     weighting: str = param("ratio", "weights in the average of a cohort", choices=("ratio", "unbiased", "sampled"))
     server_lr: float = param(1.0, "server step size", gt=0)
     momentum: float = param(0.0, "momentum of the local steps, new in every round", ge=0, lt=1)
-    aggregator: Callable | None = param(None, "how updates are combined; None: the weighted mean")
+    aggregator: Callable | None = param(None, "how updates are combined; None: the weighted mean", room="aggregators")
     local: LocalOptimizer | None = param(None, "optimiser of the local steps; None: SGD with momentum")
 
     any_optimizer: ClassVar[bool] = True  # whether the local steps may be another optimiser's

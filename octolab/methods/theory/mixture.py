@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from octolab.methods.page import Cohort, Federation, Method, Problem, param, torch
-from octolab.params import allowed, inside
+from octolab.params import allowed, params
 
 AFFORDABLE = 2e11
 """n d^3 up to which solver="auto" finds the x_i* exactly: seconds of Newton steps."""
@@ -35,7 +35,7 @@ def per_client(method: Any, *names: str) -> None:
 
 def check_each(method: Any, name: str, n: int) -> None:
     """Refuse a field with one number per client that has too many or too few, or one out of the field's range."""
-    value, rule = getattr(method, name), type(method).__dataclass_fields__[name].metadata
+    value, facts = getattr(method, name), params(type(method))[name]
     if not isinstance(value, tuple):
         return
     owner = type(method).__name__
@@ -44,8 +44,8 @@ def check_each(method: Any, name: str, n: int) -> None:
             f"{owner}: {name} has {len(value)} entries and there are {n} clients: give one number, or {n}."
         )
     for i, v in enumerate(value):
-        if not inside(rule, v):
-            raise ValueError(f"{owner}: {name}={v!r} for client {i}: give {allowed(rule)}.")
+        if not facts.inside(v):
+            raise ValueError(f"{owner}: {name}={v!r} for client {i}: give {allowed(facts)}.")
 
 
 def column(values: Any) -> Any:

@@ -1,0 +1,112 @@
+"""The command line's words as objects: a problem, a method, the settings of a run (`octolab.notation` reads each word)."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from octolab.notation import arguments_of_text, build, from_text, number, read, split_list
+from octolab.params import params
+from octolab.rooms import find, members, nearest
+
+
+def make_problem(a: argparse.Namespace) -> Any:
+    """The problem of --problem, --model, --clients, --split, --l2 and --data-seed."""
+    from octolab import problems
+
+    kind = a.problem.partition(":")[0]
+    if kind in ("quadratics", "tridiagonal"):
+        wrong = [f"--{n}" for n in ("model", "split", "l2") if getattr(a, n) is not None]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)} is for data sets; {kind} has none. Leave it out.")
+        _, arguments = arguments_of_text(a.problem, "problems")
+        if a.clients is not None:
+            arguments["n"] = a.clients
+        if kind == "quadratics":
+            arguments.setdefault("seed", a.data_seed)
+        return build("problems", kind, arguments)
+    model = a.model or "logistic"
+    if model not in ("logistic", "mlp", "cnn"):
+        raise ValueError(f"--model {model}: choose logistic, mlp or cnn.{nearest(model, ('logistic', 'mlp', 'cnn'))}")
+    split = None if a.split is None else make_split(a.split)
+    return problems.classification(a.problem, model, clients=a.clients, split=split, l2=a.l2, seed=a.data_seed)
+
+
+def make_split(text: str) -> Any:
+    """`dirichlet:0.3` or `shards:per_client=2,by=classes` as a split."""
+    return from_text(text, "splits")
+
+
+def make_method(text: str, sets: Sequence[str], several: bool = False) -> Any:
+    """A method from `slug` or `slug:name=value,...` and the --set options (several: those that it has)."""
+    slug, _, own = text.partition(":")
+    cls = find("methods", slug)
+    known = params(cls)
+    given = {}
+    for pair in [*sets, *split_list(own, ",")]:
+        name, equals, word = pair.partition("=")
+        if not equals:
+            raise ValueError(f"{pair!r}: write NAME=VALUE, e.g. lr=0.1.")
+        if name not in known:
+            if several and pair in sets:
+                continue
+            raise ValueError(f"{slug} has no hyperparameter {name!r}.{nearest(name, known)} It has {', '.join(known)}.")
+        scheduled = name == "lr" and word.partition(":")[0].lower() in map(str.lower, members("schedules"))
+        given[name] = from_text(word, "schedules") if scheduled else read(known[name], word, cls.__name__)
+    return cls(**given)
+
+
+def check_used(made: Sequence[Any], sets: Sequence[str]) -> None:
+    """Refuse a --set that none of the methods has."""
+    for pair in sets:
+        name = pair.partition("=")[0]
+        if not any(hasattr(m, name) for m in made):
+            known = sorted({f for m in made for f in params(type(m))})
+            raise ValueError(
+                f"--set {pair}: none of the methods has {name!r}.{nearest(name, known)} They have {', '.join(known)}."
+            )
+
+
+def make_plan(a: argparse.Namespace) -> dict[str, Any]:
+    """The settings of a run: rounds, until, fleet, ..."""
+    from octolab.experiment import Until
+    from octolab.federation import Fleet
+
+    until = {}
+    for pair in a.until:
+        name, equals, word = pair.partition("=")
+        known = ("loss", "grad_norm_sq", "bits", "seconds")
+        limit = number(word)
+        if not equals or name not in known or isinstance(limit, str):
+            raise ValueError(
+                f"--until {pair}: write one of {', '.join(known)} and a number, e.g. loss=0.3.{nearest(name, known)}"
+            )
+        until[name] = float(limit)
+    fleet = {n: getattr(a, f"fleet_{n}") for n in ("seconds", "up", "down", "latency", "dropout")}
+    devices: dict[str, Any] = {n: _numbers(v, f"--fleet-{n}") for n, v in fleet.items() if v is not None}
+    if a.fleet_unit is not None:
+        devices["unit"] = a.fleet_unit
+    return {
+        "rounds": a.rounds,
+        "until": Until(**until) if until else None,
+        "fleet": Fleet(**devices) if devices else None,
+        "deadline": a.deadline,
+        "dtype": a.dtype,
+        "evaluate_every": a.evaluate_every,
+    }
+
+
+def _numbers(word: str, option: str) -> Any:
+    values = [number(w) for w in word.split(",")]
+    if any(isinstance(v, str) for v in values):
+        raise ValueError(f"{option} {word}: give one number, or one per client, comma separated.")
+    return float(values[0]) if len(values) == 1 else [float(v) for v in values]
+
+
+def whole_number(word: str, option: str) -> int:
+    """An option's whole number; ValueError, in words, if it is none."""
+    value = number(word)
+    if not isinstance(value, int):
+        raise ValueError(f"{option} {word}: give whole numbers, comma separated, e.g. 0,1,2.")
+    return value
