@@ -18,7 +18,6 @@ import typing
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 __all__ = ["Param", "Theory", "allowed", "check", "param", "params", "settle"]
@@ -144,13 +143,16 @@ def param(
 
 
 # -- reading a dataclass -----------------------------------------------------------------------------------------------
-@cache
+_known: dict[Any, Mapping[str, Param]] = {}
+
+
 def params(cls: type) -> Mapping[str, Param]:
     """The parameters of a dataclass by name, in order: what `__init__` takes. Computed once from its annotations."""
-    hints = _hints(cls)
-    return types.MappingProxyType(
-        {f.name: _read(f, hints[f.name]) for f in dataclasses.fields(cls) if f.init and not f.name.startswith("_")}
-    )
+    if cls not in _known:
+        hints = _hints(cls)
+        fields = [f for f in dataclasses.fields(cls) if f.init and not f.name.startswith("_")]
+        _known[cls] = types.MappingProxyType({f.name: _read(f, hints[f.name]) for f in fields})
+    return _known[cls]
 
 
 def _hints(cls: type) -> dict[str, Any]:
@@ -240,6 +242,11 @@ def check(owner: str, p: Param, value: Any) -> None:
         if not (isinstance(value.multiplier, numbers.Real) and value.multiplier > 0):
             raise ValueError(f"{owner}: {p.name}={value!r}: the multiplier of a theory value is > 0.")
         return
+    if p.per_client and p.numeric and hasattr(value, "__len__") and not isinstance(value, str):
+        wrong = [(i, v) for i, v in enumerate(map(plain, value)) if not _fits(p, v)]
+        if wrong:
+            raise ValueError(f"{owner}: {p.name}={wrong[0][1]!r} for client {wrong[0][0]}: give {allowed(p)}.")
+        return
     if not _fits(p, value):
         raise ValueError(f"{owner}: {p.name}={value!r}: {'choose' if p.kind == 'choice' else 'give'} {allowed(p)}.")
 
@@ -252,8 +259,8 @@ def _fits(p: Param, value: Any) -> bool:
         return number or any(callable(value) if o is Callable else isinstance(value, o) for o in p.objects)
     if p.kind in ("switch", "text"):
         return isinstance(value, bool if p.kind == "switch" else str)
-    if p.per_client and not isinstance(value, str) and hasattr(value, "__len__"):
-        return not p.numeric or all(_is_number(plain(v)) and p.inside(float(v)) for v in value)
+    if p.kind == "list":
+        return hasattr(value, "__len__") and not isinstance(value, str)
     if p.kind in ("number", "whole", "share"):
         return _is_number(value) and p.inside(float(value)) and (not p.whole or float(value).is_integer())
     return p.kind == "free"

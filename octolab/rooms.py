@@ -35,7 +35,7 @@ class Room:
 
 
 ROOMS: dict[str, Room] = {
-    "methods": Room("method", "octolab.methods.pages", "ol.methods"),
+    "methods": Room("method", "octolab.methods.catalogue", "ol.methods"),
     "compressors": Room("compressor", "octolab.compressors", "ol.compressors"),
     "samplers": Room("sampler", "octolab.federation.sampling", "ol.federation"),
     "fleets": Room("fleet", "octolab.fleets", "ol"),

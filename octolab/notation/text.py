@@ -96,8 +96,9 @@ def room_of(p: Param) -> str:
     if p.room is not None:
         return p.room
     for o in p.objects:
-        for cls in fitting(o).values():
-            return place(cls)[0]
+        for found in map(place, fitting(o).values()):
+            if found is not None:
+                return found[0]
     raise ValueError(f"{p.name} takes {' or '.join(o.__name__ for o in p.objects)}, which no words stand for.")
 
 

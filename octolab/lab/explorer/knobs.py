@@ -138,7 +138,7 @@ def kinds_of(p: Param, value: Any = None) -> dict[str, type]:
 
 
 @cache
-def made(cls: type) -> Any:
+def made(cls: Any) -> Any:
     """An instance to start from, required parameters at their examples; None where one has no example."""
     needed = {p.name: p.example for p in params(cls).values() if p.required}
     return None if ... in needed.values() else cls(**needed)
