@@ -119,13 +119,21 @@ def test_a_changed_byte_in_a_bundled_file_is_found(name, tmp_path):
 
 
 def test_arrays_of_scikit_learn_that_changed_are_found(monkeypatch):
-    import sklearn.datasets
-
-    bunch = sklearn.datasets.load_digits()
-    bunch.data[7, 7] += 1
-    monkeypatch.setattr(sklearn.datasets, "load_digits", lambda: bunch)
+    table = builtin._digits_table()
+    table[7, 7] += 1
+    monkeypatch.setattr(builtin, "_digits_table", lambda: table)
     with pytest.raises(ChecksumError, match="'digits' are not the promised ones"):
         load("digits")
+
+
+def test_digits_are_read_without_importing_scikit_learn_or_with_it_where_the_file_is_elsewhere(monkeypatch):
+    """A Flower node reads its data anew for every message: SciPy and pandas would cost it a second each time."""
+    code = "import sys; from octolab.data import load; load('digits'); print({'sklearn', 'pandas', 'scipy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stderr
+    first = load("digits")
+    monkeypatch.setattr(builtin.importlib.util, "find_spec", lambda name: None)
+    assert np.array_equal(first.x, load("digits").x) and np.array_equal(first.y, load("digits").y)
 
 
 def test_unknown_names_and_options_name_the_nearest():
