@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from octolab.batches import Batch
 from octolab.layers import Layer
 from octolab.notation import build
+from octolab.problems.classification import MODELS as CLASSIFIERS
 from octolab.problems.classification import classification
 from octolab.problems.language import language
+from octolab.problems.least_squares import LeastSquares
 from octolab.problems.linear import Linear
 from octolab.problems.logistic import Logistic
 from octolab.problems.network import Network
 from octolab.problems.networks import CNN, MLP, CharGPT
 from octolab.problems.problem import Problem
 from octolab.problems.quadratics import Quadratics, quadratics
+from octolab.problems.regression import LOSSES, regression
+from octolab.problems.regression import MODELS as REGRESSORS
 from octolab.problems.softmax import Softmax
 from octolab.problems.tridiagonal import Tridiagonal
 from octolab.rooms import register
 
-for _make in (classification, language, quadratics):
+for _make in (classification, language, quadratics, regression):
     register("problems")(_make)
 register("problems", "tridiagonal")(Tridiagonal)
+
+if TYPE_CHECKING:
+    from octolab import data
+
+
+FROM_DATA: dict[str, tuple[Callable[..., Problem], tuple[str, ...], tuple[str, ...]]] = {
+    "classification": (classification, CLASSIFIERS, ("squared",)),
+    "regression": (regression, REGRESSORS, tuple(LOSSES)),
+}
 
 
 def from_spec(spec: dict[str, Any]) -> Problem:
@@ -39,23 +53,31 @@ def from_spec(spec: dict[str, Any]) -> Problem:
     own = "which a spec does not hold: hand the problem in, e.g. ol.load_run(path, problem=problem)."
     if "given" in spec:
         raise ValueError(f"This {kind} was made from given arrays (sha256 {spec['given']}), {own}")
-    if kind == "classification":
-        if arguments["model"] not in ("logistic", "mlp", "cnn"):
+    if kind in ("classification", "regression"):
+        make, models, losses = FROM_DATA[kind]
+        if arguments["model"] not in models:
             raise ValueError(f"The spec's model {arguments['model']!r} is your own module, {own}")
+        if arguments.get("loss", "squared") not in losses:
+            raise ValueError(f"The spec's loss {arguments['loss']!r} is your own, {own}")
         held, split = _dataset(arguments.pop("dataset")), data.split_from_spec(arguments.pop("split"))
-        return classification(held, **arguments, split=split, dtype=dtype)
+        return make(held, **arguments, split=split, dtype=dtype)
     if kind == "language":
         return language(_dataset(arguments.pop("dataset")), **arguments, dtype=dtype)
     made: Problem = build("problems", str(kind), arguments)
     return made.with_dtype(dtype)
 
 
-def _dataset(named: Any) -> Any:
+def _dataset(named: str | dict[str, Any]) -> data.Dataset:
     """The data set of a spec: the same bytes as then."""
     from octolab import data
 
     if isinstance(named, str):
         return data.load(named)
+    if named.get("given"):
+        raise ValueError(
+            f"The spec's data set {named['name']!r} was given in memory (sha256 {named['sha256']}), which a spec does not "
+            "hold: hand the problem in, e.g. ol.load_run(path, problem=problem)."
+        )
     held = data.load(named["name"], **named["options"])
     if held.provenance.sha256 != named["sha256"]:
         raise ValueError(
@@ -71,6 +93,7 @@ __all__ = [
     "Batch",
     "CharGPT",
     "Layer",
+    "LeastSquares",
     "Linear",
     "Logistic",
     "Network",
@@ -82,4 +105,5 @@ __all__ = [
     "from_spec",
     "language",
     "quadratics",
+    "regression",
 ]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from octolab.batches import Batch
 from octolab.problems.problem import Clients, Problem, make_weights
-from octolab.problems.samples import Part, Samples, check_samples
+from octolab.problems.samples import Part, Samples, Share, check_samples
 from octolab.problems.scoring import Pair, TestPart
 
 
@@ -52,19 +53,20 @@ class Linear(Problem):
 
     def __init__(
         self,
-        features: Sequence[Any],
-        labels: Sequence[Any],
+        features: Sequence[ArrayLike],
+        labels: Sequence[ArrayLike],
         *,
         l2: float,
-        weights: Any,
+        weights: str | ArrayLike | None,
         dtype: torch.dtype,
         test: Sequence[Pair] | None,
         global_test: Pair | None,
         name: str,
         spec: dict[str, Any] | None,
         ones: bool = False,
+        whole: bool = True,
     ):
-        arrays, targets = check_samples(features, labels)
+        arrays, targets = check_samples(features, labels, whole)
         if not l2 >= 0:
             raise ValueError(f"l2={l2!r}: the ridge is a number >= 0.")
         self.data = Samples(arrays, targets, dtype, ones)
@@ -89,24 +91,26 @@ class Linear(Problem):
         self,
         rows: torch.Tensor,
         y: torch.Tensor,
-        share: Any,
+        share: Share,
         x: np.ndarray,
         out: np.ndarray | None = None,
     ) -> np.ndarray:
         """(k, d): of sum_j share_ij loss_ij, written into `out` where it is given."""
         raise NotImplementedError
 
-    def _loss(self, rows: torch.Tensor, y: torch.Tensor, share: Any, x: torch.Tensor) -> torch.Tensor:
+    def _loss(self, rows: torch.Tensor, y: torch.Tensor, share: Share, x: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError
 
-    def _both(self, rows: torch.Tensor, y: torch.Tensor, share: Any, x: torch.Tensor) -> tuple[Any, Any]:
+    def _both(
+        self, rows: torch.Tensor, y: torch.Tensor, share: torch.Tensor, x: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss and gradient from the same scores."""
         raise NotImplementedError
 
-    def _hessian(self, rows: torch.Tensor, share: Any, x: torch.Tensor) -> torch.Tensor:
+    def _hessian(self, rows: torch.Tensor, share: Share, x: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError
 
-    def _product(self, rows: torch.Tensor, share: Any, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    def _product(self, rows: torch.Tensor, share: Share, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """(k, d): Hessian of sum_j share_ij loss_ij times v."""
         raise NotImplementedError
 
@@ -131,7 +135,7 @@ class Linear(Problem):
         clients: Clients,
         batch: Batch | None,
         shape: tuple[int, ...],
-        compute: Any,
+        compute: Callable[..., torch.Tensor],
         *points: torch.Tensor,
     ) -> torch.Tensor:
         """Rows (m, *shape) from the parts' results; points are (d,) or one row per client."""
@@ -176,12 +180,12 @@ class Linear(Problem):
         return self._gather(clients, None, (self.d,), compute, x, v) + self._penalty_curvature(x) * v
 
     # -- the whole objective ---------------------------------------------------------------------------------
-    def value(self, x: Any) -> float:
+    def value(self, x: ArrayLike | torch.Tensor) -> float:
         x = self.as_x(x)
         return sum(float(self._loss(*part, x)) for part in self._pool) + float(self._penalty(x))
 
     @np.errstate(over="ignore")
-    def gradient(self, x: Any) -> torch.Tensor:
+    def gradient(self, x: ArrayLike | torch.Tensor) -> torch.Tensor:
         x = self.as_x(x)
         parts = (torch.from_numpy(self._gradient(*part, x.numpy())[0]) for part in self._pool)
         return self._with_penalty(reduce(torch.add, parts), x)
@@ -193,7 +197,15 @@ class Linear(Problem):
             loss, slope = self._both(*part, x)
             f, g = f + float(loss), g.add_(slope[0])
         g = self._with_penalty(g, x)
-        return {"loss": f, "grad_norm_sq": float(g @ g), **self.test_metrics(x)}
+        return {"loss": f, "grad_norm_sq": float(g @ g), **self.test_metrics(x), **self.validation_metrics(x)}
+
+    def held_out_loss(self, x: torch.Tensor, part: TestPart) -> float:
+        y = part.Y.to(self.data.flat_y.dtype)[None]
+        return float(self._loss(self._rows_of(part.X, part.Y)[None], y, 1 / len(part), x))
+
+    def _rows_of(self, X: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
+        """Held-out samples in the form in which training samples are kept."""
+        return X if X.shape[1] == self.p else torch.cat([X, X.new_ones(len(X), 1)], 1)
 
     def test_metrics(self, x: torch.Tensor) -> dict[str, float]:
         return {} if self._global_test is None else self._global_test.accuracy(x, self._hits)
@@ -297,6 +309,7 @@ class Linear(Problem):
         twin.dtype, twin.data, twin.x0 = dtype, self.data.to(dtype), self.x0.to(dtype)
         twin._test = None if self._test is None else self._test.to(dtype)
         twin._global_test = None if self._global_test is None else self._global_test.to(dtype)
+        twin.validation = None if self.validation is None else self.validation.to(dtype)
         return twin
 
 

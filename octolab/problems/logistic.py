@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch.nn.functional import softplus
 
 from octolab.problems.linear import Linear, combination, combine, products, times
 from octolab.problems.problem import fingerprint, flat_layout
+from octolab.problems.samples import Share
 from octolab.problems.scoring import Pair
 
 
@@ -27,13 +29,13 @@ class Logistic(Linear):
 
     def __init__(
         self,
-        features: Sequence[Any],
-        labels: Sequence[Any],
+        features: Sequence[ArrayLike],
+        labels: Sequence[ArrayLike],
         l2: float = 0.0,
         *,
         nonconvex: float = 0.0,
-        weights: Any = None,
-        x0: Any = None,
+        weights: str | ArrayLike | None = None,
+        x0: ArrayLike | None = None,
         test: Sequence[Pair] | None = None,
         global_test: Pair | None = None,
         dtype: torch.dtype = torch.float64,
@@ -79,7 +81,7 @@ class Logistic(Linear):
         self,
         rows: torch.Tensor,
         y: torch.Tensor,
-        share: Any,
+        share: Share,
         x: np.ndarray,
         out: np.ndarray | None = None,
     ) -> np.ndarray:
@@ -90,22 +92,24 @@ class Logistic(Linear):
         np.divide(-share if isinstance(share, float) else share.neg().numpy(), c, out=c)
         return combination(c, a, out)
 
-    def _loss(self, rows: torch.Tensor, y: torch.Tensor, share: Any, x: torch.Tensor) -> torch.Tensor:
+    def _loss(self, rows: torch.Tensor, y: torch.Tensor, share: Share, x: torch.Tensor) -> torch.Tensor:
         return (softplus(times(rows, x).neg_()) * share).sum(1)
 
-    def _both(self, rows: torch.Tensor, y: torch.Tensor, share: torch.Tensor, x: torch.Tensor) -> tuple[Any, Any]:
+    def _both(
+        self, rows: torch.Tensor, y: torch.Tensor, share: torch.Tensor, x: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         z = times(rows, x).neg_()
         return (softplus(z) * share).sum(1), combine(torch.sigmoid(z).mul_(share).neg_(), rows)
 
-    def _bend(self, rows: torch.Tensor, share: Any, x: torch.Tensor) -> torch.Tensor:
+    def _bend(self, rows: torch.Tensor, share: Share, x: torch.Tensor) -> torch.Tensor:
         """Second derivatives in the margins times share, (m, N)."""
         s = torch.sigmoid(times(rows, x))
         return s * (1 - s) * share
 
-    def _hessian(self, rows: torch.Tensor, share: Any, x: torch.Tensor) -> torch.Tensor:
+    def _hessian(self, rows: torch.Tensor, share: Share, x: torch.Tensor) -> torch.Tensor:
         return torch.bmm((rows * self._bend(rows, share, x)[:, :, None]).mT, rows)
 
-    def _product(self, rows: torch.Tensor, share: Any, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    def _product(self, rows: torch.Tensor, share: Share, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         return combine(times(rows, v) * self._bend(rows, share, x), rows)
 
     # -- the regularisers ------------------------------------------------------------------------------------
@@ -128,6 +132,9 @@ class Logistic(Linear):
     @property
     def mu(self) -> float | None:  # type: ignore[override]
         return None if self.nonconvex else self.l2
+
+    def _rows_of(self, X: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
+        return X * Y[:, None]
 
     def _hits(self, x: torch.Tensor, X: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
         return ((times(X, x) > 0) == (Y > 0)).double()

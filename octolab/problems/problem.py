@@ -6,16 +6,21 @@ None (all), a slice (a view, no copy) or a LongTensor. Constants that are not kn
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from octolab.batches import Batch, Drawn, moves
 from octolab.layers import Layer
+
+if TYPE_CHECKING:
+    from octolab.data import Partition
+    from octolab.problems.scoring import TestPart
 
 Clients = slice | torch.Tensor | None
 
@@ -38,7 +43,10 @@ class Problem:
     noise: Any = None  # a `Noise`: what makes gradients stochastic where there are no samples to draw
     constants_note: str | None = None
     sigma_sq: float | None = None
-    partition: Any = None  # the octolab.data.Partition it was made from, if any
+    partition: Partition | None = None  # how its samples were divided among the clients, if it was made so
+    validation: TestPart | None = None  # samples held back from training, for tuning and early stopping
+    groups: list[np.ndarray] | None = None  # of each client's samples: numbers of the groups they belong to
+    group_names: tuple[str, ...] = ()
 
     # -- constants (None: unknown) ---------------------------------------------------------------------------
     L: float | None = None
@@ -46,6 +54,7 @@ class Problem:
     mu: float | None = None
     mu_i: np.ndarray | None = None
     x_star: torch.Tensor | None = None
+    _global_test: TestPart | None = None
 
     @property
     def L_mean(self) -> float | None:
@@ -206,12 +215,27 @@ class Problem:
         return total
 
     def evaluate(self, x: torch.Tensor) -> dict[str, float]:
-        """loss, grad_norm_sq and, where there are test data, accuracy."""
+        """loss, grad_norm_sq and, where there are test or validation data, what is measured on them."""
         g = self.gradient(x)
-        return {"loss": self.value(x), "grad_norm_sq": float(g @ g), **self.test_metrics(x)}
+        measured = {**self.test_metrics(x), **self.validation_metrics(x)}
+        return {"loss": self.value(x), "grad_norm_sq": float(g @ g), **measured}
 
     def test_metrics(self, x: torch.Tensor) -> dict[str, float]:
+        """What is measured on the global test set: accuracy; of a regression mse, mae, r2."""
         return {}
+
+    def held_out_loss(self, x: torch.Tensor, part: TestPart) -> float:
+        """The mean loss over held-out samples, without the regulariser."""
+        raise NotImplementedError
+
+    def validation_metrics(self, x: torch.Tensor) -> dict[str, float]:
+        """validation_loss, and the test metrics on the validation part, as validation_accuracy, ...; empty without one."""
+        if self.validation is None:
+            return {}
+        twin = copy.copy(self)
+        twin._global_test = self.validation
+        measured = {"loss": self.held_out_loss(x, self.validation), **twin.test_metrics(x)}
+        return {f"validation_{name}": value for name, value in measured.items()}
 
     def client_metrics(self, x: torch.Tensor, clients: Clients = None) -> dict[str, np.ndarray]:
         """Per-client metrics (m,): training loss and, where clients have test parts, accuracy (NaN: an empty one).

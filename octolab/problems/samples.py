@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,24 +25,26 @@ from octolab.problems.problem import Clients
 BLOCK = 3 * 2**18  # bytes of data that one pass should touch at a time: the second look at them is in the L2 cache
 
 
+Share = float | torch.Tensor
+"""The weight of a sample in its client's mean: one number if all count alike, or (k, N)."""
+
+
 class Part(NamedTuple):
     """Some of a cohort's clients: their places in it (None: all), rows (k, N, p), labels (k, N), shares (k,
     N).
-
-    A share is the weight of a sample in its client's mean; one number if all count alike.
     """
 
-    at: Any
+    at: slice | torch.Tensor | np.ndarray | None
     rows: torch.Tensor
     y: torch.Tensor
-    share: Any
+    share: Share
 
 
 class Samples:
     """Rows `flat` (R, p) and labels `flat_y` (R,) of n clients; `first` (n,): each one's first row; sizes
     (n,).
 
-    arrays: n arrays (m_i, p); targets: n integer arrays (m_i,). ones: append a column of ones.
+    arrays: n arrays (m_i, p); targets: n arrays (m_i,), whole numbers or real ones. ones: append a column of ones.
     """
 
     def __init__(self, arrays: Sequence[np.ndarray], targets: Sequence[np.ndarray], dtype: torch.dtype, ones: bool):
@@ -50,7 +52,8 @@ class Samples:
         self.sizes = np.array([len(a) for a in arrays], dtype=np.int64)
         self._place()
         self.flat = torch.zeros(self.held, self.p, dtype=dtype)
-        self.flat_y = torch.zeros(self.held, dtype=torch.int64)
+        whole = all(t.dtype.kind in "iu" for t in targets)
+        self.flat_y = torch.zeros(self.held, dtype=torch.int64 if whole else dtype)
         for first, a, y in zip(self.first.tolist(), arrays, targets, strict=True):
             self.flat[first : first + len(a), : a.shape[1]] = torch.from_numpy(np.ascontiguousarray(a))
             self.flat_y[first : first + len(a)] = torch.from_numpy(y)
@@ -83,7 +86,7 @@ class Samples:
         for clients, rows in self._members:
             stop, sizes = at + rows * len(clients), self.sizes[clients, None]
             if (sizes == rows).all():
-                share: Any = 1 / rows
+                share: Share = 1 / rows
             else:
                 share = torch.from_numpy((np.arange(rows) < sizes) / sizes).to(self.dtype)
             shape = (len(clients), rows)
@@ -130,7 +133,7 @@ class Samples:
         first = self.first if clients is None else self.first[clients]
         assert batch.index is not None
         shape, index = batch.index.shape, (batch.index + first[:, None]).reshape(-1)
-        share: Any = 1 / shape[1]
+        share: Share = 1 / shape[1]
         if batch.mask is not None:
             share = batch.mask / batch.mask.sum(1, keepdim=True).clamp(min=1).to(self.dtype)
         rows, y = self.flat.index_select(0, index), self.flat_y.index_select(0, index)
@@ -155,6 +158,8 @@ class Samples:
         for cached in ("groups", "_everybody"):
             twin.__dict__.pop(cached, None)
         twin.dtype, twin.flat = dtype, self.flat.to(dtype)
+        if self.flat_y.is_floating_point():
+            twin.flat_y = self.flat_y.to(dtype)
         return twin
 
 
@@ -179,7 +184,7 @@ def check_samples(
         given = f"features has {len(features)} clients and labels {len(labels)}"
         raise ValueError(f"{given}: give one array per client each.")
     arrays = [numbers(a, f"Client {i}: the features") for i, a in enumerate(features)]
-    read = classes if whole else real
+    read = classes if whole else floats
     targets = [read(y, f"Client {i}: labels") for i, y in enumerate(labels)]
     p = arrays[0].shape[1] if arrays[0].ndim == 2 else "p"
     for i, (a, y) in enumerate(zip(arrays, targets, strict=True)):
@@ -197,6 +202,11 @@ def classes(given: ArrayLike, what: str) -> np.ndarray:
     if y.dtype.kind == "f" and not (y == np.round(y)).all():
         raise ValueError(f"{what} are {np.unique(y)[:5].tolist()}; classes are whole numbers.")
     return y.astype(np.int64)
+
+
+def floats(given: ArrayLike, what: str) -> np.ndarray:
+    """Real targets (m,) as float64."""
+    return real(given, what).astype(np.float64)
 
 
 def real(given: ArrayLike, what: str) -> np.ndarray:

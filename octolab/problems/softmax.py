@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from octolab.layers import Layer
 from octolab.problems.linear import Linear
 from octolab.problems.problem import fingerprint
+from octolab.problems.samples import Share
 from octolab.problems.scoring import Pair
 
 
@@ -27,14 +29,14 @@ class Softmax(Linear):
 
     def __init__(
         self,
-        features: Sequence[Any],
-        labels: Sequence[Any],
+        features: Sequence[ArrayLike],
+        labels: Sequence[ArrayLike],
         classes: int | None = None,
         l2: float = 0.0,
         *,
         bias: bool = True,
-        weights: Any = None,
-        x0: Any = None,
+        weights: str | ArrayLike | None = None,
+        x0: ArrayLike | None = None,
         test: Sequence[Pair] | None = None,
         global_test: Pair | None = None,
         dtype: torch.dtype = torch.float64,
@@ -78,7 +80,7 @@ class Softmax(Linear):
         residual: torch.Tensor,
         rows: torch.Tensor,
         y: torch.Tensor,
-        share: Any,
+        share: Share,
         out: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """From the softmax (m, N, C), overwritten, to the gradient (m, d)."""
@@ -93,24 +95,26 @@ class Softmax(Linear):
         self,
         rows: torch.Tensor,
         y: torch.Tensor,
-        share: Any,
+        share: Share,
         x: np.ndarray,
         out: np.ndarray | None = None,
     ) -> np.ndarray:
         P = torch.softmax(self._scores(rows, torch.from_numpy(x)), -1)
         return self._slope(P, rows, y, share, None if out is None else torch.from_numpy(out)).numpy()
 
-    def _loss(self, rows: torch.Tensor, y: torch.Tensor, share: Any, x: torch.Tensor) -> torch.Tensor:
+    def _loss(self, rows: torch.Tensor, y: torch.Tensor, share: Share, x: torch.Tensor) -> torch.Tensor:
         z = self._scores(rows, x)
         return ((torch.logsumexp(z, -1) - z.gather(2, y[:, :, None])[:, :, 0]) * share).sum(1)
 
-    def _both(self, rows: torch.Tensor, y: torch.Tensor, share: torch.Tensor, x: torch.Tensor) -> tuple[Any, Any]:
+    def _both(
+        self, rows: torch.Tensor, y: torch.Tensor, share: torch.Tensor, x: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         z = self._scores(rows, x)
         top = torch.logsumexp(z, -1, keepdim=True)
         loss = ((top - z.gather(2, y[:, :, None]))[:, :, 0] * share).sum(1)
         return loss, self._slope((z - top).exp_(), rows, y, share)
 
-    def _hessian(self, rows: torch.Tensor, share: Any, x: torch.Tensor) -> torch.Tensor:
+    def _hessian(self, rows: torch.Tensor, share: Share, x: torch.Tensor) -> torch.Tensor:
         P = torch.softmax(self._scores(rows, x), -1)
         m, C, p = len(rows), self.classes, self.p
         H = torch.empty(m, C, p, C, p, dtype=self.dtype)
@@ -121,7 +125,7 @@ class Softmax(Linear):
                 H[:, b, :, a] = H[:, a, :, b]
         return H.view(m, self.d, self.d)
 
-    def _product(self, rows: torch.Tensor, share: Any, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    def _product(self, rows: torch.Tensor, share: Share, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         P, z = torch.softmax(self._scores(rows, x), -1), self._scores(rows, v)
         r = P * (z - (P * z).sum(-1, keepdim=True)) * (share if isinstance(share, float) else share[:, :, None])
         return torch.bmm(r.mT, rows).view(len(rows), self.d)
