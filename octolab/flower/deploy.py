@@ -4,7 +4,8 @@
         run = ol.run(method, problem, on=link)
 
 Ports are free ones, Flower's home is a temporary folder, nothing is reported and nothing is looked up. `secure=True` uses
-TLS and node authentication, with certificates and keys made for the occasion; `octolab.flower.keys` shows how.
+TLS and node authentication, with certificates and keys made for the occasion; `octolab.flower.keys` shows how. A process
+that ends without closing its deployment takes it along (`octolab.flower.cleanup`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from octolab.errors import OctolabError
+from octolab.flower.cleanup import forget, register, tethered
 from octolab.flower.requirement import check_flwr
 from octolab.flower.superlink import NAME, Flwr, SuperLink, environment, program
 
@@ -70,6 +72,7 @@ class LocalDeployment:
         self.superlink: subprocess.Popen | None = None
         self.nodes: dict[int, subprocess.Popen] = {}  # client -> its newest SuperNode
         self._all: list[subprocess.Popen] = []
+        register(self)
 
     def join(self, run: Run) -> Following:
         return self.link.join(run)
@@ -134,7 +137,7 @@ class LocalDeployment:
         home.mkdir(exist_ok=True)
         with open(self.home / f"{name}.log", "ab") as log:
             process = subprocess.Popen(
-                words,
+                tethered(list(words), os.getpid()),
                 env=environment(str(home), **{TAG: self.tag, **QUICK}),
                 stdout=log,
                 stderr=log,
@@ -163,6 +166,7 @@ class LocalDeployment:
     # -- the end ---------------------------------------------------------------------------------------------------
     def close(self) -> None:
         """End every process, nodes first; whatever is left after ten seconds is killed. Then delete the folder."""
+        forget(self)
         for process in reversed(self._all):
             _signal(process, signal.SIGTERM)
         end = time.monotonic() + 10

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from octolab.errors import OctolabError
+from octolab.flower.cleanup import forget, register
 from octolab.flower.requirement import check_flwr
 from octolab.flower.traffic import Traffic
 from octolab.flower.world import FlowerWorld
@@ -140,6 +141,7 @@ class Following:
 
         self._flwr = Flwr(self.link)
         self._ended = False
+        register(self)
         with tempfile.TemporaryDirectory(prefix="octolab-app-") as folder:
             app = export(self.run, os.path.join(folder, "octolab_run"))
             if self.run.round >= 0:
@@ -261,6 +263,7 @@ class Following:
 
     def close(self) -> None:
         """Stop the run if it goes on, and leave nothing behind."""
+        forget(self)
         if self._flwr is None:
             return
         if not self._ended and self.run_id is not None:
