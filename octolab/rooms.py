@@ -13,12 +13,16 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-__all__ = ["ROOMS", "Room", "find", "fitting", "members", "named", "nearest", "place", "register"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["ROOMS", "Room", "catalog", "find", "fitting", "members", "named", "nearest", "place", "register"]
 
 Thing = TypeVar("Thing", bound=Callable[..., Any])
 
@@ -104,6 +108,14 @@ def find(room: str, name: str) -> Any:
 def place(thing: Any) -> tuple[str, str] | None:
     """(room, name) of a registered class, or None."""
     return _places.get(thing) if isinstance(thing, Callable) else None  # type: ignore[arg-type]
+
+
+def catalog(room: str) -> pd.DataFrame:
+    """A table of a room: name, and one line of what it is."""
+    import pandas as pd
+
+    found = [(name, (inspect.getdoc(thing) or "").split("\n")[0]) for name, thing in sorted(members(room).items())]
+    return pd.DataFrame(found, columns=["name", "summary"])
 
 
 def fitting(base: type) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def test_one_method_prints_its_card(capsys):
 
 
 def test_data(capsys):
-    assert {d["name"] for d in json.loads(call(capsys, "data", "--json"))} == set(ol.data.available())
+    assert {d["name"] for d in json.loads(call(capsys, "data", "--json"))} == set(ol.data.catalog().name)
     assert json.loads(call(capsys, "data", "digits", "--json"))["classes"] == 10
     argv = ("data", "digits", "--clients", "3", "--split", "shards:2")
     assert sum(json.loads(call(capsys, *argv, "--json"))["sizes"]) == len(ol.data.load("digits").x)

@@ -104,7 +104,7 @@ def methods(a: argparse.Namespace) -> None:
 def data(a: argparse.Namespace) -> None:
     """The data sets, or one of them and how it is divided."""
     if a.name is None:
-        names = data_sets.available()
+        names = dict(data_sets.catalog().itertuples(index=False))
         if a.json:
             print_json([{"name": name, "summary": line} for name, line in names.items()])
         else:
@@ -133,7 +133,7 @@ def completion(a: argparse.Namespace) -> None:
     """A completion script, with the slugs and data sets of now."""
     from octolab.cli.completion import script
 
-    print(script(a.shell, sorted(members("methods")), list(data_sets.available())))
+    print(script(a.shell, sorted(members("methods")), data_sets.catalog().name.tolist()))
 
 
 def _text(path: str) -> str:

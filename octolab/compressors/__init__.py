@@ -1,13 +1,12 @@
-"""Compressors: what a client makes of a vector before it sends it, with constants alpha and omega and exact
-bits.
+"""Compressors: what a client makes of a vector before it sends it, with constants alpha and omega and exact bits.
 
 c = TopK(0.05);  payload = c(x);  payload.bits, payload.dense();  c.alpha(d), c.bits(d)
-RandK(0.1) | Natural()        chains;   Bucketed(QSGD(127), 512);   PerTensor(TopK(0.01));   catalog() lists
+RandK(0.1) | Natural()        chains;   Bucketed(QSGD(127), 512);   PerTensor(TopK(0.01));   catalog() is a table of
 them all
 """
 
 from octolab.compressors.combinators import Bernoulli, Bucketed, Chain, PerTensor, Scaled, TopKQSGD
-from octolab.compressors.compressor import Compressor, Entry, catalog, from_spec
+from octolab.compressors.compressor import Compressor, catalog, from_spec
 from octolab.compressors.matrices import MatrixRandK, MatrixTopK, RankR
 from octolab.compressors.quantizers import (
     QSGD,
@@ -26,7 +25,6 @@ __all__ = [
     "Bucketed",
     "Chain",
     "Compressor",
-    "Entry",
     "Identity",
     "LinfDithering",
     "MatrixRandK",

@@ -9,11 +9,10 @@ Classes (Beznosikov, Horvath, Richtarik, Safaryan, arXiv 2002.12410):
 
 from __future__ import annotations
 
-import inspect
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
@@ -23,6 +22,9 @@ from octolab.notation import from_json
 from octolab.params import params, settle
 from octolab.payloads import Payload
 from octolab.randomness import Draws, Randomness
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _calls = itertools.count()
 
@@ -162,20 +164,9 @@ def from_spec(spec: dict[str, Any]) -> Compressor:
     return made
 
 
-class Entry(NamedTuple):
-    """A line of the catalogue."""
-
-    name: str
-    kind: type[Compressor]
-    summary: str
-
-
-def catalog() -> list[Entry]:
-    """Every compressor with one line of what it does, by name."""
-    entries = []
-    for name, cls in sorted(Compressor.kinds.items()):
-        entries.append(Entry(name, cls, (inspect.getdoc(cls) or "").split("\n")[0]))
-    return entries
+def catalog() -> pd.DataFrame:
+    """A table of every compressor: name, and one line of what it does."""
+    return rooms.catalog("compressors")
 
 
 # -- what fields may hold ------------------------------------------------------------------------------------

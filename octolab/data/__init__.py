@@ -2,7 +2,7 @@
 
     from octolab.data import Dirichlet, load
 
-    ds = load("fashion-mnist-7k")                       # arrays with provenance; available() lists the names
+    ds = load("fashion-mnist-7k")                       # arrays with provenance; catalog() lists the names
     partition = Dirichlet(alpha=0.3).split(ds, 10, seed=0)
     print(partition)                                    # sizes and labels of every client; partition.figure()
     x, y, x_test, y_test = partition.client(3, ds)
@@ -14,7 +14,7 @@ Everything is seeded numpy; nothing here reads the network but `load("hub:...")`
 
 from __future__ import annotations
 
-from octolab.data.catalogue import available, load
+from octolab.data.catalogue import available, catalog, load
 from octolab.data.conversion import from_arrays
 from octolab.data.dataset import Dataset, Provenance
 from octolab.data.errors import ChecksumError, DatasetUnavailable, DataWarning
@@ -52,6 +52,7 @@ __all__ = [
     "Split",
     "as_dataset",
     "available",
+    "catalog",
     "from_arrays",
     "from_frame",
     "from_hugging_face",

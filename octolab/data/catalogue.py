@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from octolab.data import builtin, files, hub, idx
 from octolab.data.dataset import Dataset
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NAMED: dict[str, tuple[Callable[..., Dataset], str]] = {
     "digits": (
@@ -37,8 +41,20 @@ PREFIXED: dict[str, tuple[Callable[..., Dataset], str, str]] = {
 }
 
 
+def catalog() -> pd.DataFrame:
+    """A table of every name that `load` takes, with one line of what it is. Touches neither disk nor network."""
+    import pandas as pd
+
+    return pd.DataFrame(list(_lines().items()), columns=["name", "summary"])
+
+
 def available() -> dict[str, str]:
-    """Every name that `load` takes, with one line of what it is. Touches neither disk nor network."""
+    """The name before 0.2 of `catalog`, as a dict."""
+    warnings.warn("data.available() is now data.catalog(), a table.", DeprecationWarning, stacklevel=2)
+    return _lines()
+
+
+def _lines() -> dict[str, str]:
     return {name: line for name, (_, line) in NAMED.items()} | {form: line for _, form, line in PREFIXED.values()}
 
 
@@ -65,7 +81,7 @@ def load(name: str, **options: Any) -> Dataset:
             if not rest:
                 raise ValueError(f"load was given {name!r}, a prefix alone; the form is '{form}'.")
             return _call(reader, name, options, rest)
-    raise ValueError(f"There is no data set {name!r}. {_suggestion(name)}Known are {', '.join(available())}.")
+    raise ValueError(f"There is no data set {name!r}. {_suggestion(name)}Known are {', '.join(_lines())}.")
 
 
 def _call(reader: Callable[..., Dataset], name: str, options: dict[str, Any], *first: str) -> Dataset:

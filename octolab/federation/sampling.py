@@ -19,6 +19,9 @@ from octolab.params import param
 from octolab.randomness import Randomness
 from octolab.rooms import register
 
+Numbers = Sequence[float] | np.ndarray
+"""One number per client, or per block."""
+
 
 def _subset(source: Randomness, event: int, n: int, m: int, purpose: str = "cohort") -> np.ndarray:
     """m distinct of n clients, ascending: the first m distinct of an independent sequence, or of a permutation."""
@@ -126,7 +129,7 @@ class Reshuffled(Nice):
 class Poisson(Sampler):
     """Every client by its own coin with probability p (one number, or one per client). May be empty."""
 
-    p: float | Sequence[float] = param(..., "probability, for all or one each", gt=0, le=1, main=True, example=0.5)
+    p: float | Numbers = param(..., "probability, for all or one each", gt=0, le=1, main=True, example=0.5)
 
     def __post_init__(self) -> None:
         p = np.asarray(self.p, dtype=float)
@@ -134,8 +137,8 @@ class Poisson(Sampler):
             raise ValueError(f"p={self.p!r}: participation probabilities lie in (0, 1].")
 
     def check(self, n: int) -> None:
-        if np.ndim(self.p) and len(self.p) != n:
-            raise ValueError(f"p has {len(self.p)} entries: there are {n} clients. Give one probability, or {n}.")
+        if np.ndim(self.p) and np.size(self.p) != n:
+            raise ValueError(f"p has {np.size(self.p)} entries: there are {n} clients. Give one probability, or {n}.")
 
     def draw(self, n: int, source: Randomness, event: int) -> np.ndarray:
         return np.flatnonzero(source.cohort(event, n) < self.p)
@@ -149,7 +152,7 @@ class Poisson(Sampler):
 class Importance(Sampler):
     """m draws with replacement, client i with probability q_i; a client may appear more than once."""
 
-    q: Sequence[float] = param(..., "probabilities of the clients, sum 1")
+    q: Numbers = param(..., "probabilities of the clients, sum 1")
     m: int = param(1, "draws", ge=1)
 
     def __post_init__(self) -> None:
@@ -232,7 +235,7 @@ class Block(Sampler):
     """One of the given blocks (or of that many), block j with probability q_j (default: equal)."""
 
     blocks: Any = param(..., "lists of clients, or how many blocks of neighbours")
-    q: Sequence[float] | None = param(None, "probabilities of the blocks; None: equal")
+    q: Numbers | None = param(None, "probabilities of the blocks; None: equal")
 
     def _q(self, count: int) -> np.ndarray:
         return np.full(count, 1 / count) if self.q is None else np.asarray(self.q, dtype=float)
@@ -345,9 +348,9 @@ class Filled(Sampler):
     The smallest -log(1 - u_i)/q_i come first, which is successive sampling exactly (Efraimidis and Spirakis, 2006).
     """
 
-    members: Sequence[int] = param(..., "clients that take part")
+    members: Numbers = param(..., "clients that take part")
     m: int = param(..., "clients of a cohort", ge=1)
-    q: Sequence[float] | None = param(None, "weights of the others; None: equal")
+    q: Numbers | None = param(None, "weights of the others; None: equal")
 
     def draw(self, n: int, source: Randomness, event: int) -> np.ndarray:
         keys = -np.log1p(-source.cohort(event, n)) / (1.0 if self.q is None else np.asarray(self.q, dtype=float))
@@ -377,7 +380,7 @@ class ParticipationFloor(Nice):
 
     at_least: int = param(1, "rounds that everybody takes part in, at least", ge=0, main=True)
     rounds: int = param(100, "out of so many", ge=1)
-    q: Sequence[float] | None = param(None, "weights of the clients; None: equal")
+    q: Numbers | None = param(None, "weights of the clients; None: equal")
     _tables: dict[tuple[int, int, int], np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def check(self, n: int) -> None:

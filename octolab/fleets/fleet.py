@@ -87,14 +87,14 @@ class Fleet:
     Fleet(seconds=[1. 2.], up=1000000.0)
     """
 
-    seconds: Any = 1.0
-    unit: str = "gradient"
-    up: Any = np.inf
-    down: Any = np.inf
-    latency: Any = 0.0
-    dropout: Any = 0.0
-    jitter: Any = None
-    timeout: float = np.inf
+    seconds: Any = param(1.0, "compute time per unit of work, for all or one each")
+    unit: str = param("gradient", "what a unit of work is", choices=("gradient", "sample"))
+    up: Any = param(np.inf, "uplink, bits per second, for all or one each")
+    down: Any = param(np.inf, "downlink, bits per second, for all or one each")
+    latency: Any = param(0.0, "seconds per message, for all or one each")
+    dropout: Any = param(0.0, "probability that a device that was asked never replies")
+    jitter: Any = param(None, "random compute times; None: fixed", room="jitters")
+    timeout: float = param(np.inf, "seconds after which the server starts a lost device anew")
 
     def __post_init__(self) -> None:
         if self.unit not in ("gradient", "sample"):
@@ -127,6 +127,17 @@ class Fleet:
             elif value != f.default:
                 shown.append(f"{f.name}={value!r}")
         return f"Fleet({', '.join(shown)})"
+
+    def __eq__(self, other: object) -> bool:
+        """Fleets are equal if every field is, number by number."""
+        return isinstance(other, Fleet) and self._facts() == other._facts()
+
+    def __hash__(self) -> int:
+        return hash(self._facts())
+
+    def _facts(self) -> tuple[Any, ...]:
+        values = (getattr(self, f.name) for f in fields(self))
+        return tuple(tuple(v.tolist()) if isinstance(v, np.ndarray) else v for v in values)
 
     def check(self, n: int) -> None:
         for f in fields(self):

@@ -55,7 +55,7 @@ def export(
     """
     from octolab.lab.dashboard.static import StaticDashboard
 
-    place = Path(path)
+    place = Path(path).expanduser()
     write = WRITERS.get(place.suffix.lower())
     if write is None:
         raise ValueError(f"path={str(path)!r}: the ending {place.suffix!r} is none of {', '.join(WRITERS)}.")

@@ -6,11 +6,14 @@ ol.methods.catalog()                        all of them, as a table
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from octolab import rooms
 from octolab.methods.card import Card
 from octolab.methods.method import Method, Theory, param
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def register(cls: type[Method]) -> type[Method]:
@@ -36,8 +39,8 @@ def cards() -> list[Card]:
     return sorted((get(s).describe() for s in slugs()), key=lambda c: (c.family, c.slug))
 
 
-def catalog() -> Any:
-    """A pandas table of all methods: slug, name, family, what it solves, arXiv, what it needs."""
+def catalog() -> pd.DataFrame:
+    """A table of all methods: slug, name, family, what it solves, arXiv, what it needs."""
     import pandas as pd
 
     columns = ["slug", "name", "family", "summary", "arxiv", "needs"]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import octolab.data
-from octolab.data import IID, ChecksumError, Dataset, DatasetUnavailable, Provenance, available, builtin, load
+from octolab.data import IID, ChecksumError, Dataset, DatasetUnavailable, Provenance, available, builtin, catalog, load
 from octolab.data.idx import CONTENTS, ROOT, read_idx
 
 BUNDLED = Path(octolab.data.__file__).parent / "bundled"
@@ -158,7 +158,9 @@ def test_unknown_names_and_options_name_the_nearest():
 
 
 def test_available_lists_every_form_with_one_line():
-    lines = available()
+    lines = dict(catalog().itertuples(index=False))
+    with pytest.warns(DeprecationWarning, match=r"data.catalog\(\)"):
+        assert available() == lines
     assert {"digits", "breast-cancer", "fashion-mnist-7k", "shakespeare", "system:fashion-mnist"} < set(lines)
     assert all(line and "\n" not in line for line in lines.values())
 
