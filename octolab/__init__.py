@@ -32,6 +32,8 @@ _MODULES = {
     "rooms": "octolab.rooms",
     "fleets": "octolab.fleets",
     "testing": "octolab.testing",
+    "callbacks": "octolab.experiment.callbacks",
+    "metrics": "octolab.metrics",
     "aggregators": "octolab.trust.aggregators",
     "attacks": "octolab.trust.attacks",
 }
@@ -46,6 +48,7 @@ _NAMES = {
     "resume": "octolab.experiment",
     "from_spec": "octolab.experiment",
     "dashboard": "octolab.lab.dashboard",
+    "EarlyStopping": "octolab.experiment.callbacks",
     "Run": "octolab.experiment",
     "Until": "octolab.experiment",
     "Fleet": "octolab.federation",

@@ -73,14 +73,13 @@ def make_plan(a: argparse.Namespace) -> dict[str, Any]:
     from octolab.experiment import Until
     from octolab.federation import Fleet
 
-    until = {}
+    until: dict[str, Any] = {}
     for pair in a.until:
         name, equals, word = pair.partition("=")
-        known = ("loss", "grad_norm_sq", "bits", "seconds")
         limit = number(word)
-        if not equals or name not in known or isinstance(limit, str):
+        if not equals or isinstance(limit, str):
             raise ValueError(
-                f"--until {pair}: write one of {', '.join(known)} and a number, e.g. loss=0.3.{nearest(name, known)}"
+                f"--until {pair}: write loss, grad_norm_sq, bits, seconds or another column and a number, e.g. loss=0.3."
             )
         until[name] = float(limit)
     fleet = {n: getattr(a, f"fleet_{n}") for n in ("seconds", "up", "down", "latency", "dropout")}
@@ -90,6 +89,7 @@ def make_plan(a: argparse.Namespace) -> dict[str, Any]:
     return {
         "rounds": a.rounds,
         "until": Until(**until) if until else None,
+        "metrics": a.metrics.split(",") if a.metrics else None,
         "fleet": Fleet(**devices) if devices else None,
         "deadline": a.deadline,
         "dtype": a.dtype,

@@ -202,8 +202,9 @@ def _settings(p: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="stop at loss=, grad_norm_sq=, bits= (up, per client), seconds= (virtual)",
+        help="stop at loss=, grad_norm_sq=, accuracy=, bits= (up, per client), seconds= (virtual)",
     )
+    g.add_argument("--metrics", metavar="NAMES", help="on the test samples, comma separated, e.g. f1,auroc")
     g.add_argument(
         "--set",
         action="append",

@@ -11,7 +11,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ import torch
 
 from octolab.errors import OctolabError, RunFileError
 from octolab.experiment import runfile
+from octolab.experiment.callbacks.callback import Callback
 from octolab.experiment.record import COUNTED
 from octolab.experiment.run import Run, Settings
 from octolab.experiment.runfile import read
@@ -240,7 +241,12 @@ def _get_jobs(jobs: Jobs, data: dict[str, Any], reader: Reader, method: Method) 
 def save(run: Run, path: str | os.PathLike[str]) -> str:
     """Write the run as it stands between two steps; the old file stays whole until the new one is complete."""
     body, tensors = snapshot(run)
-    content = {"spec": describe(run), "body": body, "checkpoint_every": run.settings.checkpoint_every}
+    content = {
+        "spec": describe(run),
+        "body": body,
+        "checkpoint_every": run.settings.checkpoint_every,
+        "provenance": run.provenance,
+    }
     runfile.write(path, content, tensors)
     return str(path)
 
@@ -250,16 +256,18 @@ def load_run(
     *,
     problem: Problem | None = None,
     method: Method | None = None,
+    metrics: Iterable[Any] | None = None,
     allow: Collection[str] = (),
 ) -> Run:
     """Open a saved run. problem: needed if it was made from given arrays. method: needed if it is not in the catalogue.
+    metrics: needed if some are functions of your own.
 
     Going on (`run.finish()`, or `octolab.resume(path)`) is bitwise the same as never having stopped. A file describes: what
     it may do beyond that is said in allow, out of "write" (its checkpoint), "network" (hub: data), "files" (file: data) and
     "place" (its `on`). RunFileError, in words, for whatever is wrong with it.
     """
     content, tensors = read(path)
-    return opened(content, tensors, str(path), problem=problem, method=method, allow=allow)
+    return opened(content, tensors, str(path), problem=problem, method=method, metrics=metrics, allow=allow)
 
 
 def opened(
@@ -269,12 +277,13 @@ def opened(
     *,
     problem: Problem | None = None,
     method: Method | None = None,
+    metrics: Iterable[Any] | None = None,
     allow: Collection[str] = (),
 ) -> Run:
     """The run that a file of this name held."""
     spec = content["spec"]
     with in_words(name):
-        run = from_spec(spec, problem=problem, method=method, allow=allow)
+        run = from_spec(spec, problem=problem, method=method, metrics=metrics, allow=allow)
         if problem is not None and run.problem.spec != spec["problem"]:
             raise RunFileError(
                 f"{name!r} was made on another problem: {spec['problem']}; given was {run.problem.spec}."
@@ -309,20 +318,23 @@ def resume(
     rounds: int | None = None,
     problem: Problem | None = None,
     method: Method | None = None,
+    metrics: Iterable[Any] | None = None,
     allow: Collection[str] = (),
     checkpoint_every: int | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Open a saved run and finish it; `rounds` may extend the plan. It goes on writing `path`, as often as before.
 
-    checkpoint_every: another number of rounds between two run files. allow, problem, method: see `load_run`.
+    callbacks: see `octolab.run`; they may be others than before. checkpoint_every: another number of rounds between two
+    run files. allow, problem, method, metrics: see `load_run`.
     """
     content, tensors = read(path)
-    run = opened(content, tensors, str(path), problem=problem, method=method, allow=allow)
+    run = opened(content, tensors, str(path), problem=problem, method=method, metrics=metrics, allow=allow)
     every = content.get("checkpoint_every") if checkpoint_every is None else checkpoint_every
     total = run.settings.rounds if rounds is None else rounds
     with in_words(str(path)):
         run.settings = dataclasses.replace(run.settings, rounds=total, checkpoint=str(path), checkpoint_every=every)
-    return run.finish()
+    return run.listen(callbacks).finish()
 
 
 def fork(run: Run, changes: dict[str, Any]) -> Run:

@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from numpy.typing import ArrayLike
+
+from octolab.experiment.callbacks.callback import Callback
 from octolab.experiment.run import FOREVER, Run, Settings, Until
+from octolab.experiment.world import World
 from octolab.federation import Attack, Fleet, Randomness
 from octolab.methods import Method
+from octolab.metrics import Given
+from octolab.rooms import nearest
+
+if TYPE_CHECKING:
+    from octolab.problems import Problem
+
+SETTINGS = tuple(f.name for f in dataclasses.fields(Settings))
 
 
 def prepare(
     method: Method | str,
-    problem: Any,
+    problem: Problem,
     *,
     rounds: int | None = None,
-    until: Until | dict[str, float] | None = None,
+    until: Until | Mapping[str, float] | None = None,
     randomness: Randomness | None = None,
+    callbacks: Sequence[Callback] = (),
     **settings: Any,
 ) -> Run:
     """A run that has not started: the arguments of `run`."""
-    if isinstance(until, dict):
-        until = Until(**until)
+    for name in settings:
+        if name not in SETTINGS:
+            known = (*SETTINGS, "randomness", "callbacks", "live")
+            raise ValueError(
+                f"{name}=...: a run has no such argument.{nearest(name, known)} It has {', '.join(known)}."
+            )
+    if isinstance(until, Mapping):
+        until = Until(**dict[str, Any](until))
     if rounds is None:
         rounds = 100 if until is None else FOREVER
     if randomness is not None and not isinstance(randomness, Randomness):
@@ -28,40 +48,44 @@ def prepare(
     seed = settings.get("seed", 0)
     if isinstance(seed, (list, tuple)):
         raise ValueError(f"seed={seed!r}: a run has one seed. For several, use ol.repeat(..., seeds={list(seed)!r}).")
-    return Run(method, problem, Settings(rounds=rounds, until=until, **settings), randomness)
+    return Run(method, problem, Settings(rounds=rounds, until=until, **settings), randomness, callbacks)
 
 
 def run(
     method: Method | str,
-    problem: Any,
+    problem: Problem,
     *,
     rounds: int | None = None,
-    until: Until | dict[str, float] | None = None,
+    until: Until | Mapping[str, float] | None = None,
     fleet: Fleet | None = None,
     seed: int = 0,
-    x0: Any = None,
+    x0: ArrayLike | None = None,
     dtype: str | None = None,
     randomness: Randomness | None = None,
     keep: str | None = None,
     deadline: float | None = None,
     attack: Attack | None = None,
     evaluate_every: int | None = None,
+    metrics: Given | Iterable[Given] | None = None,
     executor: str | int = "auto",
     threads: int | None = None,
-    on: Any = None,
+    on: World | str | None = None,
     checkpoint: str | None = None,
     checkpoint_every: int | None = None,
+    callbacks: Sequence[Callback] = (),
     live: bool | None = None,
 ) -> Run:
     """Run a method on a problem and return the `Run`.
 
     method: a method, or its slug for the defaults. problem: from `ol.problems`. rounds: steps (default 100), or
-    until=dict(loss=..., grad_norm_sq=..., bits=..., seconds=...), whichever comes first. fleet: devices' speeds and
+    until=dict(loss=..., grad_norm_sq=..., bits=..., seconds=..., accuracy=...), whichever comes first. fleet: devices' speeds and
     links. seed: everything random follows from it. x0: (d,) start. dtype: "float32" or "float64". randomness:
     `ol.Scripted(...)` replays given draws. keep="x" keeps every iterate in `run.iterates`. deadline: seconds after
     which a round stops waiting. attack: who lies. evaluate_every: rounds between evaluations of the objective.
+    metrics: names ("f1", "auroc", ...) or functions f(labels, scores), on the test samples: see `octolab.metrics`.
     executor: "auto", "stacked", "loop". on: where clients run: None (here), "flower", "flower-simulation", or
-    ol.flower.SuperLink(...): see `octolab.flower`. checkpoint, checkpoint_every: write a run file. live: draw while
+    ol.flower.SuperLink(...): see `octolab.flower`. checkpoint, checkpoint_every: write a run file. callbacks: what
+    listens, such as `ol.EarlyStopping("accuracy")` or `ol.callbacks.JSONL("run.jsonl")`: see `ol.callbacks`. live: draw while
     running (None: in a notebook).
 
     Blocks. A progress bar appears after two seconds, a live chart in a notebook. An interrupt (Ctrl-C, or the kernel's
@@ -87,16 +111,18 @@ def run(
         deadline=deadline,
         attack=attack,
         evaluate_every=evaluate_every,
+        metrics=metrics,
         executor=executor,
         threads=threads,
         on=on,
         checkpoint=checkpoint,
         checkpoint_every=checkpoint_every,
+        callbacks=callbacks,
     )
     return watch(prepared, live)
 
 
-def start(method: Method | str, problem: Any, **arguments: Any) -> Run:
+def start(method: Method | str, problem: Problem, **arguments: Any) -> Run:
     """Like `run`, but returns at once: the run goes on in a worker thread.
 
     `run.pause()`, `run.resume()`, `run.stop()`, `run.result()` (waits), `await run.wait()`.

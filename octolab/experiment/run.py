@@ -6,7 +6,8 @@ import math
 import os
 import threading
 import warnings
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
@@ -14,9 +15,11 @@ import torch
 
 from octolab.errors import AssumptionWarning, ClientAway, NonFinite, NoReplies, NothingUnderWay
 from octolab.experiment.background import Background, Progress
+from octolab.experiment.callbacks.callback import Callback, Callbacks, log
+from octolab.experiment.measure import Measure
 from octolab.experiment.observer import Observer
 from octolab.experiment.personal import personal_columns
-from octolab.experiment.record import Recorder, Snapshot
+from octolab.experiment.record import COUNTED, Recorder, Snapshot
 from octolab.experiment.settings import FOREVER, Settings, Until, writable
 from octolab.experiment.threads import interruptible, one_thread
 from octolab.experiment.world import Connection, world_of
@@ -24,6 +27,8 @@ from octolab.experiment.writing import claimed
 from octolab.faces import face
 from octolab.federation import Federation, Randomness
 from octolab.methods import Method, get
+from octolab.metrics import greater_is_better
+from octolab.rooms import nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +46,12 @@ class Run(Background):
     """
 
     def __init__(
-        self, method: Method | str, problem: Problem, settings: Settings, randomness: Randomness | None = None
+        self,
+        method: Method | str,
+        problem: Problem,
+        settings: Settings,
+        randomness: Randomness | None = None,
+        callbacks: Sequence[Callback] = (),
     ):
         super().__init__()
         given = method if isinstance(method, Method) else get(method)()
@@ -76,8 +86,11 @@ class Run(Background):
         self.status = "new"  # new, running, paused, stopped, finished, diverged, stalled
         self.recorder = Recorder(keep=settings.keep == "x")
         self.observer = Observer(self.problem)
+        self.listen(callbacks)
         self._shown: tuple[int, dict[str, float]] = (-1, {})  # the objective at a round that recorded none
         self.name = given.card.name or type(given).__name__
+        self.measure = None if settings.metrics is None else Measure(self.problem, settings.metrics)
+        self._check_until()
         self.world: Connection | None = None  # where client functions run, if not here
         if settings.on is not None:
             self.world = world_of(settings.on).join(self)
@@ -136,6 +149,13 @@ class Run(Background):
         return describe(self)
 
     @property
+    def provenance(self) -> dict[str, Any]:
+        """Where its numbers come from: versions, git commit, CPU, threads, the data's checksum. No part of the spec."""
+        from octolab.experiment.provenance import provenance
+
+        return provenance(self)
+
+    @property
     def alerts(self) -> list[Alert]:
         """What a careful eye would notice now, each with a recommendation: see `octolab.experiment.alerts`."""
         from octolab.experiment.alerts import alerts
@@ -143,8 +163,9 @@ class Run(Background):
         return alerts(self)
 
     def metrics(self) -> dict[str, float]:
-        """The objective at the current model: loss, grad_norm_sq and, where there are test data, accuracy."""
-        return self.problem.evaluate(self.x)
+        """The objective at the current model: loss, grad_norm_sq, where there are test data accuracy, and `metrics=`."""
+        found = self.problem.evaluate(self.x)
+        return found if self.measure is None else found | self.measure(self.x)
 
     def client_metrics(self, personal: bool = False) -> dict[str, np.ndarray]:
         """Per-client metrics, arrays (n,): training loss, and accuracy on each client's own test part.
@@ -152,7 +173,8 @@ class Run(Background):
         Of the server model, or, with personal=True, of each client's own model.
         """
         if not personal:
-            return self.problem.client_metrics(self.x)
+            found = self.problem.client_metrics(self.x)
+            return found if self.measure is None else found | self.measure.by_client(self.x)
         own = self.method.personal(self.federation, self.state)
         if own is None:
             raise ValueError(
@@ -174,7 +196,7 @@ class Run(Background):
         """Take some steps now, in this thread (more than `rounds` if the run is already past its plan)."""
         with self.stepping(), one_thread(), self._claimed():
             for _ in range(rounds):
-                if not self._advance():
+                if not self._advance() or self.stopping:
                     break
         return self
 
@@ -186,7 +208,7 @@ class Run(Background):
 
     def _go_on(self, progress: Progress | None) -> None:
         self.status, self.error = "running", None
-        with one_thread(), interruptible(self), self._claimed(), self._connected():
+        with one_thread(), interruptible(self), self._claimed(), self._connected(), self._heard():
             while self._more():
                 if not self._advance():
                     break
@@ -195,9 +217,35 @@ class Run(Background):
             if self.status == "running":
                 self.status = "stopped" if self.stopping and not self.complete else "finished"
             self._checkpoint()
+        log.info("%s: %s at round %d", self.name, self.status, self.round)
 
     def _connected(self) -> AbstractContextManager[object]:
         return nullcontext() if self.world is None else closing(self.world)
+
+    @contextmanager
+    def _heard(self) -> Iterator[None]:
+        """Callbacks hear of the start and of the end, whatever it is."""
+        log.info("%s: starts at round %d", self.name, self.round)
+        if self._callbacks is not None and self._callbacks.start():
+            self.stop()
+        try:
+            yield
+        except Exception:
+            self.status = "failed"
+            raise
+        finally:
+            if self._callbacks is not None:
+                self._callbacks.end()
+
+    def listen(self, callbacks: Sequence[Callback]) -> Self:
+        """Have these callbacks hear of what follows, in place of any before; they are no part of the spec."""
+        self._callbacks = Callbacks(self, callbacks) if callbacks else None
+        return self
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Which callbacks ended the run before its plan was done; None if none did."""
+        return None if self._callbacks is None else ", ".join(self._callbacks.stopped) or None
 
     def _claimed(self) -> AbstractContextManager[object]:
         """Its checkpoint for itself alone, where this process writes it."""
@@ -210,7 +258,29 @@ class Run(Background):
         if self.round < 0:
             return False
         until = self.settings.until
-        return self.round >= self.settings.rounds or (until is not None and until.reached(self.recorder.last))
+        if self.round >= self.settings.rounds:
+            return True
+        return until is not None and until.reached(self.recorder.last, self.greater_is_better)
+
+    def greater_is_better(self, column: str) -> bool:
+        """Whether more of a recorded column is better (accuracy), or less (loss)."""
+        own = None if self.measure is None else self.measure.greater_is_better(column)
+        return (column in COUNTED or greater_is_better(column)) if own is None else own
+
+    def _check_until(self) -> None:
+        """ValueError, before any work, for a column that this run does not evaluate."""
+        targets = [] if self.settings.until is None else [name for name, _ in self.settings.until.targets]
+        if not targets:
+            return
+        x0 = self.federation.x0
+        known = {*COUNTED, "loss", "grad_norm_sq", *self.problem.test_metrics(x0), *self.problem.validation_metrics(x0)}
+        known |= set() if self.measure is None else set(self.measure.columns)
+        for name in targets:
+            if name not in known and not name.startswith(("personal_", "client_")):
+                raise ValueError(
+                    f"until: {name}=...: this run evaluates no such column.{nearest(name, known)} It has bits, seconds, "
+                    f"{', '.join(sorted(known))}; other metrics are asked for with metrics=[...]."
+                )
 
     def _more(self) -> bool:
         self._go.wait()
@@ -223,6 +293,10 @@ class Run(Background):
             good = self._turn()
         finally:
             self.turns.end()
+        if good and self._callbacks is not None:
+            evaluated = self.recorder.evaluated == len(self.recorder.rows) - 1
+            if self._callbacks.round(self.round, evaluated):
+                self.stop()
         every = self.settings.checkpoint_every
         if good and every is not None and self.round % every == 0 and not self._remote:
             self._checkpoint()
@@ -291,7 +365,8 @@ class Run(Background):
             self.observer.see(self, x)
 
     def _evaluate(self, x: torch.Tensor) -> dict[str, float]:
-        return self.problem.evaluate(x) | personal_columns(self, x)
+        row = self.problem.evaluate(x) | personal_columns(self, x)
+        return row if self.measure is None else row | self.measure(x)
 
     def _end(self, status: str, error: Exception) -> bool:
         self.status, self.error = status, error

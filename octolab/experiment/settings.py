@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
+import math
 import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,37 +12,70 @@ import numpy as np
 
 from octolab.experiment.writing import target_of
 from octolab.federation import Attack, Fleet
+from octolab.metrics import Metric, greater_is_better, metrics_of
 from octolab.rooms import register
 
 FOREVER = 1_000_000
 """Rounds of a run that only a stop rule ends."""
 
 
+COSTS = {"bits": "bits_up", "seconds": "time"}
+"""Budgets of `until`, and the columns that they are of."""
+
+
 @register("stops")
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Until:
-    """Stop when any of these is reached: loss or grad_norm_sq at or below, bits (up per client) or seconds at or above."""
+    """Stop when any of these is reached: bits (up per client) or seconds at or above; loss, grad_norm_sq, or any column
+    that the run evaluates, such as accuracy=0.9, at the value or better (greater or less, as the metric has it).
+    """
 
     loss: float | None = None
     grad_norm_sq: float | None = None
     bits: float | None = None
     seconds: float | None = None
+    targets: tuple[tuple[str, float], ...] = ()
+    """The other columns, by name."""
 
-    def __post_init__(self) -> None:
-        for name in ("bits", "seconds"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
+    def __init__(
+        self,
+        loss: float | None = None,
+        grad_norm_sq: float | None = None,
+        bits: float | None = None,
+        seconds: float | None = None,
+        targets: Iterable[Sequence[Any]] = (),
+        **columns: Any,
+    ):
+        more = {str(name): value for name, value in targets} | columns
+        given = {"loss": loss, "grad_norm_sq": grad_norm_sq, "bits": bits, "seconds": seconds}
+        for name, value in (given | more).items():
+            number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+            if value is not None and not (number and not math.isnan(value)):
+                raise ValueError(f"until: {name}={value!r}: give a number.")
+            if name in COSTS and value is not None and not value > 0:
                 raise ValueError(f"until: {name}={value!r}: a budget is a number > 0.")
-        if all(v is None for v in dataclasses.astuple(self)):
-            raise ValueError("until is empty: give at least one of loss, grad_norm_sq, bits, seconds.")
+        if all(v is None for v in (given | more).values()):
+            raise ValueError(
+                "until is empty: give at least one of loss, grad_norm_sq, bits, seconds, or a metric's name."
+            )
+        for name, value in given.items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "targets", tuple(sorted((k, v) for k, v in more.items() if v is not None)))
 
-    def reached(self, row: dict[str, float]) -> bool:
+    def reached(self, row: Mapping[str, float], better: Callable[[str], bool] = greater_is_better) -> bool:
+        """Whether a row of newest values meets any of them; better(column) says whether more of it is better."""
         return (
             (self.loss is not None and row.get("loss", np.inf) <= self.loss)
             or (self.grad_norm_sq is not None and row.get("grad_norm_sq", np.inf) <= self.grad_norm_sq)
             or (self.bits is not None and row["bits_up"] >= self.bits)
             or (self.seconds is not None and row["time"] >= self.seconds)
+            or any(meets(row.get(name, math.nan), value, better(name)) for name, value in self.targets)
         )
+
+
+def meets(value: float, target: float, more: bool) -> bool:
+    """Whether a value is at its target or better; NaN never is."""
+    return value >= target if more else value <= target
 
 
 @dataclass(frozen=True)
@@ -61,10 +95,13 @@ class Settings:
     threads: int | None = None
     on: Any = None
     evaluate_every: int | None = None
+    metrics: tuple[Metric, ...] | None = None
     checkpoint: str | None = None
     checkpoint_every: int | None = None
 
     def __post_init__(self) -> None:
+        if self.metrics is not None:
+            object.__setattr__(self, "metrics", metrics_of(self.metrics) or None)
         for name, low in (("rounds", 0), ("evaluate_every", 1), ("checkpoint_every", 1), ("threads", 1)):
             value = getattr(self, name)
             if value is not None and (

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from octolab.errors import RunFileError
 from octolab.experiment.permission import ASKS, check_spec
 from octolab.experiment.run import Run, Settings
 from octolab.methods import Method
+from octolab.metrics import PerClient
 from octolab.notation import from_json, to_json
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ encode, decode = to_json, from_json
 SETTINGS = [
     f.name
     for f in dataclasses.fields(Settings)
-    if f.name not in ("x0", "checkpoint", "checkpoint_every", "threads", "on")
+    if f.name not in ("x0", "checkpoint", "checkpoint_every", "threads", "on", "metrics")
 ]
 
 
@@ -43,6 +44,8 @@ def describe(run: Run) -> dict[str, Any]:
         "problem": run.problem.spec,
         "settings": {k: v for k, v in settings.items() if k == "rounds" or v != default.get(k)},
     }
+    if run.settings.metrics is not None:
+        spec["settings"]["metrics"] = [metric.spec for metric in run.settings.metrics]
     if run.settings.x0 is not None:
         spec["x0"] = {"array": np.asarray(run.settings.x0, dtype=float).tolist()}
     spec["hash"] = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:12]
@@ -54,6 +57,7 @@ def from_spec(
     problem: Problem | None = None,
     method: Method | None = None,
     *,
+    metrics: Iterable[Any] | None = None,
     allow: Collection[str] = (),
 ) -> Run:
     """A run, not started, from its spec (a dict or JSON text). Problems made from given arrays must be handed in.
@@ -67,13 +71,35 @@ def from_spec(
     check_spec(found, allow, own_problem=problem is not None)
     if problem is None:
         problem = problems.from_spec(found["problem"])
-    settings = {k: from_json(v) for k, v in found["settings"].items()}
-    unknown = sorted(set(settings) - {*SETTINGS, *ASKS})
+    asked = dict(found["settings"])
+    named = asked.pop("metrics", None)
+    settings = {k: from_json(v) for k, v in asked.items()}
+    if metrics is not None or named is not None:
+        settings["metrics"] = metrics_from(named) if metrics is None else metrics
+    unknown = sorted(set(settings) - {*SETTINGS, *ASKS, "metrics"})
     if unknown:
         raise ValueError(f"The spec's settings have {unknown}, which no run has; it has {', '.join(SETTINGS)}.")
     if "x0" in found:
         settings["x0"] = from_json(found["x0"])
     return Run(method or from_json(found["method"]), problem, Settings(**settings))
+
+
+def metrics_from(named: Any) -> list[Any]:
+    """The metrics that a spec names; ValueError for a function of one's own, which a spec cannot hold."""
+    if not isinstance(named, list):
+        raise ValueError(f"The spec's metrics are {named!r}: they are a list of names.")
+    out: list[Any] = []
+    for entry in named:
+        if isinstance(entry, dict) and set(entry) == {"per_client"}:
+            out += [PerClient(inner) for inner in metrics_from([entry["per_client"]])]
+        elif isinstance(entry, dict) and "function" in entry:
+            raise ValueError(
+                f"The metric {entry['function']!r} is a function of your own, which a spec only names: hand all metrics in, "
+                f"metrics=[...]."
+            )
+        else:
+            out.append(entry)
+    return out
 
 
 def _parsed(text: str) -> Any:

@@ -8,9 +8,10 @@ A package adds a world by naming its class (made without arguments) in its pypro
 
 from __future__ import annotations
 
-import difflib
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from octolab.rooms import nearest
 
 if TYPE_CHECKING:
     from octolab.experiment.run import Run
@@ -57,8 +58,7 @@ def world_of(on: World | str) -> World:
         return on
     known = worlds()
     if not isinstance(on, str) or on not in known:
-        near = difflib.get_close_matches(str(on), known, 1, 0.5) if isinstance(on, str) else []
-        meant = f" Did you mean {near[0]!r}?" if near else ""
+        meant = nearest(on, known) if isinstance(on, str) else ""
         raise ValueError(
             f"on={on!r}: choose {', '.join(map(repr, sorted(known))) or 'an object (no world is installed)'}, or an object "
             f"with join(run), such as ol.flower.SuperLink('host:port').{meant}"

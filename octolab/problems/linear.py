@@ -12,6 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from octolab.batches import Batch
+from octolab.metrics import Scored
 from octolab.problems.problem import Clients, Problem, make_weights
 from octolab.problems.samples import Part, Samples, Share, check_samples
 from octolab.problems.scoring import Pair, TestPart
@@ -209,6 +210,14 @@ class Linear(Problem):
 
     def test_metrics(self, x: torch.Tensor) -> dict[str, float]:
         return {} if self._global_test is None else self._global_test.accuracy(x, self._hits)
+
+    def _outputs(self, x: torch.Tensor, X: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
+        """Scores of test samples: (N,) or (N, C)."""
+        raise NotImplementedError
+
+    def test_scores(self, x: torch.Tensor, *, by_client: bool = False) -> Scored | None:
+        part = self._test if by_client else self._global_test
+        return None if part is None else part.scored(x, self._outputs)
 
     def client_accuracy(self, x: torch.Tensor, clients: Clients = None) -> np.ndarray | None:
         return None if self._test is None else self._test.by_client(x, self.ids(clients), self._hits)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch.nn.functional import softplus
 
+from octolab.metrics import Scored
 from octolab.problems.linear import Linear, combination, combine, products, times
 from octolab.problems.problem import fingerprint, flat_layout
 from octolab.problems.samples import Share
@@ -137,7 +138,14 @@ class Logistic(Linear):
         return X * Y[:, None]
 
     def _hits(self, x: torch.Tensor, X: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
-        return ((times(X, x) > 0) == (Y > 0)).double()
+        return ((self._outputs(x, X, Y) > 0) == (Y > 0)).double()
+
+    def _outputs(self, x: torch.Tensor, X: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
+        return times(X, x)
+
+    def test_scores(self, x: torch.Tensor, *, by_client: bool = False) -> Scored | None:
+        scored = super().test_scores(x, by_client=by_client)
+        return None if scored is None else scored._replace(labels=(scored.labels > 0).astype(np.int64))
 
     @property
     def spec(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from octolab.batches import Batch
+from octolab.metrics import Scored
 from octolab.problems.kernels import TIERS, Kernel, Loss, choose
 from octolab.problems.kernels.descent import Now, Schedule, descend
 from octolab.problems.modules import checked, named_layout, products, together
@@ -346,6 +347,19 @@ class Network(Problem):
             right = kernel.outputs(views, kernel.take(flat, index)).argmax(-1) == Y[:, a : a + wide]
             hits.append(right.double().flatten(2).mean(2) if right.dim() > 2 else right.double())
         return torch.cat(hits, 1)
+
+    def _outputs(self, x: torch.Tensor, X: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
+        """(N, ...) what the module says of X (N, ...)."""
+        kernel, wide = self._pooling, self._most
+        views, said = kernel.views(x.detach()[None]), []
+        for a in range(0, len(X), wide):
+            index = torch.arange(a, min(a + wide, len(X)))[None]
+            said.append(kernel.outputs(views, kernel.take(X, index))[0])
+        return torch.cat(said)
+
+    def test_scores(self, x: torch.Tensor, *, by_client: bool = False) -> Scored | None:
+        part = self._test if by_client else self._global_test
+        return None if part is None else part.scored(x, self._outputs)
 
     def test_metrics(self, x: torch.Tensor) -> dict[str, float]:
         if self._global_test is None or not self.loss_of.classifies:

@@ -17,6 +17,7 @@ import torch
 
 from octolab.batches import Batch, Drawn, moves
 from octolab.layers import Layer
+from octolab.metrics import Scored
 
 if TYPE_CHECKING:
     from octolab.data import Partition
@@ -236,6 +237,10 @@ class Problem:
         twin._global_test = self.validation
         measured = {"loss": self.held_out_loss(x, self.validation), **twin.test_metrics(x)}
         return {f"validation_{name}": value for name, value in measured.items()}
+
+    def test_scores(self, x: torch.Tensor, *, by_client: bool = False) -> Scored | None:
+        """What the model x (d,) says of all test samples, or of the clients' own test parts; None where there are none."""
+        return None
 
     def client_metrics(self, x: torch.Tensor, clients: Clients = None) -> dict[str, np.ndarray]:
         """Per-client metrics (m,): training loss and, where clients have test parts, accuracy (NaN: an empty one).

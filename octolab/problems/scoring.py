@@ -9,6 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from octolab.data.arrays import check_alike, labels, numbers
+from octolab.metrics import Scored
 
 Pair = tuple[ArrayLike, ArrayLike]
 Hits = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -71,6 +72,18 @@ class TestPart:
         if bool((spread > 0).all()):
             out["r2"] = float((1 - residual.square().sum(0) / spread).mean())
         return out
+
+    def scored(self, x: torch.Tensor, outputs: Hits) -> Scored | None:
+        """All samples with what outputs(x, X, Y) says of them: (N,), (N, C), or of text one row per position. None: empty."""
+        if not len(self):
+            return None
+        said, labels, owner = outputs(x, self.X, self.Y), self.Y, self.owner
+        if labels.dim() > 1 and said.dim() == labels.dim() + 1:  # text: every position is a sample
+            owner = owner.repeat_interleave(labels[0].numel())
+            said, labels = said.flatten(0, -2), labels.flatten()
+        if said.shape[-1:] == (1,) and said.dim() == labels.dim() + 1:
+            said = said[..., 0]
+        return Scored(labels.numpy(), said.double().numpy(), owner.numpy(), self.n)
 
     def by_client(self, x: torch.Tensor, ids: torch.Tensor, hits: Hits) -> np.ndarray:
         """Mean of `hits` (m,) of clients ids on their own samples, NaN where there are none. x: (d,) or personal (m, d)."""

@@ -131,9 +131,11 @@ class Softmax(Linear):
         return torch.bmm(r.mT, rows).view(len(rows), self.d)
 
     def _hits(self, x: torch.Tensor, X: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
+        return (self._outputs(x, X, Y).argmax(-1) == Y).double()
+
+    def _outputs(self, x: torch.Tensor, X: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
         W = x.view(*x.shape[:-1], self.classes, self.p)
-        scores = X @ W[..., :-1].mT + W[..., None, :, -1] if self.bias else X @ W.mT
-        return (scores.argmax(-1) == Y).double()
+        return X @ W[..., :-1].mT + W[..., None, :, -1] if self.bias else X @ W.mT
 
     @property
     def spec(self) -> dict[str, Any]:
