@@ -117,7 +117,7 @@ _LESS = {"loss", "grad_norm_sq", "log_loss", "mae", "mse", "rmse"}
 
 
 def greater_is_better(column: str) -> bool:
-    """Whether more of a column is better; also of validation_accuracy, personal_f1_worst10 and the like. Unknown ones: less is."""
+    """Whether more of a column is better; also of validation_accuracy, personal_f1_worst10, ... Unknown ones: less is."""
     name = column.removesuffix("_worst10")
     for prefix in ("client_", "personal_", "validation_"):
         name = name.removeprefix(prefix)
