@@ -12,12 +12,12 @@ from octolab.rooms import find, members, nearest
 
 
 def make_problem(a: argparse.Namespace) -> Any:
-    """The problem of --problem, --model, --clients, --split, --l2 and --data-seed."""
+    """The problem of --problem and the options that go with it."""
     from octolab import problems
 
     kind = a.problem.partition(":")[0]
     if kind in ("quadratics", "tridiagonal"):
-        wrong = [f"--{n}" for n in ("model", "split", "l2") if getattr(a, n) is not None]
+        wrong = [f"--{n}" for n in ("model", "split", "l2", "client", "groups") if getattr(a, n) is not None]
         if wrong:
             raise ValueError(f"{', '.join(wrong)} is for data sets; {kind} has none. Leave it out.")
         _, arguments = arguments_of_text(a.problem, "problems")
@@ -26,11 +26,22 @@ def make_problem(a: argparse.Namespace) -> Any:
         if kind == "quadratics":
             arguments.setdefault("seed", a.data_seed)
         return build("problems", kind, arguments)
-    model = a.model or "logistic"
-    if model not in ("logistic", "mlp", "cnn"):
-        raise ValueError(f"--model {model}: choose logistic, mlp or cnn.{nearest(model, ('logistic', 'mlp', 'cnn'))}")
-    split = None if a.split is None else make_split(a.split)
-    return problems.classification(a.problem, model, clients=a.clients, split=split, l2=a.l2, seed=a.data_seed)
+    real = a.regression or a.model == "linear"
+    models = problems.FROM_DATA["regression" if real else "classification"][1]
+    model = a.model or models[0]
+    if model not in models:
+        raise ValueError(f"--model {model}: choose {', '.join(models)}.{nearest(model, models)}")
+    make = problems.regression if real else problems.classification
+    given = {**columns(a), "clients": a.clients, "l2": a.l2, "validation_share": a.validation_share}
+    if a.split is not None:
+        given["split"] = make_split(a.split)
+    return make(a.problem, model, seed=a.data_seed, **{name: v for name, v in given.items() if v is not None})
+
+
+def columns(a: argparse.Namespace) -> dict[str, str]:
+    """The columns that --target, --client and --groups name, as `ol.data.load` calls them."""
+    given = {"target": a.target_column, "client": a.client, "groups": a.groups}
+    return {name: column for name, column in given.items() if column is not None}
 
 
 def make_split(text: str) -> Any:

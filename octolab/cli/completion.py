@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from octolab.cli.parser import X, build
 
-CHOICES = {"problem": ("quadratics", "tridiagonal"), "model": ("logistic", "mlp", "cnn"), "x": X}
+CHOICES = {"problem": ("quadratics", "tridiagonal"), "model": ("logistic", "linear", "mlp", "cnn"), "x": X}
 
 
 def script(shell: str, slugs: Sequence[str], data_sets: Sequence[str]) -> str:

@@ -106,7 +106,7 @@ def build() -> argparse.ArgumentParser:
         "octolab compare ef21 fedavg:local_steps=5 diana --rounds 200 --tune --html out.html",
     )
     p.add_argument("methods", nargs="+", metavar="METHOD", help="slug, or slug:name=value,name=value")
-    _problem(p)
+    _problem(p, target="--label")  # --target is a loss here
     _settings(p)
     p.add_argument("--seeds", default="0", help="comma separated, e.g. 0,1,2 (default 0)")
     p.add_argument("--tune", action="store_true", help="choose each method's step over the same grid of multiples")
@@ -157,6 +157,7 @@ def build() -> argparse.ArgumentParser:
         "octolab data digits --clients 10 --split dirichlet:0.3",
     )
     p.add_argument("name", nargs="?", help="a data set")
+    _columns(p, "--target")
     p.add_argument("--clients", type=int, help="divide it among so many")
     p.add_argument("--split", help="how: iid, dirichlet:0.3, shards:2, quantityskew:0.5, natural")
     p.add_argument("--data-seed", type=int, default=0, help="seed of the split (default 0)")
@@ -179,19 +180,30 @@ def _verb(verbs: Any, name: str, what: str, usage: str, example: str) -> argpars
     return parser
 
 
-def _problem(p: argparse.ArgumentParser) -> None:
+def _problem(p: argparse.ArgumentParser, target: str = "--target") -> None:
     g = p.add_argument_group("problem")
     g.add_argument(
         "--problem",
+        "--data",
         default="digits",
         metavar="NAME",
-        help="a data set, quadratics:L=100,mu=1,d=20, or tridiagonal:d=100 (default digits)",
+        help="a data set (file:table.csv too), quadratics:L=100,mu=1,d=20, or tridiagonal:d=100 (default digits)",
     )
-    g.add_argument("--model", help="logistic, mlp or cnn (default logistic)")
+    _columns(g, target)
+    g.add_argument("--model", help="logistic, mlp or cnn (default logistic); linear, mlp or cnn of a regression")
+    g.add_argument("--regression", action="store_true", help="the target is a number (so says --model linear too)")
+    g.add_argument("--validation-share", type=float, metavar="SHARE", help="of each client's samples, for validation")
     g.add_argument("--clients", type=int, help="how many (default 50; 10 for quadratics)")
     g.add_argument("--split", help="iid, dirichlet:0.3, shards:2, quantityskew:0.5, natural (default iid)")
     g.add_argument("--l2", type=float, help="ridge (default 0.001 for logistic, 0 for networks)")
     g.add_argument("--data-seed", type=int, default=0, help="seed of the split or the quadratics (default 0)")
+
+
+def _columns(p: argparse._ActionsContainer, target: str) -> None:
+    """Which columns of a table are what."""
+    p.add_argument(target, metavar="COLUMN", dest="target_column", help="what a table's models predict (default label)")
+    p.add_argument("--client", metavar="COLUMN", help="a table's natural clients (default client, if there is one)")
+    p.add_argument("--groups", metavar="COLUMN", help="groups between which fairness is measured")
 
 
 def _settings(p: argparse.ArgumentParser) -> None:

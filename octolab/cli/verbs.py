@@ -9,7 +9,7 @@ import sys
 from octolab import data as data_sets
 from octolab import experiment
 from octolab import methods as catalogue
-from octolab.cli.arguments import check_used, make_method, make_plan, make_problem, make_split, whole_number
+from octolab.cli.arguments import check_used, columns, make_method, make_plan, make_problem, make_split, whole_number
 from octolab.cli.printing import page, print_json, report
 from octolab.experiment import Run
 from octolab.experiment.compare import written
@@ -111,7 +111,7 @@ def data(a: argparse.Namespace) -> None:
             width = max(map(len, names))
             print("\n".join(f"{name:<{width}}  {line}" for name, line in names.items()))
         return
-    held = data_sets.load(a.name)
+    held = data_sets.load(a.name, **columns(a))
     if a.split is None and a.clients is None:
         facts = {
             "name": held.name,
@@ -121,7 +121,7 @@ def data(a: argparse.Namespace) -> None:
         }
         print_json(facts) if a.json else print(held)
         return
-    split = make_split(a.split or "iid")
+    split = make_split(a.split or ("natural" if held.clients is not None and a.clients is None else "iid"))
     partition = split.split(held, a.clients, seed=a.data_seed)
     if a.json:
         print_json({**partition.spec, "sizes": partition.sizes.tolist(), "labels": partition.histogram().tolist()})

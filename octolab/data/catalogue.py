@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from octolab.data import builtin, files, hub, idx
+from octolab.data import builtin, files, flights, hub, idx
 from octolab.data.dataset import Dataset
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ NAMED: dict[str, tuple[Callable[..., Dataset], str]] = {
     "shakespeare": (
         builtin.shakespeare,
         "next character, 64 roles as natural clients, 1.0 M characters (bundled)",
+    ),
+    "nycflights": (
+        flights.nycflights,
+        "80,446 flights, late or not; 1,000 aircraft, 16 carriers or 3 airports as natural clients (bundled)",
     ),
     "system:fashion-mnist": (
         idx.fashion_mnist,
@@ -61,7 +65,7 @@ def _lines() -> dict[str, str]:
 def load(name: str, **options: Any) -> Dataset:
     """Load a data set by name.
 
-    Names: "digits", "breast-cancer", "fashion-mnist-7k", "shakespeare" (no network, checksums verified),
+    Names: "digits", "breast-cancer", "fashion-mnist-7k", "shakespeare", "nycflights" (no network, checksums verified),
     "system:fashion-mnist" (Debian's files), "file:PATH" (parquet, csv, json, jsonl, npz), "hub:OWNER/NAME".
     Options are the keyword arguments of the reader: `test_share` for "digits" and "breast-cancer", `dtype`
     for Fashion-MNIST, `seq_len`, `stride`, `test_share`, `vocabulary` for "shakespeare"; see

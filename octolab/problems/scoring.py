@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,7 +32,8 @@ class TestPart:
         """pairs: one (features, labels) per client. kind: dtype of the features; None keeps whole numbers. training:
         features and labels to be compared with. ValueError, in words, for what does not fit.
         """
-        held = [checked_pair(pair, i, training) for i, pair in enumerate(pairs)]
+        form = None if training is None else Form.of(*training)
+        held = [checked_pair(pair, i, form) for i, pair in enumerate(pairs)]
         if not held:
             raise ValueError("test holds no pair: give one (features, labels) per client, or leave it out.")
         X = np.concatenate([x for x, y in held if len(y)] or [held[0][0]])
@@ -118,7 +120,19 @@ class TestPart:
             at = stop
 
 
-def checked_pair(pair: Pair, client: int, training: Training | None) -> tuple[np.ndarray, np.ndarray]:
+class Form(NamedTuple):
+    """What a training sample and its label look like: their shapes, and whether labels are real numbers."""
+
+    x: tuple[int, ...]
+    y: tuple[int, ...]
+    real: bool
+
+    @classmethod
+    def of(cls, X: torch.Tensor, Y: torch.Tensor) -> Form:
+        return cls(tuple(X.shape[1:]), tuple(Y.shape[1:]), Y.is_floating_point())
+
+
+def checked_pair(pair: Pair, client: int, form: Form | None) -> tuple[np.ndarray, np.ndarray]:
     """One client's test features and labels as arrays, equally long and of the training samples' shape."""
     try:
         features, targets = pair
@@ -128,22 +142,22 @@ def checked_pair(pair: Pair, client: int, training: Training | None) -> tuple[np
         ) from None
     what = f"Test part {client}"
     x, y = numbers(features, f"{what}: the features"), labels(targets, f"{what}: labels")
-    if training is not None and y.shape[1:] == (1,) and training[1].dim() == 1:
+    if form is not None and y.shape[1:] == (1,) and form.y == ():
         y = y[:, 0]
     if x.ndim < 1 or y.ndim < 1 or len(x) != len(y):
         raise ValueError(
             f"{what}: features {x.shape} and labels {y.shape} are not equally many; give one label per sample."
         )
-    if training is not None and len(y) and (x.shape[1:], y.shape[1:]) != tuple(tuple(t.shape[1:]) for t in training):
+    if form is not None and len(y) and (x.shape[1:], y.shape[1:]) != (form.x, form.y):
         raise ValueError(
-            f"{what}: a sample has shape {x.shape[1:]} and its label {y.shape[1:]}; in training they have "
-            f"{tuple(training[0].shape[1:])} and {tuple(training[1].shape[1:])}. Both must be alike."
+            f"{what}: a sample has shape {x.shape[1:]} and its label {y.shape[1:]}; in training they have {form.x} and "
+            f"{form.y}. Both must be alike."
         )
-    if training is not None and not training[1].is_floating_point() and y.dtype.kind == "f":
+    if form is not None and not form.real and y.dtype.kind == "f":
         if not (y == np.round(y)).all():
             raise ValueError(f"{what}: labels are {np.unique(y)[:5].tolist()}; in training they are whole numbers.")
         y = y.astype(np.int64)
-    real = y.dtype.kind == "f" or (training is not None and training[1].is_floating_point())
+    real = y.dtype.kind == "f" or (form is not None and form.real)
     return x, y.astype(np.float64) if real else y.astype(np.int64)
 
 
