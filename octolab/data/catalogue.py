@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from octolab.data import builtin, files, flights, hub, idx
+from octolab.data import builtin, files, flights, hub, idx, r_package
 from octolab.data.dataset import Dataset
 
 if TYPE_CHECKING:
@@ -41,6 +41,11 @@ NAMED: dict[str, tuple[Callable[..., Dataset], str]] = {
 }
 PREFIXED: dict[str, tuple[Callable[..., Dataset], str, str]] = {
     "file:": (files.load_file, "file:PATH", "your own parquet, csv, json, jsonl or npz file"),
+    "system:": (
+        r_package.load_r_table,
+        "system:PACKAGE/TABLE",
+        "a table of Debian's r-cran-modeldata, r-cran-mlmrev or r-cran-lme4, e.g. system:mlmrev/Exam (needs rdata)",
+    ),
     "hub:": (hub.load_hub, "hub:OWNER/NAME", "a data set of the Hugging Face hub (needs the network)"),
 }
 
@@ -66,7 +71,8 @@ def load(name: str, **options: Any) -> Dataset:
     """Load a data set by name.
 
     Names: "digits", "breast-cancer", "fashion-mnist-7k", "shakespeare", "nycflights" (no network, checksums verified),
-    "system:fashion-mnist" (Debian's files), "file:PATH" (parquet, csv, json, jsonl, npz), "hub:OWNER/NAME".
+    "system:fashion-mnist" and "system:PACKAGE/TABLE" (Debian's files), "file:PATH" (parquet, csv, json, jsonl,
+    npz), "hub:OWNER/NAME".
     Options are the keyword arguments of the reader: `test_share` for "digits" and "breast-cancer", `dtype`
     for Fashion-MNIST, `seq_len`, `stride`, `test_share`, `vocabulary` for "shakespeare"; see
     `files.load_file` and `hub.load_hub` for tables (`target`, `client`, `features`, ...).

@@ -273,7 +273,7 @@ def _no_feature(series: pd.Series, name: str) -> str | None:
         different = series.nunique()
         if IDENTIFIER.search(name) and different > max(ENOUGH, n // 50):
             return f"an identifier by its name, {different:,} different values"
-        if different > max(20, n // 2):
+        if different > min(max(20, n // 2), ONE_HOT_MOST):
             return f"an identifier: {different:,} different values in {n:,} rows"
     return None
 
