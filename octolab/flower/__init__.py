@@ -21,6 +21,7 @@ _NAMES = {
     "server_app": "server",
     "serve": "server",
     "export": "exported_app",
+    "problem_of": "app_config",
     "SuperLink": "superlink",
     "deploy_local": "deploy",
     "OwnData": "own_data",

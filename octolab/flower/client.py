@@ -38,8 +38,11 @@ from octolab.flower.messages import (
     Refusal,
     content,
     fingerprint,
+    hooked,
     values,
 )
+from octolab.flower.task import fields_of
+from octolab.notation import from_json
 from octolab.randomness import Randomness
 
 if TYPE_CHECKING:
@@ -81,7 +84,7 @@ class Node:
         client, clients = client_of(context), int(values(message)["clients"])
         answer: Answer = {"client": client, "octolab": octolab.__version__}
         try:
-            hook = self._own_problem(client, clients)
+            hook = self._own_problem(client, clients, context)
             if hook is not None:
                 answer["print"] = json.dumps(fingerprint(hook))
                 answer["samples"] = int(hook.sizes[client])
@@ -180,23 +183,19 @@ class Node:
         if ready is not None:
             return ready
         spec = json.loads(str(held["spec"]))
-        problem = self._own_problem(client, spec["clients"]) or specified(spec["problem"])
+        problem = self._own_problem(client, spec["clients"], context) or specified(spec["problem"])
         if hasattr(problem, "settle"):
             problem.settle(spec["sizes"])
-        method = self._method
-        if method is None:
-            from octolab.experiment.spec import decode
-
-            method = decode(spec["method"]).resolve(problem)
+        method = from_json(spec["method"]).resolve(problem) if self._method is None else told(self._method, spec)
         randomness = self._randomness or Randomness(spec["seed"])
         self._tasks[name, client] = ready = Task(problem, method, randomness, spec["wire"])
         return ready
 
-    def _own_problem(self, client: int, clients: int) -> Problem | None:
+    def _own_problem(self, client: int, clients: int, context: Context) -> Problem | None:
         if not callable(self._problem):
             return self._problem
         if client not in self._hooked:
-            self._hooked[client] = self._problem(client, clients)
+            self._hooked[client] = hooked(self._problem, client, clients, context.node_config)
         return self._hooked[client]
 
 
@@ -212,6 +211,13 @@ def specified(spec: dict[str, Any]) -> Problem:
 
 
 _made: dict[str, Problem] = {}
+
+
+def told(method: Method, spec: dict[str, Any]) -> Method:
+    """A page of the app's own, with the hyperparameters that the server has: resolved, and as its run config says."""
+    ours = fields_of(method)
+    changes = {name: from_json(value) for name, value in spec["fields"].items() if ours.get(name) != value}
+    return dataclasses.replace(method, **changes) if changes else method
 
 
 def client_of(context: Context) -> int:

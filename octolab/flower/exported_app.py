@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
+import json
 import linecache
 import os
 import pprint
@@ -12,10 +12,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from octolab.flower.app_config import Scalar, hyperparameters, settings_of
 from octolab.flower.task import is_known
+from octolab.notation import to_json, to_python
+from octolab.params import params
 
 if TYPE_CHECKING:
     from octolab.experiment.run import Run
+    from octolab.methods.method import Method
 
 TEMPLATES = Path(__file__).parent / "app_template"
 
@@ -43,17 +47,17 @@ def export(run: Run, folder: str | os.PathLike, *, replace: bool = False) -> Pat
 
 def described(run: Run) -> dict[str, Any]:
     """The run's spec, without what only this process knows."""
-    from octolab.experiment.spec import SETTINGS, encode
+    from octolab.experiment.spec import SETTINGS
 
-    settings = {name: encode(getattr(run.settings, name)) for name in SETTINGS if name != "executor"}
+    settings = {name: to_json(getattr(run.settings, name)) for name in SETTINGS if name != "executor"}
     settings = {name: value for name, value in settings.items() if value is not None}
     own = "given" in run.problem.spec
     return {
-        "method": encode(run.given) if is_known(run.given) else {"class": type(run.given).__name__},
+        "method": to_json(run.given) if is_known(run.given) else {"class": type(run.given).__name__},
         "problem": {"own": run.problem.name} if own else run.problem.spec,
         "settings": settings,
         "clients": run.problem.n,
-        **({"x0": encode(run.settings.x0)} if run.settings.x0 is not None else {}),
+        **({"x0": to_json(run.settings.x0)} if run.settings.x0 is not None else {}),
     }
 
 
@@ -66,16 +70,16 @@ def _files(run: Run, package: str, spec: dict[str, Any]) -> dict[str, str]:
         "title": run.name,
         "method": repr(run.given),
         "problem": repr(run.problem),
-        "clients": str(run.problem.n),
         "last": str(run.problem.n - 1),
-        "rounds": str(run.settings.rounds),
+        "hyperparameters": _toml(hyperparameters(run.given)),
+        **{name: toml(value) for name, value in settings_of(run).items()},
         "experiment": experiment,
         "import_inf": "from math import inf\n\n" if re.search(r"\binf\b", experiment) else "",
         "import_method": f"from {package}.method import METHOD\n" if own_method else "",
         "method_argument": ", method=METHOD" if own_method else "",
     }
     files = {
-        "pyproject.toml": "pyproject.toml",
+        "pyproject.toml": "pyproject.txt",
         "README.md": "README.md",
         f"{package}/__init__.py": "init.txt",
         f"{package}/experiment.py": "experiment.txt",
@@ -89,11 +93,20 @@ def _files(run: Run, package: str, spec: dict[str, Any]) -> dict[str, str]:
     return out
 
 
+def _toml(values: dict[str, Scalar]) -> str:
+    return "\n".join(f"{name} = {toml(value)}" for name, value in values.items())
+
+
+def toml(value: Scalar) -> str:
+    """A value as TOML writes it."""
+    return str(value).lower() if isinstance(value, (bool, int, float)) else json.dumps(value)
+
+
 def _filled(text: str, words: dict[str, str]) -> str:
-    return re.sub(r"<<(\w+)>>", lambda found: words[found[1]], text)
+    return re.sub(r"<<([\w-]+)>>", lambda found: words[found[1]], text)
 
 
-def _page(method: Any) -> str:
+def _page(method: Method) -> str:
     """The source of a page that is not octolab's, with `METHOD`: the method as it was configured."""
     cls = type(method)
     module = sys.modules.get(cls.__module__)
@@ -113,24 +126,16 @@ def _page(method: Any) -> str:
     return f"{source.rstrip()}\n\n\n{_constructed(method)}\n"
 
 
-def _constructed(method: Any) -> str:
-    """The lines that make METHOD: the page's own class, octolab's parts from their specs."""
-    parts, imports = [], ""
-    for f in dataclasses.fields(method):
-        value = encode_field(getattr(method, f.name), f.name, method)
-        if value is None or isinstance(value, (bool, int, float, str)):
-            parts.append(f"{f.name}={value!r}")
-        else:
-            parts.append(f"{f.name}=decode({value!r})")
-            imports = "from octolab.experiment.spec import decode  # noqa: E402\n\n"
-    return f"{imports}METHOD = {type(method).__name__}({', '.join(parts)})"
+def _constructed(method: Method) -> str:
+    """The lines that make METHOD, the page's own class as it was configured."""
+    parts = [f"{name}={_python(getattr(method, name), name, method)}" for name in params(type(method))]
+    call = f"METHOD = {type(method).__name__}({', '.join(parts)})"
+    return f"import octolab as ol  # noqa: E402\n\n{call}" if "ol." in call else call
 
 
-def encode_field(value: Any, name: str, method: Any) -> Any:
-    """A hyperparameter as JSON; a ValueError that names it if it cannot be."""
-    from octolab.experiment.spec import encode
-
+def _python(value: object, name: str, method: Method) -> str:
+    """A hyperparameter as Python writes it; a ValueError that names it if it cannot be written."""
     try:
-        return encode(value)
+        return to_python(value)
     except ValueError as error:
         raise ValueError(f"{type(method).__name__} cannot be exported: {name}: {error}") from None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from flwr.app import ConfigRecord, Message, RecordDict
@@ -15,8 +16,11 @@ if TYPE_CHECKING:
 RECORD, TASK, MEMORY = "octolab", "octolab.task", "octolab.memory"
 UNKNOWN, LOST, STALE, RAISED = "unknown task", "lost memory", "stale", "raised"
 
-DataHook = Callable[[int | None, int], "Problem"]
-"""(client, clients) -> the problem as this client's node sees it; client None: as the server does."""
+DataHook = Callable[..., "Problem"]
+"""(client, clients) -> the problem as this client's node sees it; client None: as the server does. A hook with a third
+argument is given the node's own config too, a dict such as {"partition-id": 0, "data-path": "/data/clinic.csv"}; the
+server's is empty.
+"""
 
 
 def content(values: dict[str, Any]) -> RecordDict:
@@ -28,6 +32,16 @@ def values(message: Message) -> Any:
     if RECORD not in message.content:
         raise ValueError(f"The message holds no {RECORD!r} record: it does not come from octolab's server.")
     return message.content[RECORD]
+
+
+def hooked(hook: DataHook, client: int | None, clients: int, node: Mapping[str, Any] | None = None) -> Problem:
+    """What a data hook answers; it may leave out the node's config."""
+    some = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    found = inspect.signature(hook).parameters.values()
+    wants_node = sum(p.kind in some for p in found) > 2 or any(
+        p.kind is inspect.Parameter.VAR_POSITIONAL for p in found
+    )
+    return hook(client, clients, dict(node or {})) if wants_node else hook(client, clients)
 
 
 def name_of(text: str) -> str:

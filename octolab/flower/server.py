@@ -21,28 +21,19 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from octolab.errors import OctolabError
+from octolab.flower.app_config import checked, configured, problem_of
 from octolab.flower.connected_nodes import NodeError
 from octolab.flower.connection import Connection
+from octolab.flower.messages import DataHook, hooked
 from octolab.flower.world import FlowerWorld
+from octolab.notation import from_json
 
 if TYPE_CHECKING:
     from octolab.experiment.run import Run
+    from octolab.methods.method import Method
 
 MARK = "octolab:"  # what a report's line starts with
 PIECE = 48_000  # characters of a run file per line
-CONFIG: dict[str, Any] = {
-    "rounds": 0,  # 0: as the experiment says
-    "seed": -1,  # -1: as the experiment says
-    "wire": "float32",
-    "timeout": 60.0,
-    "patience": 60.0,
-    "least": 0,  # 0: all
-    "checkpoint": "",
-    "checkpoint-every": 0,
-    "out": "",
-    "report": False,
-}
-"""What `flwr run -c "rounds=200 timeout=30"` may change, with its defaults; the exported README explains each."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +57,7 @@ class GridConnection(Connection):
         """The nodes end with Flower's run."""
 
 
-def server_app(spec: dict[str, Any], problem: Any = None, method: Any = None) -> ServerApp:
+def server_app(spec: dict[str, Any], problem: DataHook | None = None, method: Method | None = None) -> ServerApp:
     """A Flower ServerApp that does one octolab run; see `serve`."""
     app = ServerApp()
 
@@ -77,18 +68,26 @@ def server_app(spec: dict[str, Any], problem: Any = None, method: Any = None) ->
     return app
 
 
-def serve(grid: Grid, context: Context, spec: dict[str, Any], *, problem: Any = None, method: Any = None) -> Run:
+def serve(
+    grid: Grid,
+    context: Context,
+    spec: dict[str, Any],
+    *,
+    problem: DataHook | None = None,
+    method: Method | None = None,
+) -> Run:
     """Do one run on Flower's nodes.
 
-    spec: a run's spec (method, problem, settings). problem: None (from the spec) or the data hook, a function (client,
-    clients) -> Problem that is called with client=None on the server. method: None (from the spec), or one that is not
-    in octolab's catalogue. The run config's `checkpoint` names a file that is written every `checkpoint-every` rounds
-    and from which the run goes on if it is there already.
+    spec: a run's spec (method, problem, settings). problem: None (from the spec) or the data hook (see `DataHook`), which
+    is called with client=None on the server. method: None (from the spec), or one that is not in octolab's catalogue.
+    The run config may change settings and hyperparameters (`octolab.flower.app_config`); its `checkpoint` names a file
+    that is written every `checkpoint-every` rounds and from which the run goes on if it is there already.
     """
-    config = {**CONFIG, **{k: v for k, v in context.run_config.items() if k in CONFIG}}
-    report = _Report() if config["report"] else None
+    report = _Report() if context.run_config.get("report") is True else None
     try:
-        run = prepare(grid, config, spec, problem, method)
+        config = checked(context.run_config)
+        chosen = configured(method or from_json(spec["method"]), context.run_config)
+        run = prepare(grid, config, spec, problem, chosen)
         run.finish(report or _told)
     except Exception as error:
         if report:
@@ -108,7 +107,7 @@ OWN = ("network", "files")
 """An app is its user's own: it may load the data that its spec names."""
 
 
-def prepare(grid: Grid, config: dict[str, Any], spec: dict[str, Any], problem: Any, method: Any) -> Run:
+def prepare(grid: Grid, config: dict[str, Any], spec: dict[str, Any], problem: DataHook | None, method: Method) -> Run:
     """The run that a spec and a run config ask for, gone on from its checkpoint if there is one."""
     from octolab.experiment.checkpoint import read, restore
     from octolab.experiment.spec import from_spec
@@ -123,7 +122,8 @@ def prepare(grid: Grid, config: dict[str, Any], spec: dict[str, Any], problem: A
     settings = dict(spec["settings"])
     settings |= {"rounds": config["rounds"]} if config["rounds"] else {}
     settings |= {"seed": config["seed"]} if config["seed"] >= 0 else {}
-    given = problem(None, spec["clients"]) if problem is not None else None
+    clients = config["clients"] or spec["clients"]
+    given = problem_of(spec["problem"], clients) if problem is None else hooked(problem, None, clients)
     path = config["checkpoint"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -46,11 +46,146 @@ def test_an_app_is_five_small_files_that_a_person_can_read(tmp_path):
 
 @pytest.mark.flower
 def test_the_settings_that_can_be_changed_are_those_of_the_server(tmp_path):
-    from octolab.flower.server import CONFIG
+    from octolab.flower.app_config import CONFIG
 
     ef21().export_flower_app(tmp_path / "my_app")
     project = tomllib.loads((tmp_path / "my_app" / "pyproject.toml").read_text())
-    assert project["tool"]["flwr"]["app"]["config"] == CONFIG
+    config = project["tool"]["flwr"]["app"]["config"]
+    assert {name: config.pop(name) for name in CONFIG} == {**CONFIG, "rounds": 4, "seed": 7, "clients": 3}
+    assert config == {"compressor": "TopK:0.05", "lr": "theory", "start": "gradient", "smoothness": "mean"}
+
+
+def exported(tmp_path, run, name):
+    run.export_flower_app(tmp_path / name)
+    return ol.flower.load_app(tmp_path / name)
+
+
+@pytest.mark.flower
+def test_hyperparameters_rounds_seed_and_clients_can_be_changed_when_it_is_started(tmp_path):
+    """`flwr run . -c "lr=0.5 rounds=4"`: the run config's words are those of octolab's command line."""
+    method = ol.methods.EF21(compressor=ol.compressors.TopK(3))
+    app = exported(
+        tmp_path, ol.run(method, ol.problems.quadratics(n=3, d=8, L=10, mu=1), rounds=2, live=False), "app_lr"
+    )
+    config = {"lr": 0.05, "compressor": "TopK:2", "rounds": 4, "seed": 5, "clients": 5}
+    played(app, 5, wire="exact", out=str(tmp_path / "out"), **config)
+    there = ol.load_run(tmp_path / "out" / "run.octo")
+    changed = ol.methods.EF21(compressor=ol.compressors.TopK(2), lr=0.05)
+    here = ol.run(changed, ol.problems.quadratics(n=5, d=8, L=10, mu=1), rounds=4, seed=5, executor="loop", live=False)
+    assert there.method == here.method and there.problem.n == 5
+    assert torch.equal(here.x, there.x)
+
+
+@pytest.mark.flower
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"lr": "fast"}, r"EF21: lr='fast': give a number in \(0, inf\)"),
+        ({"lr": -1}, r"EF21: lr=-1: give a number in \(0, inf\)"),
+        ({"compressor": "TopQ"}, "TopQ"),
+        ({"rounds": "four"}, "The run config says rounds='four': give a whole number"),
+        ({"rounds": True}, "The run config says rounds=True: give a whole number"),
+        ({"report": 1}, "The run config says report=1: give true or false"),
+        ({"out": 3}, "The run config says out=3: give a text in quotes"),
+    ],
+)
+def test_a_wrong_type_in_the_run_config_gets_a_sentence(tmp_path, config, words):
+    app = exported(
+        tmp_path, ol.run("ef21", ol.problems.quadratics(n=3, d=4, L=10, mu=1), rounds=1, live=False), "app_typed"
+    )
+    with pytest.raises(ValueError, match=words):
+        played(app, 3, **config)
+
+
+@pytest.mark.flower
+def test_a_page_of_ones_own_takes_its_run_config_too(tmp_path, monkeypatch):
+    """What the server was told reaches the nodes, whose page has other defaults."""
+    test_a_page_of_ones_own_travels_with_the_app(tmp_path, monkeypatch)
+    app = ol.flower.load_app(tmp_path / "app_half")
+    played(app, 3, wire="exact", out=str(tmp_path / "out"), compressor="TopK:1", lr=0.01)
+    from half_page import Half
+
+    quadratics = ol.problems.quadratics(n=3, d=4, L=10, mu=1)
+    here = ol.run(Half(lr=0.01, compressor=ol.compressors.TopK(1)), quadratics, rounds=3, executor="loop", live=False)
+    table = np.genfromtxt(tmp_path / "out" / "history.csv", delimiter=",", names=True)
+    assert table["loss"].tolist() == here.history.loss.tolist()
+    assert table["bits_up"].tolist() == here.history.bits_up.tolist()
+
+
+# -- the three ways of the data hook ---------------------------------------------------------------------------------
+def with_hook(tmp_path, way, name):
+    """An exported app whose data.py returns another of its three, as its reader is told to do."""
+    problem = ol.problems.classification("breast-cancer", model="mlp", hidden=(4,), clients=3)
+    folder = tmp_path / name
+    ol.run(ol.methods.FedAvg(lr=0.1, local_epochs=1), problem, rounds=3, live=False).export_flower_app(folder)
+    path = folder / name / "data.py"
+    text = path.read_text().replace("return split_by_octolab(", f"return {way}(")
+    path.write_text(text.replace("ol.problems.MLP(64, 32, 10, seed=0)", "ol.problems.MLP(6, 4, 3, seed=0)"))
+    return folder, path
+
+
+def arrays(client):
+    rng = np.random.default_rng(client)
+    x = rng.normal(size=(20 + client, 6)).astype("float32")
+    return x, x[:, :3].argmax(1)
+
+
+def gathered():
+    parts = [arrays(i) for i in range(3)]
+    module = ol.problems.MLP(6, 4, 3, seed=0)
+    return ol.problems.Network(module, features=[x for x, _ in parts], labels=[y for _, y in parts], weights="examples")
+
+
+def play(folder, tmp_path, node_config):
+    """The app on a grid whose SuperNodes were started with these node configs; its loss by round."""
+    from flwr.app import Context, RecordDict
+
+    app = ol.flower.load_app(folder)
+    grid = ol.flower.InProcessGrid(app.client, 3, app.config)
+    for context, more in zip(grid.contexts.values(), node_config, strict=True):
+        context.node_config.update(more)
+    app.server(grid, Context(1, 0, {}, RecordDict(), {**app.config, "out": str(tmp_path / "out")}))
+    return np.genfromtxt(tmp_path / "out" / "history.csv", delimiter=",", names=True)["loss"]
+
+
+@pytest.mark.flower
+def test_the_data_hook_reads_a_table_of_the_nodes_own_at_its_data_path(tmp_path):
+    import pandas as pd
+
+    folder, _ = with_hook(tmp_path, "own_table", "app_table")
+    paths = [tmp_path / f"clinic{i}.csv" for i in range(3)]
+    for i, path in enumerate(paths):
+        x, y = arrays(i)
+        pd.DataFrame(x, columns=list("abcdef")).assign(label=y).to_csv(path, index=False)
+    loss = play(folder, tmp_path, [{"data-path": str(path)} for path in paths])
+    here = ol.run(ol.methods.FedAvg(lr=0.1, local_epochs=1), gathered(), rounds=3, executor="loop", live=False)
+    assert loss == pytest.approx(here.history.loss.to_numpy(), rel=1e-6)
+
+
+@pytest.mark.flower
+def test_the_data_hook_calls_a_function_of_ones_own(tmp_path):
+    folder, path = with_hook(tmp_path, "own_function", "app_function")
+    text = path.read_text()
+    i = text.index("def load(")
+    load = """def load(client, node):
+    import numpy as np
+
+    x = np.random.default_rng(int(node["who"])).normal(size=(20 + int(node["who"]), 6)).astype("float32")
+    return x, x[:, :3].argmax(1)
+"""
+    path.write_text(text[:i] + load)
+    loss = play(folder, tmp_path, [{"who": i} for i in range(3)])
+    here = ol.run(ol.methods.FedAvg(lr=0.1, local_epochs=1), gathered(), rounds=3, executor="loop", live=False)
+    assert loss == pytest.approx(here.history.loss.to_numpy(), rel=1e-6)
+
+
+@pytest.mark.flower
+def test_the_data_hook_as_exported_is_octolabs_split(tmp_path):
+    folder, _ = with_hook(tmp_path, "split_by_octolab", "app_split")
+    loss = play(folder, tmp_path, [{}, {}, {}])
+    problem = ol.problems.classification("breast-cancer", model="mlp", hidden=(4,), clients=3)
+    here = ol.run(ol.methods.FedAvg(lr=0.1, local_epochs=1), problem, rounds=3, executor="loop", live=False)
+    assert loss == pytest.approx(here.history.loss.to_numpy(), rel=1e-6)
 
 
 def test_the_readme_shows_how_to_run_without_insecure(tmp_path):
@@ -58,6 +193,13 @@ def test_the_readme_shows_how_to_run_without_insecure(tmp_path):
     text = (tmp_path / "my_app" / "README.md").read_text()
     for words in ("--ssl-certfile", "--enable-supernode-auth", "root-certificates", "Never use `--insecure`"):
         assert words in text
+
+
+def test_the_readme_says_how_to_change_a_number_and_how_many_nodes_to_simulate(tmp_path):
+    ef21().export_flower_app(tmp_path / "my_app")
+    text = (tmp_path / "my_app" / "README.md").read_text()
+    assert 'flwr run . here -c "lr=0.5 rounds=4"' in text
+    assert "options.num-supernodes = 3" in text
 
 
 def test_the_readmes_security_is_what_deploy_local_does(tmp_path):
@@ -191,7 +333,10 @@ class Half(Method):
     )
     assert not is_known(run.given)
     run.export_flower_app(tmp_path / "app_half")
-    assert "METHOD = Half(lr=0.02, compressor=decode(" in (tmp_path / "app_half" / "app_half" / "method.py").read_text()
+    assert (
+        "METHOD = Half(lr=0.02, compressor=ol.compressors.TopK(2))"
+        in (tmp_path / "app_half" / "app_half" / "method.py").read_text()
+    )
     code = f"""
 import sys
 sys.path.insert(0, {str(tmp_path / "app_half")!r})
