@@ -54,6 +54,9 @@ Answer = dict[str, Any]
 """What a node writes into its reply: numbers, texts and bytes by name."""
 
 
+LARGEST_COPY = 2**28  # bytes of memory that come along with a reply unasked; more is fetched by a message of its own
+
+
 class Task(NamedTuple):
     """What a node works on."""
 
@@ -152,7 +155,7 @@ class Node:
         answer["number"] = asked["number"] if after else 0
         if after:
             _remember(context, asked, after)
-            if asked.get("copy"):
+            if asked.get("copy") and sum(value.nbytes for value in after.values()) <= LARGEST_COPY:
                 answer["rows"] = pack_rows(after)
             layout = {name: [list(v.shape[1:]), str(v.dtype).removeprefix("torch.")] for name, v in after.items()}
             if cohort.memory._staged and layout.keys() != rows.keys():

@@ -15,9 +15,11 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any, Protocol
 
 from flwr.app import Error, Message
+from flwr.common import GRPC_MAX_MESSAGE_LENGTH
 from flwr.common.constant import ErrorCode
 
 import octolab
@@ -28,7 +30,7 @@ from octolab.flower.traffic import Traffic
 
 BROKEN = (ErrorCode.LOAD_CLIENT_APP_EXCEPTION, ErrorCode.CLIENT_APP_RAISED_EXCEPTION, ErrorCode.CLIENT_APP_CRASHED)
 LOOK = 1.0  # seconds between two looks for new nodes while answers are awaited
-LARGEST = 2**31 - 2**20  # protobuf takes messages of up to 2 GiB
+LARGEST = GRPC_MAX_MESSAGE_LENGTH - 2**20  # of the bytes in a message, some room left for the rest
 
 
 class Clock(Protocol):
@@ -353,10 +355,12 @@ class ConnectedNodes:
         if not messages:
             return []
         for message in messages:
-            size = sum(len(b) for b in values(message).get("data", []))
+            told = values(message)
+            size = sum(len(blob) for blob in told.get("data", [])) + len(told.get("restore", b""))
             if size > LARGEST:
                 raise ValueError(
-                    f"A message of {size / 2**30:.2f} GiB is too large for Flower (2 GiB). Use a smaller model, or a "
+                    f"A message of {size / 2**30:.2f} GiB is too large: flwr {metadata.version('flwr')} takes "
+                    f"{GRPC_MAX_MESSAGE_LENGTH / 2**30:.0f} GiB. Use a smaller model, or a "
                     f"compressor on the way down."
                 )
         self._grid.push_messages(messages)

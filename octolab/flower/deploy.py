@@ -24,12 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 from octolab.errors import OctolabError
 from octolab.flower.cleanup import forget, register, tethered
+from octolab.flower.command_line import NAME, Flwr, environment, program
 from octolab.flower.requirement import check_flwr
-from octolab.flower.superlink import NAME, Flwr, SuperLink, environment, program
+from octolab.flower.superlink import SuperLink
 
 if TYPE_CHECKING:
     from octolab.experiment.run import Run
-    from octolab.flower.superlink import Following
+    from octolab.flower.superlink import SuperLinkConnection
 
 TAG = "OCTOLAB_DEPLOYMENT"  # in the environment of every process, so that none is overlooked
 HOST = "127.0.0.1"
@@ -74,7 +75,7 @@ class LocalDeployment:
         self._all: list[subprocess.Popen] = []
         register(self)
 
-    def join(self, run: Run) -> Following:
+    def join(self, run: Run) -> SuperLinkConnection:
         return self.link.join(run)
 
     def __repr__(self) -> str:

@@ -10,11 +10,7 @@ import base64
 import json
 import os
 import queue
-import re
-import shutil
 import subprocess
-import sys
-import sysconfig
 import tempfile
 import threading
 from dataclasses import dataclass
@@ -22,19 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from octolab.errors import OctolabError
 from octolab.flower.cleanup import forget, register
+from octolab.flower.command_line import COLOURS, NAME, Flwr, Unreachable
 from octolab.flower.requirement import check_flwr
 from octolab.flower.traffic import Traffic
 from octolab.flower.world import FlowerWorld
 
 if TYPE_CHECKING:
     from octolab.experiment.run import Run
-
-COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-NAME = "octolab"  # of the connection in the temporary config.toml
-
-
-class Unreachable(OctolabError, ConnectionError):
-    """No SuperLink answers at an address, or it refuses the run."""
 
 
 @dataclass(frozen=True)
@@ -60,58 +50,13 @@ class SuperLink(FlowerWorld):
         if self.insecure and self.root_certificates is not None:
             raise ValueError("insecure=True and root_certificates were both given: choose TLS (drop insecure) or none.")
 
-    def join(self, run: Run) -> Following:
+    def join(self, run: Run) -> SuperLinkConnection:
         check_flwr()
         self.check(run)
-        return Following(self, run)
+        return SuperLinkConnection(self, run)
 
 
-class Flwr:
-    """Flower's command line with one connection, in a FLWR_HOME of its own."""
-
-    def __init__(self, link: SuperLink):
-        self.link = link
-        self.home = tempfile.mkdtemp(prefix="octolab-flwr-")
-        lines = [f'[superlink]\ndefault = "{NAME}"\n[superlink.{NAME}]\naddress = "{link.address}"']
-        lines.append("insecure = true" if link.insecure else "")
-        if link.root_certificates:
-            lines.append(f"root-certificates = {json.dumps(os.path.abspath(link.root_certificates))}")
-        with open(os.path.join(self.home, "config.toml"), "w", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
-
-    def start(self, *words: str) -> subprocess.Popen:
-        return subprocess.Popen(
-            [program("flwr"), *words], env=environment(self.home), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, errors="replace", start_new_session=True,
-        )  # fmt: skip
-
-    def ask(self, *words: str, seconds: float = 60) -> dict[str, Any]:
-        """The JSON that a command prints; `Unreachable` with Flower's own words if it fails."""
-        process = self.start(*words, "--format", "json")
-        try:
-            text, _ = process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            raise Unreachable(
-                f"The SuperLink at {self.link.address} did not answer `flwr {words[0]}` within {seconds:g} s. Is it "
-                f"running, and is this its address?"
-            ) from None
-        text = COLOURS.sub("", text)
-        found = _json_in(text)
-        if not found.get("success", False):
-            said = found.get("error-message") or text.strip()[-400:]
-            raise Unreachable(
-                f"The SuperLink at {self.link.address} did not take `flwr {words[0]}`. Is it running, is this its address, "
-                f"do TLS and keys fit? Flower says: {said}"
-            )
-        return found
-
-    def close(self) -> None:
-        shutil.rmtree(self.home, ignore_errors=True)
-
-
-class Following:
+class SuperLinkConnection:
     """A run whose steps happen in a ServerApp on a SuperLink. Here its history grows, and at the end its state comes."""
 
     remote = True
@@ -252,9 +197,25 @@ class Following:
         )
         self.run.status = "failed"
         self.run.error = OctolabError(
-            f"The ServerApp ended after round {self.run.round} without a result. {advice} Its last lines:\n{tail}"
+            f"The ServerApp ended after round {self.run.round} without a result. {advice} {self._record()} "
+            f"Its last lines:\n{tail}"
         )
         raise self.run.error
+
+    def _record(self) -> str:
+        """What the SuperLink says of a run whose ServerApp died; one that it takes for alive is stopped there."""
+        assert self._flwr is not None
+        number = str(self.run_id)
+        try:
+            (found,) = self._flwr.ask("list", NAME, "--run-id", number)["runs"]
+            if str(found["status"]).startswith("finished"):
+                return f"The SuperLink's record of run {number} says {found['status']}."
+            self._flwr.ask("stop", number, NAME, seconds=20)
+            return f"The SuperLink still took run {number} for {found['status']}: it was stopped there."
+        except (Unreachable, KeyError, ValueError):
+            return (
+                f"The SuperLink's record of run {number} may still call it running: `flwr stop {number}` puts it right."
+            )
 
     @property
     def savable(self) -> bool:
@@ -276,28 +237,3 @@ class Following:
             self._follower.wait()
         self._flwr.close()
         self._flwr = self._follower = self.run_id = None
-
-
-def program(name: str) -> str:
-    """Flower's program beside this Python, else on the path."""
-    beside = os.path.join(sysconfig.get_path("scripts"), name)
-    found = beside if os.path.exists(beside) else shutil.which(name)
-    if found is None:
-        raise ImportError(f"The program {name!r} was not found beside {sys.executable}. pip install 'octolab[flower]'.")
-    return found
-
-
-def environment(home: str, **more: str) -> dict[str, str]:
-    """What Flower's programs run under: their own home, no reports of use, no look for updates, this Python first."""
-    path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
-    quiet = {"FLWR_HOME": home, "FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
-    return {**os.environ, **quiet, "PATH": path, "NO_COLOR": "1", "TERM": "dumb", "PYTHONUNBUFFERED": "1", **more}
-
-
-def _json_in(text: str) -> dict[str, Any]:
-    """The JSON object in a command's output, among its warnings."""
-    start, end = text.find("{"), text.rfind("}")
-    try:
-        return json.loads(text[start : end + 1]) if start >= 0 else {}
-    except json.JSONDecodeError:
-        return {}

@@ -508,5 +508,12 @@ def test_a_data_hook_that_fails_says_what_it_said():
 
 def test_a_message_that_is_too_large_is_refused_before_it_is_sent(monkeypatch):
     monkeypatch.setattr(nodes_module, "LARGEST", 40)
-    with pytest.raises(ValueError, match=r"too large for Flower \(2 GiB\)"):
+    with pytest.raises(ValueError, match=r"too large: flwr 1\.41\.\d+ takes 2 GiB"):
         started(EF21, quadratics(), Grid(client_app(quadratics()), 3)).finish()
+
+
+def test_the_largest_message_is_the_installed_flwrs():
+    """Flower carries a node's record as one object, which protobuf and gRPC take up to this size."""
+    from flwr.supercore.grpc import GRPC_MAX_MESSAGE_LENGTH
+
+    assert 0 < GRPC_MAX_MESSAGE_LENGTH - nodes_module.LARGEST <= 2**20

@@ -14,8 +14,8 @@ import pytest
 import octolab as ol
 from octolab.errors import OctolabError
 from octolab.experiment.launch import prepare
+from octolab.flower.command_line import NAME, Flwr
 from octolab.flower.deploy import LocalDeployment, tagged
-from octolab.flower.superlink import NAME, Flwr
 from tests.flower.cases import CASES, gap, run
 
 pytestmark = pytest.mark.deployment
@@ -103,7 +103,7 @@ def test_a_run_whose_serverapp_was_killed_goes_on_from_its_checkpoint(killed, de
 def test_a_killed_serverapp_is_noticed_and_the_sentence_says_what_to_do(killed):
     """The SuperLink needs most of a minute to notice; then nothing waits any longer."""
     started, _ = killed
-    words = r"ServerApp ended after round 0 without a result. Go on from its checkpoint"
+    words = r"ServerApp ended after round 0 without a result. Go on from its checkpoint.* The SuperLink"
     with pytest.raises(OctolabError, match=words):
         started.finish()
     assert started.status == "failed"

@@ -199,7 +199,7 @@ def test_the_readme_says_how_to_change_a_number_and_how_many_nodes_to_simulate(t
     ef21().export_flower_app(tmp_path / "my_app")
     text = (tmp_path / "my_app" / "README.md").read_text()
     assert 'flwr run . here -c "lr=0.5 rounds=4"' in text
-    assert "options.num-supernodes = 3" in text
+    assert '--federation-config "num-supernodes=3"' in text
 
 
 def test_the_readmes_security_is_what_deploy_local_does(tmp_path):
