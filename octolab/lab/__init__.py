@@ -13,6 +13,8 @@ import sys
 import types
 from typing import Any
 
+from octolab.lab import early
+
 
 def lab(method: Any = None, problem: Any = None, **more: Any) -> Any:
     """The laboratory: the catalogue, or the explorer of one method.
@@ -59,4 +61,5 @@ class _Callable(types.ModuleType):
 
 
 _Callable.__call__.__doc__ = lab.__doc__
+early.in_notebook()
 sys.modules[__name__].__class__ = _Callable

@@ -27,7 +27,7 @@ from octolab.lab.gantt import Gantt
 M = ol.methods
 
 
-def until(condition, seconds=20.0):
+def until(condition, seconds=300.0):
     """Wait for a thread to get somewhere."""
     end = time.monotonic() + seconds
     while not condition():
@@ -279,18 +279,17 @@ def test_closing_ends_the_painter_of_a_run_that_goes_on(board, problem):
 
 
 def test_a_paused_run_is_not_painted_and_goes_on(board, problem):
+    """Three more looks at a run that stands still paint nothing."""
     run = ol.start("gd", problem, rounds=10**6)
     dashboard = board(run, panel="communication")
     until(lambda: dashboard.painter.paints > 1)
     run.pause()
-    rounds = -1
-    while run.round != rounds:
+    with run.turns.between():  # the round under way has ended, and no other begins
         rounds = run.round
-        time.sleep(0.3)
-    until(lambda: drawn(dashboard).data[0].x[-1] == rounds)
-    paints = dashboard.painter.paints
-    time.sleep(0.5)
-    assert dashboard.painter.paints == paints and dashboard.painter.alive
+        until(lambda: drawn(dashboard).data[0].x[-1] == rounds)
+        paints, looks = dashboard.painter.paints, dashboard.painter.looks
+        until(lambda: dashboard.painter.looks >= looks + 3)
+        assert dashboard.painter.paints == paints and dashboard.painter.alive
     run.resume()
     until(lambda: dashboard.painter.paints > paints)
     run.stop().result()

@@ -49,7 +49,7 @@ def lab(monkeypatch):
     assert [t for t in threading.enumerate() if t.name in names] == []
 
 
-def wait(condition, seconds=20.0):
+def wait(condition, seconds=300.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "this took too long"
@@ -236,7 +236,7 @@ def test_a_lesson_shows_what_it_names_and_locks_the_rest_away(lab):
 def test_both_are_tuned_over_the_same_grid_and_then_run(lab):
     explorer = lab("ef21", "quadratics", rounds=20)
     explorer.press("tune")
-    wait(lambda: explorer.run is not None and explorer._phase() == "done", 60)
+    wait(lambda: explorer.run is not None and explorer._phase() == "done")
     mine, theirs = explorer.method.lr, explorer.state.plan.baseline_lr
     assert isinstance(mine, ol.Theory) and isinstance(theirs, ol.Theory)
     best = ol.tune(ol.methods.EF21(), explorer.problem, rounds=20).best.lr

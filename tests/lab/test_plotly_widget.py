@@ -1,4 +1,4 @@
-"""plotly's widget comes without the grammars that nobody asks for, and nobody is worse off."""
+"""plotly's widget is fetched before it is needed, and nobody's modules are touched."""
 
 import subprocess
 import sys
@@ -8,33 +8,35 @@ import pytest
 pytest.importorskip("plotly", reason="the extra lab is not installed")
 pytest.importorskip("anywidget", reason="the extra lab is not installed")
 
-from octolab.lab.plotly_widget import later
+
+def result_of(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
 
-def test_until_it_is_called_a_slow_module_is_a_stand_in(monkeypatch):
-    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
-    with later("colorsys"):
-        from colorsys import rgb_to_hsv
-    assert "colorsys" not in sys.modules
-    assert rgb_to_hsv(1.0, 0.0, 0.0) == (0.0, 1.0, 1.0)
-    import colorsys
-
-    with later("colorsys"):  # it is there already
-        assert sys.modules["colorsys"] is colorsys
-    with later("no_such_module"), pytest.raises(ImportError):
-        import no_such_module  # noqa: F401
-
-
-def test_the_grammars_are_not_compiled_and_addresses_are_still_checked():
-    pytest.importorskip("rfc3987_syntax")
-    code = (
-        "import sys, octolab.lab.plotly_widget\n"
-        "assert 'nbformat' in sys.modules and 'rfc3987_syntax' not in sys.modules\n"
-        "import jsonschema\n"
-        "good, bad = 'http://octolab.example/a', 'not an address'\n"
-        "check = jsonschema.Draft202012Validator.FORMAT_CHECKER\n"
-        "assert check.conforms(good, 'iri') and not check.conforms(bad, 'iri')\n"
-        "assert 'rfc3987_syntax' in sys.modules\n"
+def test_it_is_fetched_once_in_a_thread_and_ready_for_whoever_needs_it():
+    done = result_of(
+        "import sys\n"
+        "from octolab.lab.early import fetch\n"
+        "thread = fetch('octolab.lab.plotly_widget')\n"
+        "assert fetch('octolab.lab.plotly_widget') is thread\n"
+        "thread.join()\n"
+        "assert sys.modules['octolab.lab.plotly_widget'].FigureWidget.__name__ == 'FigureWidget'\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_module_that_it_loads_is_the_real_one():
+    pytest.importorskip("rfc3987_syntax")
+    done = result_of(
+        "import sys, octolab.lab.plotly_widget\n"
+        "module = sys.modules['rfc3987_syntax']\n"
+        "assert module.__spec__ is not None and module.__file__\n"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_outside_notebooks_nothing_is_fetched():
+    done = result_of(
+        "import threading, octolab.lab\nassert not [t for t in threading.enumerate() if t.name == 'octolab-import']\n"
+    )
     assert done.returncode == 0, done.stderr

@@ -24,11 +24,15 @@ POINTS = 60_000
 
 
 class Painter:
-    """Calls `paint() -> (points set, whether nothing more will come)` until it is over or `stop`."""
+    """Calls `paint() -> (points set, whether nothing more will come)` until it is over or `stop`.
+
+    looks: how often it looked for news; paints: how often there was any.
+    """
 
     def __init__(self, paint: Callable[[], tuple[int, bool]], failed: Callable[[Exception], None]):
         self._paint, self._failed = paint, failed
         self._end, self._lock = threading.Event(), threading.Lock()
+        self.looks = 0
         self._thread: threading.Thread | None = None
         self._again = False  # something new was given to paint since the last look
         self.paints = 0
@@ -59,6 +63,7 @@ class Painter:
         pause, failures = 0.0, 0
         while not end.wait(pause):
             self._again, start = False, time.thread_time()
+            self.looks += 1
             try:
                 points, over = self._paint()
                 failures = 0
