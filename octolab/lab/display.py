@@ -10,6 +10,8 @@ import os
 import weakref
 from typing import Any
 
+import ipywidgets
+
 _cells: weakref.WeakKeyDictionary[Any, tuple[str, int]] = (
     weakref.WeakKeyDictionary()
 )  # widget -> its cell and that cell's run
@@ -36,6 +38,19 @@ def again(*widgets: Any) -> None:
     """Send what the widgets hold once more: a page that was loading when it changed may have missed it."""
     for widget in widgets:
         widget.send_state([key for key in widget.keys if key == "_dom_classes" or not key.startswith("_")])
+
+
+def close_tree(widget: Any) -> None:
+    """Close a widget with all that it holds: children, layouts and styles stay registered for ever otherwise."""
+    for child in getattr(widget, "children", ()):
+        child.close() if type(child).close is not ipywidgets.Widget.close else close_tree(child)
+    for part in ("layout", "style"):
+        held = getattr(widget, part, None)
+        if isinstance(held, ipywidgets.Widget):
+            held.close()
+    if hasattr(widget, "children"):
+        widget.children = ()
+    ipywidgets.Widget.close(widget)
 
 
 def put(widget: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
+from contextlib import suppress
 from functools import cache
 
 from octolab.experiment.progress import in_kernel
@@ -19,10 +20,8 @@ def fetch(module: str) -> threading.Thread:
     """Import a module in a thread, once; whoever imports it meanwhile waits for the rest. Errors are left to them."""
 
     def work() -> None:
-        try:
+        with suppress(ImportError):  # whoever needs it says so, in words
             importlib.import_module(module)
-        except ImportError:
-            pass  # whoever needs it says so, in words
 
     thread = threading.Thread(target=work, daemon=True, name="octolab-import")
     thread.start()

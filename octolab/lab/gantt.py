@@ -33,7 +33,7 @@ class Gantt(anywidget.AnyWidget):
         super().__init__(key=uuid.uuid4().hex, **options)
         self._of: Any = None
         self._sent, self._busy = 0, False
-        self.on_msg(self._on_message)
+        self.on_msg(lambda _, content, __: self.receive(content))
 
     def follow(
         self, found: Any, n: int, title: str, now: float, busy: tuple[np.ndarray, np.ndarray] | None = None
@@ -60,7 +60,7 @@ class Gantt(anywidget.AnyWidget):
         self._busy = busy is not None
         return fresh
 
-    def _on_message(self, _: Any, content: Any, __: Any) -> None:
+    def receive(self, content: Any) -> None:
         """A browser that has just opened knows nothing yet: send everything at the next look."""
         if isinstance(content, dict) and content.get("kind") == "hello":
             self._of = None

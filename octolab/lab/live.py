@@ -33,7 +33,7 @@ class Live:
         self.runs, self.result = {name: list(group) for name, group in runs.items()}, result
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True, name="octolab-painter")
-        self._figure: Any = None
+        self.figure: Any = None
         self._seen: dict[int, int] = {}
         self.error: Exception | None = None
 
@@ -56,8 +56,8 @@ class Live:
             warnings.warn(f"The live chart stopped ({what}); the run went on.", RuntimeWarning, stacklevel=4)
         self._handle.update(HTML(self.result._repr_html_()))
         cards.drawn(self.result)
-        if self._figure is not None:
-            self._figure.close()
+        if self.figure is not None:
+            self.figure.close()
 
     def _work(self) -> None:
         try:
@@ -74,8 +74,8 @@ class Live:
 
         from octolab.lab.plotly_widget import FigureWidget
 
-        self._figure = FigureWidget(figures.figure({name: group[:1] for name, group in self.runs.items()}))
-        self._handle.update(ipywidgets.VBox([self._figure]))
+        self.figure = FigureWidget(figures.figure({name: group[:1] for name, group in self.runs.items()}))
+        self._handle.update(ipywidgets.VBox([self.figure]))
 
     def paint(self) -> None:
         """Copy what is new into the figure, of a method's newest seed: whole arrays of at most 2,000 points."""
@@ -88,17 +88,17 @@ class Live:
                 fresh[i] = columns(run)
         if not fresh:
             return
-        with self._figure.batch_update():
-            for trace in self._figure.data:
+        with self.figure.batch_update():
+            for trace in self.figure.data:
                 i, x, y = trace.meta
                 if i in fresh and y in fresh[i]:
                     at, values = fresh[i][y]
                     trace.x, trace.y = at[x], values
             for axis, y in zip(("yaxis", "yaxis2"), figures.PANELS, strict=True):
                 lines = [
-                    curves.Line(t.name, np.asarray(t.x), np.asarray(t.y)) for t in self._figure.data if t.meta[2] == y
+                    curves.Line(t.name, np.asarray(t.x), np.asarray(t.y)) for t in self.figure.data if t.meta[2] == y
                 ]
-                figures.set_y_axis(self._figure.layout[axis], lines, y)
+                figures.set_y_axis(self.figure.layout[axis], lines, y)
 
 
 def columns(run: Run) -> dict[str, tuple[dict[str, np.ndarray], np.ndarray]]:

@@ -9,6 +9,11 @@ from __future__ import annotations
 import pandas  # noqa: F401  # plotly looks into a pandas that another thread may have imported by half: have it whole
 import plotly.graph_objects as go
 
-FigureWidget = go.FigureWidget
+
+class FigureWidget(go.FigureWidget):
+    """plotly's widget with its program as text: plotly's own holds a watched file, and that keeps every figure for ever."""
+
+    _esm = str(go.FigureWidget._esm)
+
 
 __all__ = ["FigureWidget"]

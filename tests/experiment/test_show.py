@@ -193,13 +193,13 @@ def test_the_painted_figure_is_that_of_the_finished_runs(problem):
 
     runs = {"gd": [prepare("gd", problem, rounds=30)], "ef21": [prepare("ef21", problem, rounds=30)]}
     live = Live(runs, result=None)
-    live._figure = go.FigureWidget(figures.figure(runs))
+    live.figure = go.FigureWidget(figures.figure(runs))
     for group in runs.values():
         group[0].finish()
         live.paint()
-    for painted, final in zip(live._figure.data, figures.figure(runs).data, strict=True):
+    for painted, final in zip(live.figure.data, figures.figure(runs).data, strict=True):
         assert np.array_equal(painted.x, final.x) and np.array_equal(painted.y, final.y)
-    assert live._figure.layout.yaxis2.type == "log"
+    assert live.figure.layout.yaxis2.type == "log"
 
 
 def test_what_a_live_chart_has_shown_is_not_drawn_again_in_the_same_cell(problem, monkeypatch):

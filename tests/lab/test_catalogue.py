@@ -106,14 +106,14 @@ def catalogue():
 
 
 def test_typing_and_clicking_narrow_the_list(catalogue):
-    catalogue._on_message({"query": "scaffold"})
-    shown = [m["slug"] for f in catalogue._list.state["families"] for m in f["methods"]]
+    catalogue.receive({"query": "scaffold"})
+    shown = [m["slug"] for f in catalogue.list_view.state["families"] for m in f["methods"]]
     assert "scaffold" in shown and len(shown) < len(CARDS)
-    catalogue._on_message({"query": "no such thing"})
-    assert catalogue._list.state["found"].startswith("None fits")
-    catalogue._on_message({"clear": True})
-    catalogue._on_message({"toggle": "pain", "name": "bandwidth"})
-    why = {m["slug"]: m["why"] for f in catalogue._list.state["families"] for m in f["methods"]}
+    catalogue.receive({"query": "no such thing"})
+    assert catalogue.list_view.state["found"].startswith("None fits")
+    catalogue.receive({"clear": True})
+    catalogue.receive({"toggle": "pain", "name": "bandwidth"})
+    why = {m["slug"]: m["why"] for f in catalogue.list_view.state["families"] for m in f["methods"]}
     assert "uplink" in why["ef21"]
 
 
@@ -121,11 +121,11 @@ def test_a_click_opens_a_method_in_place_and_back_leaves_no_thread(catalogue, mo
     from octolab.lab.explorer.explorer import Explorer
 
     monkeypatch.setattr(Explorer, "warm", lambda self: self)
-    catalogue._on_message({"open": "diana"})
+    catalogue.receive({"open": "diana"})
     explorer = catalogue.explorer
     assert explorer.method.slug == "diana" and explorer in catalogue.children
     catalogue.back()
-    assert catalogue.explorer is None and catalogue._list in catalogue.children
+    assert catalogue.explorer is None and catalogue.list_view in catalogue.children
     assert not [t for t in threading.enumerate() if t.name in ("octolab-run", "octolab-lab")]
 
 

@@ -75,7 +75,7 @@ def settled(dashboard):
 
 
 def drawn(dashboard):
-    return dashboard._drawing.figure
+    return dashboard.drawing.figure
 
 
 # -- the picture -------------------------------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ def test_the_height_is_kept_as_far_as_charts_stay_readable(board, runs):
     dashboard = settled(board(runs, height=700))
     assert abs(drawn(dashboard).layout.height - 700) <= 2
     small = settled(board(runs, height=100))
-    assert small._drawing.row == 150
+    assert small.drawing.row == 150
 
 
 def test_a_narrow_page_has_one_column(board, runs):
@@ -200,10 +200,10 @@ def test_hiding_a_run_hides_it_in_every_panel(board, runs):
 
 def test_hovering_one_run_dims_the_others(board, runs):
     dashboard = settled(board(runs, panel="convergence"))
-    dashboard._hovered("GD")
+    dashboard.hover("GD")
     assert dashboard.controls.lit == "GD"
     assert all(t.opacity == (1.0 if t.meta[0] in ("GD", "") else 0.2) for t in drawn(dashboard).data)
-    dashboard._hovered("")
+    dashboard.hover("")
     assert all(t.opacity == 1.0 for t in drawn(dashboard).data)
 
 
@@ -242,7 +242,6 @@ def test_the_table_has_a_row_per_run_and_the_best_is_marked(board, runs):
 def test_alerts_are_on_screen_and_as_data(board, problem):
     bad = prepare(M.GD(lr=0.25), problem, rounds=200).advance(100)
     dashboard = board({"too fast": bad, "GD": ol.run("gd", problem, rounds=9)})
-    dashboard._warned = 0.0
     dashboard.paint()
     (shown,) = dashboard.controls.alerts
     (alert,) = dashboard.alerts
@@ -366,7 +365,7 @@ def test_dear_repaints_come_rarely(monkeypatch):
     clock = iter(np.arange(0, 100, 0.02))
     monkeypatch.setattr("octolab.lab.dashboard.painter.time.thread_time", lambda: next(clock))  # 20 ms each
     painter = Painter(lambda: (100, False), lambda error: None)
-    painter._work(Pausing())
+    painter.work(Pausing())
     from octolab.lab.dashboard.painter import SHARE
 
     assert pauses[1:] == pytest.approx([0.02 / SHARE] * 4)
@@ -394,7 +393,7 @@ def test_the_timeline_sends_each_segment_once_as_bytes():
     wanted = run.federation.timeline.segments()
     assert clients == wanted["client"].tolist() and ends == wanted["end"].tolist()
     assert [c["kind"] for c, _ in sent].count("reset") == 1
-    gantt._on_message(gantt, {"kind": "hello"}, [])  # a browser that has just opened gets everything
+    gantt.receive({"kind": "hello"})  # a browser that has just opened gets everything
     sent.clear()
     gantt.follow(found, 9, "a", run.federation.now)
     assert sum(len(b[2]) for c, b in sent if c["kind"] == "add") == len(wanted)
@@ -426,13 +425,13 @@ def test_what_stays_is_static_and_small(board, runs):
     dashboard = settled(board(runs, panel="time"))
     html = dashboard._repr_html_()
     assert "<svg" in html and "<script" not in html and len(html) < 200_000
-    assert "Device timeline" in html and dashboard.controls.card in dashboard._twin.html()
+    assert "Device timeline" in html and dashboard.controls.card in dashboard.twin.html()
 
 
 def test_a_card_is_final_when_the_cell_ends_in_which_its_run_did():
     over, told = [False], []
     twin = place.Twin(lambda: "over" if over[0] else "running", lambda: over[0])
-    twin._handle = type("Handle", (), {"update": lambda _, html: told.append(html.data)})()
+    twin.handle = type("Handle", (), {"update": lambda _, html: told.append(html.data)})()
     twin.cell_ends()
     assert told == []
     over[0] = True
@@ -447,9 +446,9 @@ def test_where_nobody_looks_the_figure_is_made_when_somebody_does(board, runs, m
     monkeypatch.delenv("OCTOLAB_LIVE", raising=False)
     monkeypatch.delenv("OCTOLAB_FAST", raising=False)
     dashboard = settled(board(runs))
-    assert dashboard._drawing is None and not dashboard.controls.live
+    assert dashboard.drawing is None and not dashboard.controls.live
     assert sum(len(str(w.get_state())) for w in (dashboard, dashboard.controls)) < 100_000  # what papermill would save
-    dashboard._on_message(dashboard.controls, {"kind": "ready"}, [])
+    dashboard.receive({"kind": "ready"})
     settled(dashboard)
     assert drawn(dashboard).data and dashboard.controls.live
     monkeypatch.setattr(place, "cell", lambda: ("a", 1))
@@ -516,25 +515,21 @@ def test_nothing_is_drawn_before_the_browser_has_the_plot_and_everything_then(bo
     run = ol.run("gd", problem, rounds=9)
     dashboard.show(run)
     settled(dashboard)
-    assert dashboard.paint() == 0 and not dashboard._drawing.drawn  # it would be lost
-    dashboard._on_message(dashboard.controls, {"kind": "plotted", "traces": 0}, [])
+    assert dashboard.paint() == 0 and not dashboard.drawing.drawn  # it would be lost
+    dashboard.receive({"kind": "plotted", "traces": 0})
     settled(dashboard)
-    figure = dashboard._drawing.figure
+    figure = dashboard.drawing.figure
     assert len(figure.data) > 0 and len(figure.data[0].x) == 10
 
     sent = []
     figure.send_state = lambda key=None: sent.append(key)
-    dashboard._on_message(
-        dashboard.controls, {"kind": "plotted", "traces": len(figure.data)}, []
-    )  # a page was loaded again
+    dashboard.receive({"kind": "plotted", "traces": len(figure.data)})  # a page was loaded again
     settled(dashboard)
-    assert dashboard._drawing.figure is figure and "_py2js_addTraces" in sent
-    dashboard._on_message(
-        dashboard.controls, {"kind": "plotted", "traces": len(figure.data) - 1}, []
-    )  # it missed something
+    assert dashboard.drawing.figure is figure and "_py2js_addTraces" in sent
+    dashboard.receive({"kind": "plotted", "traces": len(figure.data) - 1})  # it missed something
     settled(dashboard)
-    assert dashboard._drawing.figure is not figure and not dashboard.plotted.is_set()
-    assert dashboard._slot.children[0] is dashboard._drawing.figure and not dashboard._drawing.drawn
-    dashboard._on_message(dashboard.controls, {"kind": "plotted", "traces": 0}, [])
+    assert dashboard.drawing.figure is not figure and not dashboard.plotted.is_set()
+    assert dashboard.slot.children[0] is dashboard.drawing.figure and not dashboard.drawing.drawn
+    dashboard.receive({"kind": "plotted", "traces": 0})
     settled(dashboard)
-    assert len(dashboard._drawing.figure.data) == len(figure.data)
+    assert len(dashboard.drawing.figure.data) == len(figure.data)

@@ -38,7 +38,7 @@ def lab(monkeypatch):
 
     def make(*args, **more):
         explorer = Explorer(*args, **more)
-        explorer._slot.chart = Chart()
+        explorer.chart_slot.chart = Chart()
         made.append(explorer)
         return explorer
 
@@ -69,7 +69,7 @@ def shown(view, path):
 def test_every_method_has_an_explorer_with_all_levels_that_steps(lab, slug):
     explorer = lab(slug, rounds=6)
     card = ol.methods.get(slug).describe()
-    assert card.name in explorer._card.state["html"].replace("&#x27;", "'").replace("&amp;", "&")
+    assert card.name in explorer.card.state["html"].replace("&#x27;", "'").replace("&amp;", "&")
     more, about, code = explorer.levels
     for level in explorer.levels:
         assert level.body.children == ()  # built when first opened
@@ -83,7 +83,7 @@ def test_every_method_has_an_explorer_with_all_levels_that_steps(lab, slug):
     explorer.press("step")
     wait(lambda: explorer.run.round == 2)
     explorer.press("stop")
-    wait(lambda: explorer._phase() == "done")
+    wait(lambda: explorer.phase == "done")
 
 
 @pytest.mark.parametrize("slug", SLUGS)
@@ -104,20 +104,20 @@ def test_every_method_tells_its_assumptions_and_constants_on_its_problem(slug):
 # -- one state -------------------------------------------------------------------------------------------------------
 def test_a_click_and_python_turn_the_same_knob(lab):
     explorer = lab("ef21")
-    explorer._on_message({"path": "method.lr", "value": "0.2"})
+    explorer.receive({"path": "method.lr", "value": "0.2"})
     assert explorer.method == ol.methods.EF21(lr=0.2)
     explorer.method = ol.methods.EF21(lr=0.3)
-    assert shown(explorer._front, "method.lr")["value"] == "0.3"
+    assert shown(explorer.main_form, "method.lr")["value"] == "0.3"
     explorer.method = "diana"
-    assert "DIANA" in explorer._card.state["html"]
-    assert "method.alpha" not in paths(explorer._front) and "method.compressor.k" in paths(explorer._front)
+    assert "DIANA" in explorer.card.state["html"]
+    assert "method.alpha" not in paths(explorer.main_form) and "method.compressor.k" in paths(explorer.main_form)
 
 
 def test_the_spec_can_be_read_and_set(lab):
     explorer, other = lab("ef21", rounds=7, lr=0.2), lab("diana")
     other.spec = explorer.spec
     assert other.python == explorer.python
-    assert "EF21" in other._card.state["html"]
+    assert "EF21" in other.card.state["html"]
 
 
 def test_a_run_can_be_opened_and_set(lab):
@@ -125,14 +125,14 @@ def test_a_run_can_be_opened_and_set(lab):
     explorer = lab("ef21")
     explorer.run = run
     assert explorer.run is run and explorer.method == run.given
-    assert explorer._slot.chart.shown[-1] == ["DIANA"]
-    assert explorer._transport.state["round"] == 5
+    assert explorer.chart_slot.chart.shown[-1] == ["DIANA"]
+    assert explorer.buttons.state["round"] == 5
 
 
 def test_theory_values_stand_beside_their_knobs(lab):
     explorer = lab("ef21", "quadratics")
-    explorer._draw_forms()
-    row = shown(explorer._front, "method.lr")
+    explorer.draw_forms()
+    row = shown(explorer.main_form, "method.lr")
     value = explorer.method.resolve(explorer.problem).lr
     assert row["note"] == f"= {value:.4g}" and row["multiplier"] == "1.0"
 
@@ -140,23 +140,23 @@ def test_theory_values_stand_beside_their_knobs(lab):
 def test_a_bad_value_shows_its_sentence_beside_the_knob_and_starts_nothing(lab):
     explorer = lab("ef21", "quadratics", rounds=5)
     explorer.press("run")
-    wait(lambda: explorer._phase() == "done")
-    run, drawn = explorer.run, len(explorer._slot.chart.shown)
-    explorer._on_message({"path": "method.compressor.k", "value": "-3"})
-    row = shown(explorer._front, "method.compressor.k")
+    wait(lambda: explorer.phase == "done")
+    run, drawn = explorer.run, len(explorer.chart_slot.chart.shown)
+    explorer.receive({"path": "method.compressor.k", "value": "-3"})
+    row = shown(explorer.main_form, "method.compressor.k")
     assert "a count" in row["error"] and row["entered"] == "-3"
     explorer.press("run")
-    assert explorer.run is run and len(explorer._slot.chart.shown) == drawn  # the last chart stays
-    assert explorer._transport.state["status"].startswith("First mend this: TopK: k is -3")
-    explorer._on_message({"path": "method.compressor.k", "value": "0.1"})
-    assert shown(explorer._front, "method.compressor.k")["error"] == ""
-    assert explorer._transport.state["status"].startswith("finished")
+    assert explorer.run is run and len(explorer.chart_slot.chart.shown) == drawn  # the last chart stays
+    assert explorer.buttons.state["status"].startswith("First mend this: TopK: k is -3")
+    explorer.receive({"path": "method.compressor.k", "value": "0.1"})
+    assert shown(explorer.main_form, "method.compressor.k")["error"] == ""
+    assert explorer.buttons.state["status"].startswith("finished")
 
 
 def test_a_refusal_stands_beside_the_knob_it_concerns(lab):
     explorer = lab("diana", "quadratics")
-    explorer._on_message({"path": "method.compressor", "value": "TopK"})
-    assert "biased" in shown(explorer._front, "method.compressor")["error"]
+    explorer.receive({"path": "method.compressor", "value": "TopK"})
+    assert "biased" in shown(explorer.main_form, "method.compressor")["error"]
 
 
 def test_a_double_click_on_run_starts_one_run(lab):
@@ -175,15 +175,15 @@ def test_pause_and_go_on_is_the_same_run(lab):
     explorer.press("run")
     wait(lambda: explorer.run is not None and explorer.run.round > 3)
     explorer.press("pause")
-    wait(lambda: explorer._transport.state["phase"] == "paused")
-    assert explorer._transport.state["go"] == "Go on" and set(explorer._transport.state["can"]) == {
+    wait(lambda: explorer.buttons.state["phase"] == "paused")
+    assert explorer.buttons.state["go"] == "Go on" and set(explorer.buttons.state["can"]) == {
         "run",
         "step",
         "stop",
     }
     run = explorer.run
     explorer.press("run")
-    assert explorer.run is run and explorer._phase() == "running"
+    assert explorer.run is run and explorer.phase == "running"
 
 
 def test_two_explorers_do_not_disturb_each_other(lab):
@@ -192,17 +192,17 @@ def test_two_explorers_do_not_disturb_each_other(lab):
     two.press("run")
     wait(lambda: one.run and two.run and one.run.round > 2 and two.run.round > 2)
     one.press("stop")
-    wait(lambda: one._phase() == "done")
+    wait(lambda: one.phase == "done")
     at = two.run.round
     wait(lambda: two.run.round > at)
 
 
 def test_the_clients_are_drawn_again_at_every_move_of_the_slider(lab):
     explorer = lab("ef21")
-    explorer._draw_clients()
-    before = explorer._clients.state["html"]
-    explorer._on_message({"path": "problem.split.alpha", "value": "0.05", "final": False})
-    after = explorer._clients.state["html"]
+    explorer.draw_clients()
+    before = explorer.clients_picture.state["html"]
+    explorer.receive({"path": "problem.split.alpha", "value": "0.05", "final": False})
+    after = explorer.clients_picture.state["html"]
     assert before != after and after.count("<rect") > 20
     assert not explorer.state.built  # no problem is built while the slider moves
 
@@ -223,12 +223,12 @@ def test_the_predicted_rate_starts_where_the_measured_curve_starts():
 # -- teaching --------------------------------------------------------------------------------------------------------
 def test_a_lesson_shows_what_it_names_and_locks_the_rest_away(lab):
     explorer = lab("ef21", "quadratics", show=["compressor.k"], lock={"lr": "we keep the step"})
-    assert explorer._where.state["groups"][0]["rows"] == []
-    assert paths(explorer._front) == ["method.compressor.k", "method.lr"]
-    assert shown(explorer._front, "method.lr")["locked"] == "we keep the step"
+    assert explorer.problem_form.state["groups"][0]["rows"] == []
+    assert paths(explorer.main_form) == ["method.compressor.k", "method.lr"]
+    assert shown(explorer.main_form, "method.lr")["locked"] == "we keep the step"
     explorer.levels[0].toggle()
     assert paths(explorer.levels[0].form) == ["method.compressor.k", "method.lr"]
-    explorer._on_message({"path": "method.lr", "value": "1"})
+    explorer.receive({"path": "method.lr", "value": "1"})
     assert explorer.method.lr == ol.Theory()
 
 
@@ -236,7 +236,7 @@ def test_a_lesson_shows_what_it_names_and_locks_the_rest_away(lab):
 def test_both_are_tuned_over_the_same_grid_and_then_run(lab):
     explorer = lab("ef21", "quadratics", rounds=20)
     explorer.press("tune")
-    wait(lambda: explorer.run is not None and explorer._phase() == "done")
+    wait(lambda: explorer.run is not None and explorer.phase == "done")
     mine, theirs = explorer.method.lr, explorer.state.plan.baseline_lr
     assert isinstance(mine, ol.Theory) and isinstance(theirs, ol.Theory)
     best = ol.tune(ol.methods.EF21(), explorer.problem, rounds=20).best.lr
@@ -250,7 +250,7 @@ def test_both_are_tuned_over_the_same_grid_and_then_run(lab):
 def test_a_saved_notebook_shows_card_curve_and_call(lab):
     explorer = lab("ef21", "quadratics", rounds=10)
     explorer.press("run")
-    wait(lambda: explorer._phase() == "done")
+    wait(lambda: explorer.phase == "done")
     html = explorer._repr_html_()
     assert "error feedback" in html and "<svg" in html and "ol.methods.EF21()" in html
     assert "<script" not in html and "http://" not in html.replace("http://www.w3.org/2000/svg", "")
@@ -268,15 +268,15 @@ def test_the_static_card_gets_the_curves_when_a_run_has_ended(lab):
             self.html = shown.data
 
     explorer = lab("ef21", "quadratics", rounds=10)
-    explorer._twin = Twin()
+    explorer.twin = Twin()
     explorer.press("run")
-    wait(lambda: "<polyline" in explorer._twin.html)
+    wait(lambda: "<polyline" in explorer.twin.html)
 
 
 def test_a_page_that_has_just_loaded_hears_everything_again(lab):
     explorer, sent = lab("ef21", "quadratics", rounds=10), {}
-    explorer._slot.send_state = lambda keys: sent.update(slot=keys)
-    explorer._slot.waiting.layout.send_state = lambda keys: sent.update(layout=keys)
+    explorer.chart_slot.send_state = lambda key=None: sent.update(slot=key)
+    explorer.chart_slot.waiting.layout.send_state = lambda key=None: sent.update(layout=key)
     explorer.press("hello")
     assert {"children", "_dom_classes"} <= set(sent["slot"]) and "display" in sent["layout"]
     assert not any(key.startswith("_") and key != "_dom_classes" for keys in sent.values() for key in keys)
@@ -292,15 +292,15 @@ def test_the_first_view_is_completed_by_a_thread_that_ends(lab, monkeypatch):
     monkeypatch.setattr(Explorer, "_make_chart", lambda self: None)
     explorer = lab("ef21", "quadratics", rounds=20)
     explorer.warm()
-    wait(lambda: not any(t.is_alive() for t in explorer._threads))
-    assert explorer._slot.chart.shown[-1] == ["GD (baseline)"]  # the baseline is there before anything is pressed
-    assert "<rect" in explorer._clients.state["html"]
-    assert shown(explorer._front, "method.lr")["note"]
-    preview = explorer._preview[1].run
+    wait(lambda: not explorer.busy)
+    assert explorer.chart_slot.chart.shown[-1] == ["GD (baseline)"]  # the baseline is there before anything is pressed
+    assert "<rect" in explorer.clients_picture.state["html"]
+    assert shown(explorer.main_form, "method.lr")["note"]
+    preview = explorer.preview[1].run
     wait(lambda: preview.done)
     explorer.press("run")
-    wait(lambda: explorer._phase() == "done")
-    assert explorer._pair.beside is preview  # and is not computed twice
+    wait(lambda: explorer.phase == "done")
+    assert explorer.pair.beside is preview  # and is not computed twice
 
 
 def test_the_axis_is_the_one_on_which_the_method_is_seen():

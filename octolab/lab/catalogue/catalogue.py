@@ -8,7 +8,7 @@ from typing import Any
 
 import ipywidgets
 
-from octolab.lab import theme
+from octolab.lab import display, theme
 from octolab.lab.catalogue.search import NEEDS, PAINS, Search
 from octolab.lab.controls import View
 from octolab.lab.explorer.explorer import Explorer
@@ -26,13 +26,13 @@ class Catalogue(ipywidgets.VBox):
         words = "<span class='octo-summary'>one page each. Pick one and run it.</span>"
         head = f"<div class='octo-title-line'><h2>{len(self.search.cards)} methods</h2>{words}</div>"
         self._head = View("html", {"html": head})
-        self._list = View("catalogue", self._state(), self._on_message)
+        self.list_view = View("catalogue", self._state(), self.receive)
         self._back = View(
             "html",
             {"html": "<button type='button' class='octo-button octo-back' data-send='back'>← all methods</button>"},
             lambda c: self.back(),
         )
-        self.children = [self._head, self._list]
+        self.children = [self._head, self.list_view]
 
     @property
     def shelf(self) -> Search:
@@ -64,7 +64,7 @@ class Catalogue(ipywidgets.VBox):
                       for n in s.all_needs()],
         }  # fmt: skip
 
-    def _on_message(self, content: dict[str, Any]) -> None:
+    def receive(self, content: dict[str, Any]) -> None:
         if "open" in content:
             self.visit(content["open"])
         elif "query" in content:
@@ -77,7 +77,7 @@ class Catalogue(ipywidgets.VBox):
 
     def refresh(self) -> None:
         """Draw what `search` finds now."""
-        self._list.state = self._state()
+        self.list_view.state = self._state()
 
     def visit(self, slug: str) -> Explorer:
         """Show one method in place of the list."""
@@ -91,14 +91,15 @@ class Catalogue(ipywidgets.VBox):
     def back(self) -> None:
         """Return to the list; the method's threads end."""
         explorer, self.explorer = self.explorer, None
-        self.children = [self._head, self._list]
+        self.children = [self._head, self.list_view]
         if explorer is not None:
             explorer.close()
 
     def close(self) -> None:
         if self.explorer is not None:
             self.explorer.close()
-        super().close()
+        for widget in (self, self._head, self.list_view, self._back):  # two of them are not on the screen
+            display.close_tree(widget)
 
     def _repr_html_(self) -> str:
         body = [f"<div class='octo-title-line'><h2>{len(self.search.cards)} methods</h2></div>"]
@@ -114,6 +115,4 @@ class Catalogue(ipywidgets.VBox):
         return repr(self.search)
 
     def _ipython_display_(self, **_: Any) -> None:
-        from octolab.lab import display
-
         display.show(self)

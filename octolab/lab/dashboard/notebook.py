@@ -34,7 +34,7 @@ class Twin:
     """
 
     def __init__(self, card: Callable[[], str], over: Callable[[], bool]):
-        self.name, self._card, self._handle = f"octo-card-{uuid.uuid4().hex[:10]}", card, None
+        self.name, self._card, self.handle = f"octo-card-{uuid.uuid4().hex[:10]}", card, None
         self._over, self.final = over, False
 
     def html(self) -> str:
@@ -48,7 +48,7 @@ class Twin:
 
         put(widget)
         self.final = self._over()
-        self._handle = display(HTML(self.html()), display_id=True)
+        self.handle = display(HTML(self.html()), display_id=True)
         _shown.add(self)
         _listen()
 
@@ -57,8 +57,8 @@ class Twin:
         from IPython.display import HTML
 
         self.final = self._over()  # before the card is made: what ends meanwhile is not lost
-        if self._handle is not None:
-            self._handle.update(HTML(self.html()))
+        if self.handle is not None:
+            self.handle.update(HTML(self.html()))
 
     def cell_ends(self) -> None:
         if not self.final and self._over():

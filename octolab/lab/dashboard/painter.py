@@ -48,7 +48,7 @@ class Painter:
             if self.alive and not self._end.is_set():
                 return
             self._end = threading.Event()  # an older thread keeps its own, which is set
-            self._thread = threading.Thread(target=self._work, args=(self._end,), daemon=True, name="octolab-dashboard")
+            self._thread = threading.Thread(target=self.work, args=(self._end,), daemon=True, name="octolab-dashboard")
             _at_work.add(self)
             self._thread.start()
 
@@ -59,7 +59,8 @@ class Painter:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=wait)
 
-    def _work(self, end: threading.Event) -> None:
+    def work(self, end: threading.Event) -> None:
+        """Paint in this thread until it is over or `end` is set, which is also the clock: its `wait` is the pause."""
         pause, failures = 0.0, 0
         while not end.wait(pause):
             self._again, start = False, time.thread_time()

@@ -71,6 +71,11 @@ class StaticDashboard:
             self.view.read()
         return self
 
+    def clear(self) -> None:
+        """Show nothing any more."""
+        with self.lock:
+            self.view = View({}, self.view.x, self._most)
+
     # -- what is chosen ----------------------------------------------------------------------------------------------
     @property
     def runs(self) -> dict[str, list[Run]]:

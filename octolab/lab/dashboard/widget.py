@@ -27,7 +27,7 @@ from octolab.lab.dashboard.panels.comparison import COLUMNS, COSTS, table, targe
 from octolab.lab.dashboard.panels.registry import PANELS
 from octolab.lab.dashboard.segments import at_work, segments
 from octolab.lab.dashboard.static import StaticDashboard
-from octolab.lab.display import again
+from octolab.lab.display import again, close_tree
 from octolab.lab.gantt import Gantt
 from octolab.lab.grid import BOTTOM, GAP, ROW, TOP, place
 from octolab.lab.style import Style
@@ -64,25 +64,25 @@ class Dashboard(ipywidgets.VBox):
         self.content = StaticDashboard(None, panels=panels, x=x, panel=panel, most=LIVE_POINTS)
         self.error: Exception | None = None
         self._first = panel
-        self._height, self._closed, self._said, self._warned = height, False, 0.0, 0.0
-        self._twin = Twin(lambda: self._static().card(), lambda: self.content.view.over)
+        self._height, self.closed, self._said, self._warned = height, False, 0.0, 0.0
+        self.twin = Twin(lambda: self._static().card(), lambda: self.content.view.over)
         self.controls = Controls(
             axes=[[k, v] for k, v in curves.X_LABELS.items()],
             cost_names=[[k, v] for k, v in COSTS.items()],
-            card=self._twin.name,
+            card=self.twin.name,
         )
-        self._slot = ipywidgets.VBox([])
-        self._drawing: Drawing | None = None
+        self.slot = ipywidgets.VBox([])
+        self.drawing: Drawing | None = None
         self.gantt: Gantt | None = None
         self.plotted = threading.Event()
         """Set when a browser has drawn the plot (it loads 5 MB first): what is sent before that is lost."""
-        super().__init__([self.controls, self._slot])
+        super().__init__([self.controls, self.slot])
         self.add_class("octo-dashboard")
         self.painter = Painter(self._paint_some, self._failed)
         self.controls.observe(
             self._chosen, ["panel", "x", "hidden", "lit", "focus", "target", "costs", "dark", "width"]
         )
-        self.controls.on_msg(self._on_message)
+        self.controls.on_msg(lambda _, content, __: self.receive(content))
         if expects_a_browser():
             self._make()
         self._sync()
@@ -97,11 +97,11 @@ class Dashboard(ipywidgets.VBox):
     # -- from Python -------------------------------------------------------------------------------------------------
     def show(self, runs: Any) -> Dashboard:
         """Show other runs in the same figure: name -> Run or list of Runs over seeds. Colours of known names stay."""
-        if self._closed:
+        if self.closed:
             raise ValueError("This dashboard was closed: make a new one with ol.dashboard(runs).")
         with self.content.lock:
             self.content.show(runs)
-            self.error, self._twin.final = None, False
+            self.error, self.twin.final = None, False
             self.controls.put(hidden=[n for n in self.controls.hidden if n in self.content.runs], lit="", note="")
             self._said = self._warned = 0.0
         self.painter.start()
@@ -165,40 +165,41 @@ class Dashboard(ipywidgets.VBox):
 
     def paint(self) -> int:
         """One repaint, in the caller's thread. Returns how many points were set."""
+        self._warned = 0.0
         return self._paint()
 
     def close(self) -> None:
-        """End the painter thread and take the widget away."""
-        self._closed = True
+        """End the painter thread, take the widget away and let go of the runs."""
+        self.closed = True
         self.painter.stop()
-        for child in (self.controls, self.gantt, None if self._drawing is None else self._drawing.figure, self._slot):
-            if child is not None:
-                child.close()
-        super().close()
+        with self.content.lock:
+            self.drawing = self.gantt = None
+            self.content.clear()
+        close_tree(self)
 
     # -- the picture -------------------------------------------------------------------------------------------------
     def _make(self) -> None:
         """The figure: its program is 5 MB, so it is made once, and only where somebody looks."""
         with self.content.lock:
-            if self._drawing is not None or self._closed:
+            if self.drawing is not None or self.closed:
                 return
             figure = Figure(self.content.lock)
-            self._drawing = Drawing(figure, self.content.style)
-            self._drawing.hovered = self._hovered
+            self.drawing = Drawing(figure, self.content.style)
+            self.drawing.hovered = self.hover
             self.gantt = Gantt()
             self.gantt.layout.display = "none"
             self.gantt.ready = self.painter.start  # type: ignore[method-assign]
             self.content.view.canvas = True
-            self._slot.children = [figure, self.gantt]
+            self.slot.children = [figure, self.gantt]
             self.controls.live = True
 
     def _unmake(self) -> None:
         """Take the figure away."""
-        old, self._slot.children = self._slot.children, []
-        self._drawing = self.gantt = None
+        old, self.slot.children = self.slot.children, []
+        self.drawing = self.gantt = None
         self.plotted.clear()
         for widget in old:
-            widget.close()
+            close_tree(widget)
 
     def _paint_some(self) -> tuple[int, bool]:
         """What the painter calls: new points in the curves, and twice a second the texts."""
@@ -209,8 +210,8 @@ class Dashboard(ipywidgets.VBox):
             points = self._draw() if news or over or not self._drawn else 0
             if over or time.monotonic() - self._said > WORDS_EVERY:
                 self._speak()
-        if over and not self._twin.final:
-            self._twin.update()
+        if over and not self.twin.final:
+            self.twin.update()
         return points, over
 
     def _paint(self, words: bool = True) -> int:
@@ -224,24 +225,24 @@ class Dashboard(ipywidgets.VBox):
 
     @property
     def _drawn(self) -> bool:
-        return self._drawing is None or self._drawing.drawn
+        return self.drawing is None or self.drawing.drawn
 
     def _draw(self) -> int:
-        if self._drawing is None or (in_kernel() and not self.plotted.is_set()):
+        if self.drawing is None or (in_kernel() and not self.plotted.is_set()):
             return 0
         view, panel = self.content.view, self.content.panel
         charts = PANELS[panel].charts(view) if view.groups else []
         points = self._follow(panel, charts)
         shown = [c for c in charts if c.key != "gantt"]
-        self._drawing.columns = 1 if 0 < self.controls.width < NARROW else 2
-        self._drawing.row = self._row(shown)
-        self._drawing.hidden, self._drawing.lit = set(self.controls.hidden), self.controls.lit or None
-        return points + self._drawing.draw(shown)
+        self.drawing.columns = 1 if 0 < self.controls.width < NARROW else 2
+        self.drawing.row = self._row(shown)
+        self.drawing.hidden, self.drawing.lit = set(self.controls.hidden), self.controls.lit or None
+        return points + self.drawing.draw(shown)
 
     def _row(self, charts: Sequence[Chart]) -> int:
         if self._height is None:
             return ROW
-        _, rows, _ = place(charts, self._drawing.columns if self._drawing else 2, ROW)
+        _, rows, _ = place(charts, self.drawing.columns if self.drawing else 2, ROW)
         return max(150, (self._height - TOP - BOTTOM - (rows - 1) * GAP) // rows)
 
     def _follow(self, panel: str, charts: Sequence[Chart]) -> int:
@@ -319,7 +320,7 @@ class Dashboard(ipywidgets.VBox):
     def _chosen(self, change: Any) -> None:
         """A trait of the controls has a new value, from a browser or from Python."""
         name, value = change["name"], change["new"]
-        if self._closed:
+        if self.closed:
             return
         with self.content.lock:
             if name == "lit":
@@ -353,19 +354,19 @@ class Dashboard(ipywidgets.VBox):
 
     def _glance(self) -> None:
         """Only who stands out has changed."""
-        if self._drawing is not None:
-            self._drawing.look(set(self.controls.hidden), self.controls.lit or None)
+        if self.drawing is not None:
+            self.drawing.look(set(self.controls.hidden), self.controls.lit or None)
 
-    def _hovered(self, name: str) -> None:
+    def hover(self, name: str) -> None:
         self.controls.lit = name
 
-    def _on_message(self, _: Any, content: Any, __: Any) -> None:
+    def receive(self, content: Any) -> None:
         """A message of the browser: it has opened, or it has drawn the plot."""
         kind = content.get("kind") if isinstance(content, dict) else None
         if kind == "ready":
             with self.content.lock:
-                again(self, self.controls, self._slot, *([] if self.gantt is None else [self.gantt.layout]))
-            if self._drawing is None:
+                again(self, self.controls, self.slot, *([] if self.gantt is None else [self.gantt.layout]))
+            if self.drawing is None:
                 self._make()
                 self.painter.start()
         elif kind == "plotted":
@@ -374,14 +375,14 @@ class Dashboard(ipywidgets.VBox):
     def _arrived(self, traces: int) -> None:
         """A browser has drawn the plot as it knew it: with so many traces. Whatever came since is sent again."""
         with self.content.lock:
-            if self._drawing is None or self._closed:
+            if self.drawing is None or self.closed:
                 return
             self.plotted.set()
-            if self._drawing.drawn and traces != len(self._drawing.figure.data):  # it cannot be told which are wrong
+            if self.drawing.drawn and traces != len(self.drawing.figure.data):  # it cannot be told which are wrong
                 self._unmake()
                 self._make()
-            elif self._drawing.drawn:
-                self._drawing.forget()
+            elif self.drawing.drawn:
+                self.drawing.forget()
         self.painter.start()
 
     def _failed(self, error: Exception) -> None:
@@ -390,7 +391,7 @@ class Dashboard(ipywidgets.VBox):
 
     # -- in a notebook -----------------------------------------------------------------------------------------------
     def _ipython_display_(self, **_: Any) -> None:
-        self._twin.show(self)
+        self.twin.show(self)
 
     def _repr_html_(self) -> str:
         return self._static().card()

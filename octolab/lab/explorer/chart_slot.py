@@ -37,17 +37,16 @@ class ChartSlot(ipywidgets.Box):
 
     def make(self, x: str, first: str) -> None:
         """The chart, over `x`. first: whose curve has the first colour, whoever is drawn first."""
-        if self.chart is not None or self._closed:
-            return
         from octolab.lab.dashboard import Dashboard
 
-        made = Dashboard(None, x=x, height=430)
-        with self._lock:
-            if self.chart is None and not self._closed:
-                made.content.style.know([first])
-                made.add_class("octo-unseen")  # on the page at once: its program takes a second to load there
-                self.chart = made
-                self.children = [self.waiting, made]
+        with self._lock:  # two threads may come at once
+            if self.chart is not None or self._closed:
+                return
+            made = Dashboard(None, x=x, height=430)
+            made.content.style.know([first])
+            made.add_class("octo-unseen")  # on the page at once: its program takes a second to load there
+            self.chart = made
+            self.children = [self.waiting, made]
 
     def hello(self) -> None:
         """A page has loaded, and may have missed what changed meanwhile."""
@@ -94,7 +93,6 @@ class ChartSlot(ipywidgets.Box):
         self._closed = True
 
     def close(self) -> None:
-        self._closed = True
-        if self.chart is not None:
-            self.chart.close()
-        super().close()
+        with self._lock:
+            self._closed = True
+        display.close_tree(self)

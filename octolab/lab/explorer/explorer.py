@@ -36,30 +36,30 @@ class Explorer(ipywidgets.VBox):
         super().__init__()
         self.add_class("octo-explorer")
         self.state = args[0] if args and isinstance(args[0], ExplorerState) else ExplorerState(*args, **more)
-        self._pair: RunPair | None = None
+        self.pair: RunPair | None = None
         self._tuning: Tuning | None = None
-        self._preview: tuple[Any, Worker] | None = None
+        self.preview: tuple[Any, Worker] | None = None
         self._lock = threading.Lock()
-        self._closed = False
-        self._twin: Any = None  # the handle of the static card beside the widget
+        self.closed = False
+        self.twin: Any = None  # the handle of the static card beside the widget
         self._problem_said = ""
         self._threads: list[threading.Thread] = []
-        self._card = View("html", {"html": static_cards.glance(self.state.method.card)})
-        self._where = View(
-            "form", {"groups": [{"title": "", "rows": form_rows.where(self.state, None)}]}, self._on_message
+        self.card = View("html", {"html": static_cards.glance(self.state.method.card)})
+        self.problem_form = View(
+            "form", {"groups": [{"title": "", "rows": form_rows.where(self.state, None)}]}, self.receive
         )
-        self._front = View(
-            "form", {"groups": [{"title": "", "rows": form_rows.front(self.state, None)}]}, self._on_message
+        self.main_form = View(
+            "form", {"groups": [{"title": "", "rows": form_rows.front(self.state, None)}]}, self.receive
         )
-        self._clients = View("html", {"html": "", "class": "octo-clients"})
-        self._transport = View("transport", self._transport_state(), lambda c: self.press(c["press"]))
-        self._slot = ChartSlot(lambda: self.runs)
-        side = ipywidgets.VBox([self._where, self._clients, self._front, self._transport])
+        self.clients_picture = View("html", {"html": "", "class": "octo-clients"})
+        self.buttons = View("transport", self._buttons_state(), lambda c: self.press(c["press"]))
+        self.chart_slot = ChartSlot(lambda: self.runs)
+        side = ipywidgets.VBox([self.problem_form, self.clients_picture, self.main_form, self.buttons])
         side.add_class("octo-side")
-        glance = ipywidgets.Box([side, self._slot])
+        glance = ipywidgets.Box([side, self.chart_slot])
         glance.add_class("octo-glance")
         self.levels = levels.make(self)
-        self.children = [self._card, glance, *(w for level in self.levels for w in (level.header, level.body))]
+        self.children = [self.card, glance, *(w for level in self.levels for w in (level.header, level.body))]
         self.state.watch(self._changed)
 
     @property
@@ -101,7 +101,7 @@ class Explorer(ipywidgets.VBox):
     @property
     def run(self) -> Run | None:
         """The run on the chart, if there is one. Set it to show another: knobs follow."""
-        return None if self._pair is None else self._pair.main
+        return None if self.pair is None else self.pair.main
 
     @run.setter
     def run(self, run: Run) -> None:
@@ -109,9 +109,9 @@ class Explorer(ipywidgets.VBox):
         self.state.open(run)
         pair = RunPair(self.state)
         pair.main = run
-        self._pair = pair
-        self._preview = None
-        if self._slot.unplotted:  # the plot's word comes through this very thread
+        self.pair = pair
+        self.preview = None
+        if self.chart_slot.unplotted:  # the plot's word comes through this very thread
             self._in_background(lambda: self._shown(pair))
         else:
             self._shown(pair)
@@ -120,19 +120,19 @@ class Explorer(ipywidgets.VBox):
     @property
     def runs(self) -> dict[str, list[Run]]:
         """What the chart shows: name -> run."""
-        if self._pair is not None and self._pair.main is not None:
-            return self._pair.runs
-        return {} if self._preview is None else {baseline.label(self._preview[1].run): [self._preview[1].run]}
+        if self.pair is not None and self.pair.main is not None:
+            return self.pair.runs
+        return {} if self.preview is None else {baseline.label(self.preview[1].run): [self.preview[1].run]}
 
     # -- buttons: they only set events -------------------------------------------------------------------------------
     def press(self, what: str) -> None:
         """What a click does: run, pause, step, stop, or tune. A second click on Run starts nothing."""
         if what == "hello":
-            self._slot.hello()
-            display.again(self._where, self._front, self._clients, self._transport)
+            self.chart_slot.hello()
+            display.again(self.problem_form, self.main_form, self.clients_picture, self.buttons)
             return
         with self._lock:
-            pair, phase = self._pair, self._phase()
+            pair, phase = self.pair, self.phase
             if phase == "tuning":
                 if what == "stop":
                     self._tuning.stop()  # type: ignore[union-attr]
@@ -150,7 +150,7 @@ class Explorer(ipywidgets.VBox):
                 pair.pause()
             elif what == "stop" and pair is not None:
                 pair.stop()
-        self._draw_transport()
+        self._draw_buttons()
 
     def start(self) -> None:
         """As Run."""
@@ -158,7 +158,7 @@ class Explorer(ipywidgets.VBox):
 
     def stop(self) -> None:
         """As Stop, and wait until nothing moves any more."""
-        for thing in (self._tuning, self._pair, self._preview[1] if self._preview else None):
+        for thing in (self._tuning, self.pair, self.preview[1] if self.preview else None):
             if thing is not None:
                 thing.stop()
                 thing.join()
@@ -174,7 +174,7 @@ class Explorer(ipywidgets.VBox):
         for path, value in best.items():
             self.state.turn(path, value)
         self._tuning = None
-        if not self._closed:
+        if not self.closed:
             self.press("run")
 
     def _fit(self) -> bool:
@@ -183,24 +183,26 @@ class Explorer(ipywidgets.VBox):
         self._problem_said = f"First mend this: {bad[0]}" if bad else ""
         return not bad
 
-    def _phase(self) -> str:
+    @property
+    def phase(self) -> str:
+        """idle, preparing, tuning, running, paused, done or failed."""
         if self._tuning is not None and self._tuning.active:
             return "tuning"
-        return "idle" if self._pair is None else self._pair.phase
+        return "idle" if self.pair is None else self.pair.phase
 
     def _launch(self, rounds: int | None) -> None:
         if not self._fit():
             return
-        if self._pair is not None:
-            self._pair.stop()
-        ready = self._preview[1] if self._preview and self._preview[0] == self._beside_key() else None
-        if ready is None and self._preview is not None:
-            self._preview[1].stop()
+        if self.pair is not None:
+            self.pair.stop()
+        ready = self.preview[1] if self.preview and self.preview[0] == self._beside_key() else None
+        if ready is None and self.preview is not None:
+            self.preview[1].stop()
         if ready is not None and rounds is not None and not ready.run.done:
             ready.stop()  # steps are taken together, from the start
             ready = None
-        self._preview = None
-        self._pair = RunPair(self.state, self._started, ready).start(rounds)
+        self.preview = None
+        self.pair = RunPair(self.state, self._started, ready).start(rounds)
         self._in_background(self._follow)
 
     def _beside_key(self) -> Any:
@@ -209,7 +211,7 @@ class Explorer(ipywidgets.VBox):
         return (b.preset, b.plan, repr(b.devices), b.n, repr(baseline.choose(b)))
 
     def _started(self, pair: RunPair) -> None:
-        if pair is self._pair and pair.main is not None:
+        if pair is self.pair and pair.main is not None:
             try:
                 self._shown(pair)
             except Exception as error:  # a chart must never end a run
@@ -217,9 +219,20 @@ class Explorer(ipywidgets.VBox):
 
     def _shown(self, pair: RunPair) -> None:
         self._make_chart()
-        self._slot.draw(pair.runs)
+        self.chart_slot.draw(pair.runs)
 
     # -- threads: each ends when its work does -----------------------------------------------------------------------
+    @property
+    def busy(self) -> bool:
+        """Whether a thread of this explorer is at work (runs have their own)."""
+        return any(thread.is_alive() for thread in self._threads)
+
+    def settle(self) -> None:
+        """Wait until no thread of this explorer is at work."""
+        for thread in list(self._threads):
+            if thread is not threading.current_thread():
+                thread.join()
+
     def _in_background(self, work: Callable[[], Any]) -> None:
         self._threads = [t for t in self._threads if t.is_alive()]
         thread = threading.Thread(target=work, daemon=True, name="octolab-lab")
@@ -232,61 +245,61 @@ class Explorer(ipywidgets.VBox):
         return self
 
     def _warm(self) -> None:
-        for work in (self._make_chart, self._draw_clients, self._draw_forms, self._start_preview, self._draw_forms):
-            if self._closed:
+        for work in (self._make_chart, self.draw_clients, self.draw_forms, self._start_preview, self.draw_forms):
+            if self.closed:
                 return
             try:
                 work()
             except Exception as error:  # a first view that lacks something must not end the explorer
                 self._problem_said = str(error)
-        self._draw_transport()
+        self._draw_buttons()
 
     def _start_preview(self) -> None:
         with self._lock:
-            if self._closed or self._pair is not None or self.state.errors:
+            if self.closed or self.pair is not None or self.state.errors:
                 return
             long = self.state.plan.rounds > PREVIEW
             run = None if long else self.state.beside()
             if run is None:
-                self._slot.say("Press Run, and the curve is drawn here.")
+                self.chart_slot.say("Press Run, and the curve is drawn here.")
                 return
-            self._preview = (self._beside_key(), Worker(run))
-            self._preview[1].allow(None)
+            self.preview = (self._beside_key(), Worker(run))
+            self.preview[1].allow(None)
         self._make_chart()
-        self._slot.draw(self.runs)
+        self.chart_slot.draw(self.runs)
 
     def _make_chart(self) -> None:
-        self._slot.make(baseline.axis(self.state.method), self.method.card.name)
+        self.chart_slot.make(baseline.axis(self.state.method), self.method.card.name)
 
     def _follow(self) -> None:
         """Repaint the status while the pair goes on; a last time when it has ended."""
-        pair, tuning, pause = self._pair, self._tuning, threading.Event()
+        pair, tuning, pause = self.pair, self._tuning, threading.Event()
 
         def goes_on() -> bool:
-            mine = pair is not None and pair is self._pair and pair.active
+            mine = pair is not None and pair is self.pair and pair.active
             return mine or (tuning is not None and tuning is self._tuning and tuning.active)
 
-        while goes_on() and not self._closed:
+        while goes_on() and not self.closed:
             self._tick()
             pause.wait(1 / HERTZ)
-        if not self._closed:
+        if not self.closed:
             self._tick()
             self._keep()
 
     def _keep(self) -> None:
         """What stays in a saved notebook shows the curves, too."""
-        if self._twin is not None and self.runs:
+        if self.twin is not None and self.runs:
             from IPython.display import HTML
 
-            self._twin.update(HTML(self._repr_html_()))
+            self.twin.update(HTML(self._repr_html_()))
 
     def _tick(self) -> None:
-        self._draw_transport()
+        self._draw_buttons()
         for level in self.levels:
             level.tick()
 
     # -- drawing -----------------------------------------------------------------------------------------------------
-    def _on_message(self, content: dict[str, Any]) -> None:
+    def receive(self, content: dict[str, Any]) -> None:
         """A knob was turned in the browser. `final` is False while a slider still moves."""
         path, value = content["path"], content["value"]
         self._dragging = not content.get("final", True)
@@ -299,29 +312,29 @@ class Explorer(ipywidgets.VBox):
 
     def _changed(self, paths: set[str]) -> None:
         if paths & {"method"}:
-            self._card.update(html=static_cards.glance(self.state.method.card))
+            self.card.update(html=static_cards.glance(self.state.method.card))
         self._problem_said = ""
-        self._draw_forms(quick=self._dragging)
+        self.draw_forms(quick=self._dragging)
         if any(p.startswith("problem") for p in paths):
-            self._draw_clients()
+            self.draw_clients()
         if not self._dragging:
-            self._draw_transport()
+            self._draw_buttons()
             for level in self.levels:
                 level.refresh()
 
-    def _draw_forms(self, quick: bool = False) -> None:
+    def draw_forms(self, quick: bool = False) -> None:
         """Draw every open form again. quick: without asking the theorems, which may build the problem."""
         review = None if quick or not self._cheap() else self.state.review()
         if review is None:
-            review = self._reviewed if quick else None
+            review = self.reviewed if quick else None
         else:
-            self._reviewed = review
-        self._where.update(groups=[{"title": "", "rows": form_rows.where(self.state, review)}])
-        self._front.update(groups=[{"title": "", "rows": form_rows.front(self.state, review)}])
+            self.reviewed = review
+        self.problem_form.update(groups=[{"title": "", "rows": form_rows.where(self.state, review)}])
+        self.main_form.update(groups=[{"title": "", "rows": form_rows.front(self.state, review)}])
         for level in self.levels:
             level.draw_forms(review)
 
-    _reviewed: dict[str, Any] | None = None
+    reviewed: dict[str, Any] | None = None
 
     def _cheap(self) -> bool:
         """Whether theory values come at once: constants of many samples take seconds, and are left to the run."""
@@ -330,15 +343,15 @@ class Explorer(ipywidgets.VBox):
             or getattr(self.state.preset, "model", "") != "logistic"
         )
 
-    def _draw_clients(self) -> None:
+    def draw_clients(self) -> None:
         try:
             html = clients.picture(self.state.preset)
         except ValueError:
             return  # the sentence stands beside the knob; the last picture stays
-        self._clients.update(html=html)
+        self.clients_picture.update(html=html)
 
-    def _transport_state(self) -> dict[str, Any]:
-        phase, run = self._phase(), self.run
+    def _buttons_state(self) -> dict[str, Any]:
+        phase, run = self.phase, self.run
         can = {
             "running": ["pause", "stop"],
             "paused": ["run", "step", "stop"],
@@ -351,7 +364,7 @@ class Explorer(ipywidgets.VBox):
         elif not said and self._tuning is not None and self._tuning.error:
             said, bad = self._tuning.error, True
         if not said and phase == "failed":
-            pair = self._pair
+            pair = self.pair
             said, bad = str((pair and pair.error) or (run and run.error)), True
         if not said and run is not None:
             said, bad = status(run), run.status in ("diverged", "stalled")
@@ -367,27 +380,27 @@ class Explorer(ipywidgets.VBox):
     def _hint(self, run: Run | None) -> str:
         if (
             run is not None
-            and self._pair is not None
-            and self._pair.phase in ("paused", "running")
+            and self.pair is not None
+            and self.pair.phase in ("paused", "running")
             and run.given != self.method
         ):
             return "The knobs have changed since: press Stop and Run to see it."
         return baseline.explain(self.state) if self.state.built else ""
 
-    def _draw_transport(self) -> None:
-        self._transport.state = self._transport_state()
+    def _draw_buttons(self) -> None:
+        self.buttons.state = self._buttons_state()
 
     # -- where it lives ----------------------------------------------------------------------------------------------
     def close(self) -> None:
-        """End every thread and the widget."""
-        self._closed = True
-        self._slot.end()
+        """End every thread and the widget, and let go of the runs."""
+        self.closed = True
+        self.chart_slot.end()
         self.stop()
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(timeout=10)
-        self._slot.close()
-        super().close()
+        self.pair = self.preview = self._tuning = None
+        display.close_tree(self)
 
     def _repr_html_(self) -> str:
         return theme.static(static_cards.still(self.state, self.runs), "octo-explorer")
@@ -399,7 +412,7 @@ class Explorer(ipywidgets.VBox):
     def _ipython_display_(self, **_: Any) -> None:
         if display.in_voila():
             self._make_chart()  # a page that is loading would not find a widget that is made meanwhile
-        self._twin = display.show(self)
+        self.twin = display.show(self)
         self.warm()
 
 

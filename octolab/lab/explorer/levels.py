@@ -67,7 +67,7 @@ class More(Level):
     number, title, hint = 1, "More knobs", "every hyperparameter, compressor, devices, seed, stop rules"
 
     def build(self) -> None:
-        self.form = View("form", {"groups": self.groups(self.explorer._reviewed)}, self.explorer._on_message)
+        self.form = View("form", {"groups": self.groups(self.explorer.reviewed)}, self.explorer.receive)
         self.form.add_class("octo-wide")
         self.body.children = [self.form]
 
@@ -93,7 +93,7 @@ class More(Level):
             self.form.update(groups=self.groups(review))
 
     def refresh(self) -> None:
-        self.draw_forms(self.explorer._reviewed)
+        self.draw_forms(self.explorer.reviewed)
 
 
 class TheoryLevel(Level):

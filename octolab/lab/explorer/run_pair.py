@@ -42,7 +42,7 @@ class Worker:
 
     def _after(self, run: Run) -> None:
         with self._lock:
-            if self._left is not None:
+            if self._left is not None and not self._stopped:  # a pause would take the stop back
                 self._left -= 1
                 if self._left <= 0:
                     run.pause()
