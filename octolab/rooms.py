@@ -44,6 +44,8 @@ ROOMS: dict[str, Room] = {
     "samplers": Room("sampler", "octolab.federation.sampling", "ol.federation"),
     "fleets": Room("fleet", "octolab.fleets", "ol"),
     "jitters": Room("jitter", "octolab.fleets", "ol.fleets"),
+    "availability": Room("availability", "octolab.fleets.availability", "ol.fleets"),
+    "computation": Room("computation", "octolab.fleets.availability", "ol.fleets"),
     "problems": Room("problem", "octolab.problems", "ol.problems"),
     "splits": Room("split", "octolab.data.splits", "ol.data"),
     "attacks": Room("attack", "octolab.trust.attacks", "ol.attacks"),

@@ -126,6 +126,7 @@ def _snapshot(run: Run) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         "ledger": writer.put(fed.ledger.state()),
         "now": fed.now,
         "counters": dict(fed.counters),
+        "spent": writer.put(fed.spent),
         "started": fed.started,
         "randomness": fed.randomness.state(),
         "script": writer.put(fed.randomness.given) if isinstance(fed.randomness, Scripted) else None,
@@ -180,6 +181,8 @@ def restore(run: Run, body: dict[str, Any], tensors: dict[str, torch.Tensor]) ->
         fed.ledger.restore(reader.get(body["ledger"]))
         fed.now, fed.counters, fed.started = body["now"], dict(body["counters"]), bool(body["started"])
         fed.randomness.restore(body["randomness"])
+        if body.get("spent") is not None:
+            fed.spent = reader.get(body["spent"])
         run.recorder.restore(reader.get(body["record"]))
         if body["jobs"] is not None:
             _get_jobs(fed.jobs, body["jobs"], reader, run.method)

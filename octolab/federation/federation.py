@@ -24,9 +24,10 @@ from octolab.federation.jobs import Job, Jobs
 from octolab.federation.ledger import Ledger
 from octolab.federation.memory import Memory
 from octolab.federation.replies import Replies
-from octolab.federation.sampling import Sampler, as_sampler
+from octolab.federation.sampling import Nice, Sampler, as_sampler, draw_online
 from octolab.federation.timeline import DONE, DROPPED, LATE, Timeline
 from octolab.federation.transaction import Transaction
+from octolab.fleets.availability import PATIENCE, Availability
 from octolab.fleets.fleet import Fleet, Hang
 from octolab.payloads import Dense, Payload
 from octolab.randomness import SERVER, Randomness
@@ -72,6 +73,8 @@ class Federation:
         self.counters = {"calls": 0, "coins": 0, "cohorts": 0}
         self.out: set[int] = set()
         """Clients that take part no more, because what they remembered is lost: their replies never count."""
+        self.spent = np.zeros(self.n) if self.fleet.limited else None
+        """(n,) joules that each device has spent; None where no device has a battery."""
         self.started = False  # devices drop out only once the federation has started: after init
         self.executor = executor if hasattr(executor, "run") else Executor(executor, threads)
         self.timeline = Timeline()
@@ -140,14 +143,16 @@ class Federation:
             return None
         fleet = self.fleet
         received = (sent / fleet.of("down", ids) + fleet.of("latency", ids)) if sent else 0.0
-        computed = received + fleet.compute(work, ids, event, self.randomness)
+        busy = fleet.compute(work, ids, event, self.randomness)
+        computed = received + (fleet.passed(ids, self.now + received, busy) if fleet.waits else busy)
         seconds = computed
         if result.bits is not None:
             result.seconds = np.broadcast_to(result.bits / fleet.of("up", ids) + fleet.of("latency", ids), ids.shape)
             seconds = seconds + result.seconds
         missing = np.isinf(seconds)
         lost = fleet.lost(ids, event, self.randomness) if self.started else None
-        for absent in (lost, result.absent):
+        away = self._away(ids, busy, result.seconds) if self.started else None
+        for absent in (lost, result.absent, away):
             missing = missing if absent is None else missing | absent
         late = seconds > (np.inf if self.deadline is None or not self.started else self.deadline)
         gone, start = missing | late, self.now
@@ -162,11 +167,37 @@ class Federation:
         states = np.where(missing, DROPPED, np.where(late, LATE, DONE))
         self.timeline.call(ids, start, start + received, start + computed, start + seconds, states)
         answered = seconds[~gone]
-        wait = float(answered.max()) if len(answered) else 0.0
+        wait = float(answered.max()) if len(answered) else self._nobody()
         self.now += float(self.deadline) if self.deadline is not None else wait
         self._log["dropped"] = int(gone.sum())
         self._answered |= not gone.all()
         return ~gone
+
+    def _away(self, ids: np.ndarray, busy: np.ndarray, sending: np.ndarray | None) -> np.ndarray | None:
+        """(m,) who is offline or has no battery left; the others' energy is spent. None where nobody can be away."""
+        fleet, away = self.fleet, None
+        if fleet.availability is not None:
+            away = ~fleet.availability.online(ids, self.now)
+        if self.spent is not None:
+            empty = self.spent[ids] >= np.broadcast_to(fleet.budget, (self.n,))[ids]
+            away = empty if away is None else away | empty
+            computing = np.where(np.isfinite(busy), busy, 0.0)
+            drawn = np.where(away, 0.0, fleet.energy(ids, computing, 0.0 if sending is None else sending))
+            self._spend(ids, drawn)
+        return away
+
+    def _spend(self, ids: Any, joules: Any) -> None:
+        """Charge batteries. Once per device and call."""
+        assert self.spent is not None
+        if self._step.open:
+            self._step.note(self.spent.__setitem__, ids, self.spent[ids].copy())
+        self.spent[ids] += joules
+
+    def _nobody(self) -> float:
+        """Seconds that pass where nobody answered: until devices may come online again."""
+        online = self.fleet.availability
+        change = np.inf if online is None else online.next_change(self.now)
+        return float(change - self.now) if change < np.inf else 0.0
 
     def _charge(self, ids: np.ndarray | None, result: Result, sent: float, replied: np.ndarray | None) -> None:
         charges: dict[str, Any] = {
@@ -237,7 +268,10 @@ class Federation:
 
     # -- what the server decides -------------------------------------------------------------------------------------
     def sample(self, cohort: Sampler | int | float | None = None) -> np.ndarray | None:
-        """A cohort (ascending client numbers); None if it is everybody. May be empty (`Poisson`)."""
+        """A cohort (ascending client numbers); None if it is everybody. May be empty (`Poisson`).
+
+        On a fleet whose devices come and go, m clients out of those that are online now; other samplers draw from all.
+        """
         if cohort is None:
             return None
         event = self.counters["cohorts"]
@@ -247,7 +281,20 @@ class Federation:
             if len(given) and not (given.min() >= 0 and given.max() < self.n):
                 raise ValueError(f"Scripted cohort {given.tolist()}: clients are numbered 0 to {self.n - 1}.")
             return given
-        return as_sampler(cohort).draw(self.n, self.randomness, event)
+        sampler, online = as_sampler(cohort), self.fleet.availability
+        if online is not None and type(sampler) is Nice and self.started:
+            return self._online(sampler.size(self.n), online, event)
+        return sampler.draw(self.n, self.randomness, event)
+
+    def _online(self, m: int, availability: Availability, event: int) -> np.ndarray:
+        """m of those online; if nobody is, the clock goes on to when somebody is, unless that never comes."""
+        for _ in range(PATIENCE):
+            found = draw_online(m, self.n, availability, self.now, self.randomness, event)
+            change = availability.next_change(self.now)
+            if len(found) or change == np.inf:
+                break
+            self.now = change
+        return found
 
     def coin(self, p: float) -> bool:
         """One coin, True with probability p, that server and clients share (a common seed: no traffic)."""

@@ -105,7 +105,14 @@ class Jobs:
         self.links = bool(np.any(np.asarray(fleet.up) < np.inf) or np.any(np.asarray(fleet.latency) > 0))
         plain = fleet.jitter is None and self.lossless and np.all(np.asarray(fleet.down) == np.inf)
         self.seconds: list[float] | None = None  # constant compute times: no random number to draw
-        if plain and not self.links and self.timeout == NEVER and not fed.randomness.scripts("times"):
+        if (
+            plain
+            and not self.links
+            and not fleet.waits
+            and fed.spent is None
+            and self.timeout == NEVER
+            and not fed.randomness.scripts("times")
+        ):
             self.seconds = np.broadcast_to(np.asarray(fleet.seconds, dtype=float), (fed.n,)).tolist()
         if self.timeout == NEVER and not (self.lossless and not isinstance(fleet.jitter, Hang)):
             warnings.warn(
@@ -171,7 +178,20 @@ class Jobs:
             if lost is not None and lost[0]:
                 return NEVER
         receive = (bits / fleet.of("down", client) + fleet.of("latency", client)) if bits else 0.0
-        return float(receive + self._compute(client, number, work))
+        busy = self._compute(client, number, work)
+        if self.fed.spent is not None and not self._powered(client, busy):
+            return NEVER
+        if fleet.waits:
+            busy = float(fleet.passed(np.array([client]), self.fed.now + receive, np.array([busy]))[0])
+        return float(receive + busy)
+
+    def _powered(self, client: int, busy: float) -> bool:
+        """Whether the client's battery lets it start; what the job's computing takes is spent."""
+        fed = self.fed
+        if fed.spent[client] >= np.broadcast_to(fed.fleet.budget, (fed.n,))[client]:  # type: ignore[index]
+            return False
+        fed._spend(np.array([client]), fed.fleet.energy(client, busy if busy < NEVER else 0.0, 0.0))
+        return True
 
     def _compute(self, client: int, number: int, work: float) -> float:
         """Seconds of compute of a client's job; random ones are drawn for `BLOCK` jobs of the client at once."""
@@ -254,6 +274,8 @@ class Jobs:
         bits = self._bits(job)
         job.state, job.computed = UPLOADING, time
         job.time = time + fleet.of("latency", client) + bits / fleet.of("up", client)
+        if self.fed.spent is not None:
+            self.fed._spend(np.array([client]), fleet.energy(client, 0.0, job.time - time))
         if job.time - job.started > self.timeout:
             self._never(job)
         else:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from octolab.rooms import register
 
 Numbers = Sequence[float] | np.ndarray
 """One number per client, or per block."""
+
+if TYPE_CHECKING:
+    from octolab.fleets.availability import Availability
 
 
 def _subset(source: Randomness, event: int, n: int, m: int, purpose: str = "cohort") -> np.ndarray:
@@ -425,6 +428,26 @@ def check_floor(n: int, m: int, at_least: int, rounds: int, q: Any = None) -> No
             f"at_least={at_least}: {rounds} cohorts of {m} have {m * rounds} places, so that each of {n} clients can be "
             f"promised 0 to {most}. Lower the floor, or take larger cohorts or more rounds."
         )
+
+
+def draw_online(m: int, n: int, availability: Availability, now: float, source: Randomness, event: int) -> np.ndarray:
+    """m of those who are online, uniformly without replacement, ascending; all of them if there are fewer.
+
+    The first m distinct ones online of an independent sequence: a million devices are not looked at for a thousand.
+    """
+    width = 4 * m + 64
+    while width < n // 2:
+        drawn = (source.server("cohort/online", event, width) * n).astype(np.int64)
+        _, first = np.unique(drawn, return_index=True)
+        distinct = drawn[np.sort(first)]
+        found = distinct[availability.online(distinct, now)]
+        if len(found) >= m:
+            return np.sort(found[:m])
+        width *= 4
+    everybody = np.arange(n)
+    online = everybody[availability.online(everybody, now)]
+    keys = source.server("cohort/online/all", event, n)[online]
+    return np.sort(online[keys.argsort(kind="stable")[:m]])
 
 
 def as_sampler(cohort: Sampler | int | float | None) -> Sampler:

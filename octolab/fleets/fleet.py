@@ -7,65 +7,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sized
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
+from octolab.fleets.availability import Availability, Powers
+from octolab.fleets.jitter import Exponential, HalfNormal, Hang, Jitter, LogNormal, check_jitter
 from octolab.params import param
 from octolab.randomness import CALL, JOB, Randomness
 from octolab.rooms import register
 
+if TYPE_CHECKING:
+    import os
 
-@register("jitters")
-@dataclass(frozen=True)
-class LogNormal:
-    """Compute times are multiplied by exp(sigma N(0, 1)): median 1."""
+    import pandas as pd
 
-    sigma: float = param(0.5, "spread of the logarithm", ge=0, main=True)
+__all__ = ["Exponential", "Fleet", "HalfNormal", "Hang", "LogNormal"]
 
-    def __call__(self, seconds: np.ndarray, u: np.ndarray) -> np.ndarray:
-        return seconds * np.exp(self.sigma * torch.special.ndtri(torch.from_numpy(u + 2.0**-54)).numpy())
+Each = Any  # one number, or an array with one number per client
+JOULES = 3600.0  # in a watt-hour
 
-
-@register("jitters")
-@dataclass(frozen=True)
-class Exponential:
-    """Compute times are exponential with the given mean."""
-
-    def __call__(self, seconds: np.ndarray, u: np.ndarray) -> np.ndarray:
-        return -seconds * np.log1p(-u)
-
-
-@register("jitters")
-@dataclass(frozen=True)
-class HalfNormal:
-    """Compute times grow by |N(0, variance)|; `variance` is one number or one per client."""
-
-    variance: float | Sequence[float] = param(1.0, "variance, one number or one per client", ge=0)
-
-    def __call__(self, seconds: np.ndarray, u: np.ndarray, clients: np.ndarray | None = None) -> np.ndarray:
-        variance = np.asarray(self.variance, dtype=float)
-        if variance.ndim and clients is not None:
-            variance = variance[clients]
-        return seconds + np.sqrt(variance) * torch.special.ndtri(torch.from_numpy((1 + u) / 2)).numpy()
-
-
-@register("jitters")
-@dataclass(frozen=True)
-class Hang:
-    """With probability p a job never ends (time = inf)."""
-
-    p: float = param(0.1, "probability that a job never ends", ge=0, le=1, main=True)
-
-    def __call__(self, seconds: np.ndarray, u: np.ndarray) -> np.ndarray:
-        return np.where(u < self.p, np.inf, seconds)
+RULES: dict[str, tuple[Callable[[np.ndarray], Any], str]] = {
+    "seconds": (lambda v: v >= 0, "seconds per unit of work, >= 0"),
+    "up": (lambda v: v > 0, "bits per second, > 0 (inf: no limit)"),
+    "down": (lambda v: v > 0, "bits per second, > 0 (inf: no limit)"),
+    "latency": (lambda v: v >= 0, "seconds per message, >= 0"),
+    "dropout": (lambda v: (v >= 0) & (v <= 1), "a probability in [0, 1]"),
+    "timeout": (lambda v: v > 0, "one number of virtual seconds, > 0 (inf: never)"),
+    "battery": (lambda v: v >= 0, "watt-hours, >= 0 (inf: on the mains)"),
+    "power": (lambda v: (v >= 0) & np.isfinite(v), "watts, >= 0"),
+    "radio": (lambda v: (v >= 0) & np.isfinite(v), "watts, >= 0"),
+    "battery_share": (lambda v: (v > 0) & (v <= 1), "one share of the battery, in (0, 1]"),
+}
+SINGLE = ("timeout", "battery_share")
 
 
 def _numbers(value: Any) -> np.ndarray | None:
     """As float64; None if it is nothing of the kind."""
+    if isinstance(value, (bool, str)):
+        return None
     try:
         return np.asarray(value, dtype=float)
     except (TypeError, ValueError):
@@ -82,51 +65,43 @@ class Fleet:
     was asked never replies. jitter: random times, one of LogNormal, Exponential, HalfNormal, Hang, or any function of
     (seconds, uniforms). timeout: virtual seconds after which the server gives an asynchronous job up and starts the
     device anew; inf: never, so that each lost job removes its device for good. (Synchronous rounds have a deadline.)
+    availability: when devices are online: Diurnal, Intervals, Always. computation: `Powers`, in place of `seconds`.
+    battery: watt-hours of a full one, of which the share `battery_share` may be spent; a device that has spent it is
+    not started any more. power, radio: watts while it computes and while it sends.
 
     >>> Fleet(seconds=[1.0, 2.0], up=1e6)
     Fleet(seconds=[1. 2.], up=1000000.0)
     """
 
-    seconds: Any = param(1.0, "compute time per unit of work, for all or one each")
+    seconds: Each = param(1.0, "compute time per unit of work, for all or one each")
     unit: str = param("gradient", "what a unit of work is", choices=("gradient", "sample"))
-    up: Any = param(np.inf, "uplink, bits per second, for all or one each")
-    down: Any = param(np.inf, "downlink, bits per second, for all or one each")
-    latency: Any = param(0.0, "seconds per message, for all or one each")
-    dropout: Any = param(0.0, "probability that a device that was asked never replies")
-    jitter: Any = param(None, "random compute times; None: fixed", room="jitters")
+    up: Each = param(np.inf, "uplink, bits per second, for all or one each")
+    down: Each = param(np.inf, "downlink, bits per second, for all or one each")
+    latency: Each = param(0.0, "seconds per message, for all or one each")
+    dropout: Each = param(0.0, "probability that a device that was asked never replies")
+    jitter: Jitter | None = param(None, "random compute times; None: fixed", room="jitters")
     timeout: float = param(np.inf, "seconds after which the server starts a lost device anew")
+    availability: Availability | None = param(None, "when devices are online; None: always", room="availability")
+    computation: Powers | None = param(None, "power as a function of time, in place of seconds", room="computation")
+    battery: Each = param(np.inf, "watt-hours of a full battery, for all or one each; inf: on the mains")
+    power: Each = param(3.0, "watts while a device computes")
+    radio: Each = param(1.0, "watts while a device sends")
+    battery_share: float = param(1.0, "share of its battery that a device may spend")
 
     def __post_init__(self) -> None:
         if self.unit not in ("gradient", "sample"):
             raise ValueError(f"unit={self.unit!r}: work is counted per 'gradient' or per 'sample'.")
-        rules = {
-            "seconds": (lambda v: v >= 0, "seconds per unit of work, >= 0"),
-            "up": (lambda v: v > 0, "bits per second, > 0 (inf: no limit)"),
-            "down": (lambda v: v > 0, "bits per second, > 0 (inf: no limit)"),
-            "latency": (lambda v: v >= 0, "seconds per message, >= 0"),
-            "dropout": (lambda v: (v >= 0) & (v <= 1), "a probability in [0, 1]"),
-            "timeout": (lambda v: v > 0, "one number of virtual seconds, > 0 (inf: never)"),
-        }
-        for name, (allowed, words) in rules.items():
+        for name, (allowed, words) in RULES.items():
             value = _numbers(getattr(self, name))
-            if (
-                value is None
-                or np.isnan(value).any()
-                or not np.all(allowed(value))
-                or (name == "timeout" and value.ndim)
-            ):
+            wrong = value is None or np.isnan(value).any() or not np.all(allowed(value))
+            if value is None or wrong or (value.ndim and name in SINGLE):
                 raise ValueError(f"Fleet: {name}={getattr(self, name)!r}: give {words}.")
             object.__setattr__(self, name, value if value.ndim else float(value))
-
-    def __repr__(self) -> str:
-        shown = []
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if isinstance(value, np.ndarray):
-                shown.append(f"{f.name}={np.array2string(value, threshold=6, precision=4)}")
-            elif value != f.default:
-                shown.append(f"{f.name}={value!r}")
-        return f"Fleet({', '.join(shown)})"
+        check_jitter(self.jitter)
+        if self.availability is not None and not hasattr(self.availability, "online"):
+            raise ValueError(f"Fleet: availability={self.availability!r}: give Diurnal, Intervals or Always.")
+        if self.computation is not None and not isinstance(self.computation, Powers):
+            raise ValueError(f"Fleet: computation={self.computation!r}: give Powers(times, powers).")
 
     def __eq__(self, other: object) -> bool:
         """Fleets are equal if every field is, number by number."""
@@ -139,17 +114,77 @@ class Fleet:
         values = (getattr(self, f.name) for f in fields(self))
         return tuple(tuple(v.tolist()) if isinstance(v, np.ndarray) else v for v in values)
 
-    def check(self, n: int) -> None:
+    # -- fleets from elsewhere ---------------------------------------------------------------------------------------
+    @classmethod
+    def from_frame(cls, table: pd.DataFrame, **settings: Any) -> Fleet:
+        """One device per row, with the columns of `octolab.fleets.tables`; every bad row is named in the error."""
+        from octolab.fleets.tables import from_frame
+
+        return from_frame(table, **settings)
+
+    @classmethod
+    def from_csv(cls, path: str | os.PathLike, **settings: Any) -> Fleet:
+        """Like `from_frame`, from a file."""
+        from octolab.fleets.tables import from_csv
+
+        return from_csv(path, **settings)
+
+    @classmethod
+    def lognormal(
+        cls, count: int, compute_ratio: float = 100.0, network_ratio: float = 1.0, seed: int = 0, **settings: Any
+    ) -> Fleet:
+        """Log-normal devices: the 99th over the 1st percentile of compute times and link speeds is the given ratio."""
+        from octolab.fleets.presets import lognormal
+
+        return lognormal(count, compute_ratio, network_ratio, seed, **settings)
+
+    def __repr__(self) -> str:
+        shown = []
         for f in fields(self):
             value = getattr(self, f.name)
-            if isinstance(value, np.ndarray) and value.shape != (n,):
-                raise ValueError(f"Fleet: {f.name} has {len(value)} entries: there are {n} clients. Give one, or {n}.")
+            if isinstance(value, np.ndarray):
+                shown.append(f"{f.name}={np.array2string(value, threshold=6, precision=4)}")
+            elif value != f.default:
+                shown.append(f"{f.name}={value!r}")
+        return f"Fleet({', '.join(shown)})"
 
+    @property
+    def n(self) -> int | None:
+        """How many devices, where an array says it; None: the same for any number of them."""
+        sizes = [len(v) for f in fields(self) if isinstance(v := getattr(self, f.name), np.ndarray)]
+        sizes += [len(v) for v in (self.availability, self.computation) if isinstance(v, Sized)]
+        return sizes[0] if sizes else None
+
+    def check(self, n: int) -> None:
+        """A ValueError unless it has n devices."""
+        for f in fields(self):
+            value = getattr(self, f.name)
+            size = len(value) if isinstance(value, Sized) and not isinstance(value, str) else n
+            if size != n:
+                raise ValueError(f"Fleet: {f.name} has {size} entries: there are {n} clients. Give one, or {n}.")
+        if math.isfinite(float(np.max(self.battery))) and not np.any(np.asarray(self.battery) > 0):
+            raise ValueError("Fleet: every battery is empty (battery=0), so that no device can take part.")
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        arrays = [getattr(self, f.name) for f in fields(self)]
+        arrays.append(getattr(self.availability, "phase", None))
+        return sum(a.nbytes for a in arrays if isinstance(a, np.ndarray))
+
+    def summary(self) -> pd.DataFrame:
+        """Percentiles over the devices, one row per quantity, units in the names."""
+        from octolab.fleets.tables import summary
+
+        return summary(self)
+
+    # -- what the clock asks -----------------------------------------------------------------------------------------
     @property
     def instant(self) -> bool:
         """Every device the same, no links, nothing random: time is just work."""
         same = all(
-            not isinstance(getattr(self, f), np.ndarray) for f in ("seconds", "up", "down", "latency", "dropout")
+            not isinstance(getattr(self, f), np.ndarray)
+            for f in ("seconds", "up", "down", "latency", "dropout", "battery")
         )
         return bool(
             same
@@ -157,13 +192,27 @@ class Fleet:
             and self.down == np.inf
             and self.latency == 0
             and self.dropout == 0
+            and self.battery == np.inf
             and self.jitter is None
+            and self.availability is None
+            and self.computation is None
         )
 
     @property
     def lossless(self) -> bool:
-        """No device drops out or hangs."""
-        return bool(np.all(np.asarray(self.dropout) == 0)) and not isinstance(self.jitter, Hang)
+        """No device drops out, hangs, goes offline or runs out of battery."""
+        stays = self.availability is None and bool(np.all(np.asarray(self.battery) == np.inf))
+        return stays and bool(np.all(np.asarray(self.dropout) == 0)) and not isinstance(self.jitter, Hang)
+
+    @property
+    def limited(self) -> bool:
+        """Whether some device has a battery."""
+        return bool(np.any(np.asarray(self.battery) < np.inf))
+
+    @property
+    def budget(self) -> Any:
+        """Joules that a device may spend, one number or (n,)."""
+        return self.battery * JOULES * self.battery_share
 
     def of(self, name: str, clients: np.ndarray | int) -> Any:
         value = getattr(self, name)
@@ -187,7 +236,7 @@ class Fleet:
 
     def _seconds(self, work: Any, clients: np.ndarray | int) -> Any:
         """Seconds for `work` units. No work takes none, even on a device that would never finish any."""
-        each = self.of("seconds", clients)
+        each = self.of("seconds", clients) if self.computation is None else 1.0  # then seconds stand for units of work
         if np.all(work):
             return work * each
         idle = np.equal(work, 0)
@@ -196,7 +245,22 @@ class Fleet:
     def _jittered(self, seconds: np.ndarray, u: np.ndarray, clients: np.ndarray) -> np.ndarray:
         if isinstance(self.jitter, HalfNormal):
             return self.jitter(seconds, u, clients)
-        return np.asarray(self.jitter(seconds, u))
+        return np.asarray(self.jitter(seconds, u))  # type: ignore[misc]
+
+    @property
+    def waits(self) -> bool:
+        """Whether computing takes longer where a device is offline or slow for a time: then `passed` says how long."""
+        return self.availability is not None or self.computation is not None
+
+    def passed(self, clients: np.ndarray, start: Any, seconds: Any) -> np.ndarray:
+        """(m,) virtual seconds from `start` until the clients have computed for `seconds` (units of work with
+        `computation`); inf: never."""
+        clock: Any = self.computation or self.availability
+        return np.asarray(clock.finish(clients, start, seconds) - start)
+
+    def energy(self, clients: np.ndarray | int, computing: Any, sending: Any) -> Any:
+        """Joules of so many seconds of computing and of sending."""
+        return self.of("power", clients) * computing + self.of("radio", clients) * sending
 
     def lost(self, clients: np.ndarray, event: int, source: Randomness, kind: int = CALL) -> np.ndarray | None:
         """(m,) True where the device never replies; None if no device can drop out."""
