@@ -77,6 +77,7 @@ for _name, _place in {
     "partition.figure": "partition:figure",
 }.items():
     faces.offer(_name, f"octolab.lab.{_place}")
+faces.offer("run.flower_app", "octolab.flower:export")
 
 if TYPE_CHECKING:
     from octolab import (  # noqa: F401

@@ -79,6 +79,17 @@ def check_used(made: Sequence[Any], sets: Sequence[str]) -> None:
             )
 
 
+def make_target(text: str | None) -> dict[str, float] | None:
+    """`0.3` (a loss) or `accuracy=0.9` as a target of a table."""
+    if text is None:
+        return None
+    name, equals, word = text.rpartition("=")
+    value = number(word)
+    if isinstance(value, str) or (equals and not name):
+        raise ValueError(f"--target {text}: write a loss, such as 0.3, or a column and a value, such as accuracy=0.9.")
+    return {name or "loss": float(value)}
+
+
 def make_plan(a: argparse.Namespace) -> dict[str, Any]:
     """The settings of a run: rounds, until, fleet, ..."""
     from octolab.experiment import Until

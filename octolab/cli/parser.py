@@ -113,7 +113,9 @@ def build() -> argparse.ArgumentParser:
     p.add_argument(
         "--x", choices=X, default="bits_up", metavar="AXIS", help=f"of the chart: {', '.join(X)} (default bits_up)"
     )
-    p.add_argument("--target", type=float, metavar="LOSS", help="add rounds, bits and seconds until this loss")
+    p.add_argument(
+        "--target", metavar="[NAME=]VALUE", help="add rounds, bits and seconds until this loss, or accuracy=0.9"
+    )
     p.add_argument("--html", metavar="FILE", help="write chart and table as one page without scripts")
     p.add_argument("--csv", metavar="FILE", help="write every row of every run")
 

@@ -9,7 +9,16 @@ import sys
 from octolab import data as data_sets
 from octolab import experiment
 from octolab import methods as catalogue
-from octolab.cli.arguments import check_used, columns, make_method, make_plan, make_problem, make_split, whole_number
+from octolab.cli.arguments import (
+    check_used,
+    columns,
+    make_method,
+    make_plan,
+    make_problem,
+    make_split,
+    make_target,
+    whole_number,
+)
 from octolab.cli.printing import page, print_json, report
 from octolab.experiment import Run
 from octolab.experiment.compare import written
@@ -75,7 +84,7 @@ def compare(a: argparse.Namespace) -> None:
     if a.html:
         with open(a.html, "w", encoding="utf-8") as file:
             file.write(page(result))
-    table = result.table(a.target)
+    table = result.table(make_target(a.target))
     if a.json:
         print_json({"problem": problem.spec, "methods": table.reset_index().to_dict("records")})
     else:

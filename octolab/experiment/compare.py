@@ -5,24 +5,32 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from octolab.experiment.callbacks.callback import Callback
 from octolab.experiment.curves import X_LABELS, Line, choice, distinct, line
 from octolab.experiment.launch import prepare
+from octolab.experiment.record import COUNTED
 from octolab.experiment.run import Run, Until
+from octolab.experiment.seeds import check_vary, note_on, seeds_of, varied
+from octolab.experiment.settings import meets
+from octolab.experiment.statistics import Paired, check_band, interquartile_mean, interval, paired
 from octolab.experiment.summary import bits, status
 from octolab.experiment.tuning import Tuned, grid_for, quiet, search
 from octolab.faces import face
 from octolab.methods import Method, Theory, get
+from octolab.rooms import nearest
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
     from matplotlib.axes import Axes
+
+    from octolab.problems import Problem
 
 
 # -- results --------------------------------------------------------------
@@ -47,37 +55,35 @@ class Comparison:
         """All rows of all runs, with columns method and seed in front."""
         return _stack((name, run) for name, group in self.runs.items() for run in group)
 
-    def table(self, target: float | None = None) -> pd.DataFrame:
-        """One row per method: step, status, and the last numbers, means over seeds (bits_up is per client,
-        time is in virtual seconds).
+    def table(self, target: Target = None, *, band: str = "minmax", centre: str = "mean") -> pd.DataFrame:
+        """One row per method: step, status, and the last numbers, over seeds (bits_up is per client, time is in
+        virtual seconds).
 
-        target: a loss; adds rounds_to, bits_to and time_to of the first evaluation at or below it: NaN if any
-        seed never got there, and then `reached` says how many did.
+        target: a loss, or any recorded column, dict(accuracy=0.9); adds rounds_to, bits_to and time_to of the first
+        evaluation at it or better: NaN if any seed never got there, and then `reached` says how many did. band, of
+        several seeds: "minmax" (loss_min, loss_max), "sd" (loss_sd, ...) or "ci95" (loss_low, loss_high, ...: bootstrap
+        interval of the mean). centre: "mean", "median" or "iqm", the interquartile mean.
         """
         import pandas as pd
 
-        rows = {name: self._row(name, group, target) for name, group in self.runs.items()}
+        goal, how = goal_of(target, self.runs), _Over(check_band(band), centre)
+        rows = {name: self._row(name, group, goal, how) for name, group in self.runs.items()}
         table = pd.DataFrame.from_dict(rows, orient="index")
         table.index.name = "method"
         return table
 
-    def _row(self, name: str, group: list[Run], target: float | None) -> dict[str, Any]:
-        ends = [run.recorder.last for run in group]
-        mean = lambda column: float(np.mean([end.get(column, math.nan) for end in ends]))  # noqa: E731
-        row: dict[str, Any] = {
-            "step": self.steps[name],
-            "status": self._status(group),
-            "rounds": mean("round"),
-        }
-        row["loss"] = mean("loss")
-        if len(group) > 1:
-            losses = [end.get("loss", math.nan) for end in ends]
-            row["loss_min"], row["loss_max"] = min(losses), max(losses)
-        if any("accuracy" in end for end in ends):
-            row["accuracy"] = mean("accuracy")
-        row.update(grad_norm_sq=mean("grad_norm_sq"), bits_up=mean("bits_up"), time=mean("time"))
-        if target is not None:
-            hits = [first_at(run, target) for run in group]
+    def _row(self, name: str, group: list[Run], goal: tuple[str, float] | None, how: _Over) -> dict[str, Any]:
+        ends = [run.last for run in group]
+        row: dict[str, Any] = {"step": self.steps[name], "status": self._status(group)}
+        row |= how.columns("round", ends, name="rounds", spread=False) | how.columns("loss", ends)
+        measured = [m for run in group if run.measure is not None for m in run.measure.columns]
+        for column in dict.fromkeys(["accuracy", *measured]):
+            if any(column in end for end in ends):
+                row |= how.columns(column, ends, spread=how.band != "minmax")
+        for column in ("grad_norm_sq", "bits_up", "time"):
+            row |= how.columns(column, ends, spread=False)
+        if goal is not None:
+            hits = [first_at(run, goal[1], goal[0]) for run in group]
             for column, source in (("rounds_to", "round"), ("bits_to", "bits_up"), ("time_to", "time")):
                 row[column] = math.nan if None in hits else float(np.mean([hit[source] for hit in hits if hit]))
             if len(group) > 1:
@@ -92,8 +98,21 @@ class Comparison:
         kinds = [text.split(" at ")[0] for text in found]
         return ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
 
-    def lines(self, x: str | None = None, y: str = "loss") -> list[Line]:
-        """The curves that `plot` draws: median over seeds, with a band; a name says if its method
+    def paired(self, first: str, second: str, column: str = "loss") -> Paired:
+        """A paired test of two methods' last values of a column, seed by seed: see `Paired`."""
+        for name in (first, second):
+            if name not in self.runs:
+                raise ValueError(f"paired({name!r}): there is no such method.{nearest(name, self.runs)}")
+        a, b = (np.array([run.last.get(column, math.nan) for run in self.runs[name]]) for name in (first, second))
+        return paired(first, a, second, b, column)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the table should know: methods whose seeds all gave the same run."""
+        return [note for group in self.runs.values() if (note := note_on(group))]
+
+    def lines(self, x: str | None = None, y: str = "loss", band: str = "minmax") -> list[Line]:
+        """The curves that `plot` draws: the middle over seeds, with a band; a name says if its method
         diverged.
         """
         x = self.x if x is None else x
@@ -101,23 +120,23 @@ class Comparison:
         for name, group in self.runs.items():
             bad = [run for run in group if status(run) in ("diverged", "diverging", "stalled")]
             note = f" ({self._status(group)})" if bad else ""
-            out.append(line(name + note, group, x, y))
+            out.append(line(name + note, group, x, y, band=band))
         return out
 
-    def figure(self, x: str | None = None, y: str = "loss") -> go.Figure:
-        """A plotly figure: one colour and dash per method, a band from least to greatest over the seeds.
+    def figure(self, x: str | None = None, y: str = "loss", band: str = "minmax") -> go.Figure:
+        """A plotly figure: one colour and dash per method, a band over the seeds ("minmax", "sd" or "ci95").
 
         x: "bits_up", "round", "time", "gradients" or "bits_total". y: "loss", "suboptimality" (needs f*),
-        "grad_norm_sq" or "accuracy". At most 2,000 points a trace.
+        "grad_norm_sq", "accuracy", or any other recorded column. At most 2,000 points a trace.
         """
         x, title = self.x if x is None else x, next(iter(self.runs.values()))[0].problem.name
-        figure: go.Figure = face("curves.figure")(self.lines(x, y), x, y, title)
+        figure: go.Figure = face("curves.figure")(self.lines(x, y, band), x, y, title)
         return figure
 
-    def plot(self, ax: Axes | None = None, x: str | None = None, y: str = "loss") -> Axes:
-        """Draw the curves with matplotlib, into `ax` or a new figure; returns the axes. x and y as in `figure`."""
+    def plot(self, ax: Axes | None = None, x: str | None = None, y: str = "loss", band: str = "minmax") -> Axes:
+        """Draw the curves with matplotlib, into `ax` or a new figure; returns the axes. x, y and band as in `figure`."""
         title, x = next(iter(self.runs.values()))[0].problem.name, self.x if x is None else x
-        axes: Axes = face("curves.plot")(self.lines(x, y), x, y, title, ax)
+        axes: Axes = face("curves.plot")(self.lines(x, y, band), x, y, title, ax)
         return axes
 
     def export(self, path: str | os.PathLike[str], **options: Any) -> str:
@@ -139,7 +158,7 @@ class Comparison:
         run = next(iter(self.runs.values()))[0]
         seeds = [r.settings.seed for r in next(iter(self.runs.values()))]
         head = f"Comparison on {run.problem.name}, {run.problem.n} clients, d={run.problem.d:,}, seeds {seeds}"
-        return f"{head}\n{written(self.table())}"
+        return "\n".join([head, written(self.table()), *self.notes])
 
     def _repr_html_(self) -> str:
         return str(face("comparison.html")(self))
@@ -188,25 +207,34 @@ class Repetition:
         """All rows of all runs, with a column seed."""
         return _stack((run.name, run) for run in self.runs).drop(columns="method")
 
-    def figure(self, x: str = "round", y: str = "loss") -> go.Figure:
-        """A plotly figure: the median over the seeds and a band from the least to the greatest."""
-        name = f"{self.runs[0].name}, {len(self.runs)} seeds"
-        figure: go.Figure = face("curves.figure")([line(name, self.runs, x, y)], x, y, self.runs[0].problem.name)
+    def line(self, x: str = "round", y: str = "loss", band: str = "minmax") -> Line:
+        """The curve that `plot` draws."""
+        return line(f"{self.runs[0].name}, {len(self.runs)} seeds", self.runs, x, y, band=band)
+
+    def figure(self, x: str = "round", y: str = "loss", band: str = "minmax") -> go.Figure:
+        """A plotly figure: the middle over the seeds and a band ("minmax", "sd" or "ci95")."""
+        title = self.runs[0].problem.name
+        figure: go.Figure = face("curves.figure")([self.line(x, y, band)], x, y, title)
         return figure
 
-    def plot(self, ax: Axes | None = None, x: str = "round", y: str = "loss") -> Axes:
-        """Draw the median and the band with matplotlib, into `ax` or a new figure; returns the axes."""
-        name = f"{self.runs[0].name}, {len(self.runs)} seeds"
-        axes: Axes = face("curves.plot")([line(name, self.runs, x, y)], x, y, self.runs[0].problem.name, ax)
+    def plot(self, ax: Axes | None = None, x: str = "round", y: str = "loss", band: str = "minmax") -> Axes:
+        """Draw the middle and the band with matplotlib, into `ax` or a new figure; returns the axes."""
+        axes: Axes = face("curves.plot")([self.line(x, y, band)], x, y, self.runs[0].problem.name, ax)
         return axes
 
+    @property
+    def note(self) -> str:
+        """A sentence where all seeds gave the same run; else ""."""
+        return note_on(self.runs)
+
     def __repr__(self) -> str:
-        losses = [run.recorder.last.get("loss", math.nan) for run in self.runs]
+        losses = [run.last.get("loss", math.nan) for run in self.runs]
         seeds = [run.settings.seed for run in self.runs]
         return (
             f"{self.runs[0].given!r} on {self.runs[0].problem.name}, seeds {seeds}: "
             f"{Comparison._status(self.runs)}\n"
             f"  loss {np.mean(losses):.6g} on average, from {min(losses):.6g} to {max(losses):.6g}"
+            f"{chr(10) + self.note if self.note else ''}"
         )
 
     def _repr_html_(self) -> str:
@@ -216,11 +244,13 @@ class Repetition:
 # -- doing it --------------------------------------------------------------
 def compare(
     methods: Sequence[Method | str] | Mapping[str, Method | str],
-    problem: Any,
+    problem: Problem,
     *,
     rounds: int | None = None,
-    until: Until | dict[str, float] | None = None,
-    seeds: Iterable[int] = (0,),
+    until: Until | Mapping[str, float] | None = None,
+    seeds: int | Iterable[int] = (0,),
+    vary: str | Collection[str] = ("algorithm",),
+    callbacks: Sequence[Callback] = (),
     tune: bool | Sequence[float] = False,
     x: str = "bits_up",
     names: Sequence[str] | None = None,
@@ -228,6 +258,9 @@ def compare(
     **settings: Any,
 ) -> Comparison:
     """Run several methods on the same problem, with the same seeds and the same budget.
+
+    seeds: one run of each method per seed. vary: what differs from seed to seed, out of "algorithm" (batches, cohorts,
+    delays), "split" (the problem is made anew) and "start" (x0). callbacks: hear of every run in turn, not of tuning.
 
     methods: methods or slugs, or name -> method. tune=False: each at the step size it was given, `Theory()`
     by default. tune=True: the step of each is chosen by the best final loss over the SAME powers of two
@@ -249,14 +282,14 @@ def compare(
         raise ValueError("A script of randomness is used up by one run: give randomness= to ol.run, run by run.")
     if "seed" in settings:
         raise ValueError(f"seed={settings['seed']!r}: a comparison takes several, seeds=({settings['seed']!r},).")
-    named, all_seeds = _named(methods, names), _seeds(seeds)
+    named, all_seeds, differs = _named(methods, names), seeds_of(seeds), check_vary(vary)
     plan: dict[str, Any] = {"rounds": rounds, "until": until, **settings}
     grid = [] if tune is False else grid_for(named.values(), problem, None if tune is True else tune)
     tuned = [name for name, m in named.items() if grid and hasattr(m, "lr")]
     first = {}
     for name, m in named.items():  # bad input fails here, before any work
         start = dataclasses.replace(m, **{"lr": grid[0]}) if name in tuned else m
-        first[name] = prepare(start, problem, seed=all_seeds[0], **plan)
+        first[name] = _prepared(start, problem, all_seeds[0], all_seeds[0], differs, plan)
     tried: dict[str, Tuned] = {}
     if tuned:
         tried = {name: search(named[name], problem, grid, "lr", seed=all_seeds[0], **plan) for name in tuned}
@@ -264,9 +297,11 @@ def compare(
         first = {name: tried[name].run if name in tried else run for name, run in first.items()}
     with quiet():
         runs = {
-            name: [first[name], *(prepare(m, problem, seed=s, **plan) for s in all_seeds[1:])]
+            name: [first[name], *(_prepared(m, problem, s, all_seeds[0], differs, plan) for s in all_seeds[1:])]
             for name, m in named.items()
         }
+    for run in (run for group in runs.values() for run in group):
+        run.listen(callbacks)
     steps = {name: tried[name].how if name in tried else _how(group[0]) for name, group in runs.items()}
     result = Comparison(runs, steps, x, {name: t.table for name, t in tried.items()})
     with quiet():  # the table says what diverged
@@ -274,27 +309,99 @@ def compare(
     return result
 
 
-def repeat(method: Method | str, problem: Any, seeds: int | Iterable[int] = 3, **settings: Any) -> Repetition:
-    """The same run for several seeds: seeds=3 is 0, 1, 2. Other arguments are those of `octolab.run`."""
+def _prepared(method: Method | str, problem: Problem, seed: int, first: int, vary: Any, plan: dict[str, Any]) -> Run:
+    own, settings = varied(problem, seed, first, vary)
+    return prepare(method, own, **plan | settings)
+
+
+def repeat(
+    method: Method | str,
+    problem: Problem,
+    seeds: int | Iterable[int] = 3,
+    *,
+    vary: str | Collection[str] = ("algorithm",),
+    callbacks: Sequence[Callback] = (),
+    live: bool | None = None,
+    **settings: Any,
+) -> Repetition:
+    """The same run for several seeds: seeds=3 is 0, 1, 2. vary: what differs from seed to seed, as in `compare`.
+
+    Other arguments are those of `octolab.run`.
+    """
     from octolab.experiment.progress import watch_all
 
-    live = settings.pop("live", None)
-    runs = [
-        prepare(method, problem, seed=s, **settings) for s in _seeds(range(seeds) if isinstance(seeds, int) else seeds)
-    ]
+    numbers, differs = seeds_of(range(seeds) if isinstance(seeds, int) else seeds), check_vary(vary)
+    runs = [_prepared(method, problem, s, numbers[0], differs, settings).listen(callbacks) for s in numbers]
     result = Repetition(runs)
     watch_all({runs[0].name: runs}, live, result)
     return result
 
 
-def first_at(run: Run, target: float) -> dict[str, float] | None:
-    """The first evaluated row with loss <= target: its round, bits_up and time; None if there is none."""
-    where, losses = run.recorder.sparse.get("loss", ([], []))
-    for at, loss in zip(where, losses, strict=True):
-        if loss <= target:
-            number, time, up = run.recorder.rows[at][:3]
+Target: TypeAlias = float | Mapping[str, float] | None
+"""A loss, or {column: value}."""
+
+
+def goal_of(target: Target, runs: Mapping[str, Sequence[Run]]) -> tuple[str, float] | None:
+    """The column and the value of a target; ValueError with the nearest names for a column that nobody recorded."""
+    if target is None:
+        return None
+    named = dict(target) if isinstance(target, Mapping) else {"loss": target}
+    if len(named) != 1:
+        raise ValueError(f"target={target!r}: give one loss, or one column, such as dict(accuracy=0.9).")
+    ((column, value),) = named.items()
+    known = dict.fromkeys(name for group in runs.values() for run in group for name in run.recorder.last)
+    if column not in known:
+        names = ", ".join(known)
+        raise ValueError(
+            f"target={target!r}: no run recorded {column!r}.{nearest(column, known)} It is one of {names}."
+        )
+    return column, float(value)
+
+
+def first_at(run: Run, value: float, column: str = "loss") -> dict[str, float] | None:
+    """The first row whose column is at the value or better: its round, bits_up and time; None if there is none."""
+    now, more = run.snapshot(), run.greater_is_better(column)
+    if column in COUNTED:
+        found: Iterable[tuple[int, float]] = ((at, now.rows[at][COUNTED.index(column)]) for at in range(now.length))
+    else:
+        where, values, length = now.columns.get(column, ([], [], 0))
+        found = zip(where[:length], values[:length], strict=True)
+    for at, reached in found:
+        if meets(reached, value, more):
+            number, time, up = now.rows[at][:3]
             return {"round": number, "time": time, "bits_up": up}
     return None
+
+
+CENTRES = {
+    "mean": lambda v: float(np.mean(v)),
+    "median": lambda v: float(np.median(v)),
+    "iqm": interquartile_mean,
+}
+
+
+@dataclass(frozen=True)
+class _Over:
+    """How a table sums up several seeds."""
+
+    band: str
+    centre: str
+
+    def __post_init__(self) -> None:
+        if self.centre not in CENTRES:
+            raise ValueError(f"centre={self.centre!r}: choose one of {', '.join(map(repr, CENTRES))}.")
+
+    def columns(self, column: str, ends: list[dict[str, Any]], name: str = "", spread: bool = True) -> dict[str, float]:
+        """The middle of a column's last values, and its band if there are several seeds."""
+        name, values = name or column, np.array([end.get(column, math.nan) for end in ends], dtype=float)
+        row = {name: CENTRES[self.centre](values)}
+        if not spread or len(values) < 2:
+            return row
+        if self.band == "sd":
+            return row | {f"{name}_sd": float(np.std(values, ddof=1))}
+        low, high = (values.min(), values.max()) if self.band == "minmax" else (q[0] for q in interval(values[:, None]))
+        tails = ("min", "max") if self.band == "minmax" else ("low", "high")
+        return row | {f"{name}_{tails[0]}": float(low), f"{name}_{tails[1]}": float(high)}
 
 
 # -- the pieces --------------------------------------------------------------
@@ -312,13 +419,6 @@ def _named(methods: Any, names: Sequence[str] | None) -> dict[str, Method]:
     if len(names) != len(made) or len(set(names)) != len(names):
         raise ValueError(f"names={list(names)!r}: give {len(made)} different names, one per method.")
     return dict(zip(names, made, strict=True))
-
-
-def _seeds(seeds: Any) -> list[int]:
-    out = list(seeds) if isinstance(seeds, Iterable) else [seeds]
-    if not out or len(set(out)) != len(out):
-        raise ValueError(f"seeds={seeds!r}: give different whole numbers, such as (0, 1, 2).")
-    return out
 
 
 def _how(run: Run) -> str:

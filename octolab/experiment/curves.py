@@ -8,6 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from octolab.experiment.record import COUNTED
+from octolab.experiment.seeds import identical
+from octolab.experiment.statistics import check_band, middle
+from octolab.rooms import nearest
+
 if TYPE_CHECKING:
     from octolab.experiment.run import Run
 
@@ -78,20 +83,23 @@ def x_values(columns: Any, x: str) -> np.ndarray:
 
 def y_values(run: Run, columns: Any, y: str) -> np.ndarray:
     """(T,) the vertical axis `y`; NaN in rounds without an evaluation."""
-    if choice("y", y, Y_LABELS) == "suboptimality":
+    if y == "suboptimality":
         if run.problem.f_star is None:
             raise ValueError(
                 f"y='suboptimality': f* of {run.problem.name} is not known. Use y='loss' or y='grad_norm_sq'."
             )
         return np.asarray(columns["loss"], dtype=float) - run.problem.f_star
     if y not in columns:
-        known = [name for name in ("loss", "grad_norm_sq", "accuracy") if name in columns]
-        raise ValueError(f"y={y!r}: this run recorded no {y}; it has {', '.join(known) or 'no evaluations yet'}.")
+        known = [str(name) for name in columns if name not in COUNTED]
+        raise ValueError(
+            f"y={y!r}: this run recorded no {y}.{nearest(y, known)} It has {', '.join(known) or 'no evaluations yet'}."
+        )
     return np.asarray(columns[y], dtype=float)
 
 
-def line(name: str, runs: Sequence[Run], x: str, y: str, most: int = MOST_POINTS) -> Line:
-    """One curve of runs that differ by the seed: the median, and a band from the least to the greatest.
+def line(name: str, runs: Sequence[Run], x: str, y: str, most: int = MOST_POINTS, band: str = "minmax") -> Line:
+    """One curve of runs that differ by the seed: a middle and a band, see `octolab.experiment.statistics.BANDS`. Runs that
+    are all the same have no band.
 
     Rounds are matched by their number; where one seed ended earlier, the others go on without it.
     """
@@ -107,9 +115,10 @@ def line(name: str, runs: Sequence[Run], x: str, y: str, most: int = MOST_POINTS
     xs, ys = xs[:, seen], ys[:, seen]
     keep = thin(xs.shape[1], most)
     xs, ys = xs[:, keep], np.where(np.isfinite(ys), ys, np.nan)[:, keep]
-    if len(tables) == 1:
+    check_band(band)
+    if len(tables) == 1 or identical(runs):
         return Line(name, xs[0], ys[0])
-    return Line(name, np.nanmean(xs, 0), np.nanmedian(ys, 0), np.nanmin(ys, 0), np.nanmax(ys, 0))
+    return Line(name, np.nanmean(xs, 0), *middle(ys, band))
 
 
 def is_log(y: str, lines: Sequence[Line]) -> bool:

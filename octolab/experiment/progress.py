@@ -20,9 +20,8 @@ def in_kernel() -> bool:
     """Whether this is a Jupyter kernel."""
     if "IPython" not in sys.modules:
         return False
-    from IPython import get_ipython
-
-    return getattr(get_ipython(), "kernel", None) is not None
+    shell = sys.modules["IPython"].get_ipython()  # not imported here: whoever runs a kernel has done it
+    return getattr(shell, "kernel", None) is not None
 
 
 def is_live(live: bool | None) -> bool:
@@ -61,7 +60,7 @@ def _finish(run: Run, name: str) -> bool:
     finally:
         if bar is not None:
             bar.close()
-    return run.status != "stopped"
+    return run.status != "stopped" or run.stop_reason is not None  # a callback ends its own run only
 
 
 def _chart(runs: Mapping[str, Sequence[Run]], result: Any) -> Any:

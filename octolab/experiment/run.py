@@ -383,9 +383,7 @@ class Run(Background):
 
     def export_flower_app(self, folder: str | os.PathLike, *, replace: bool = False) -> str:
         """Write this run as a Flower app that `flwr run` starts as it is: see `octolab.flower.export`."""
-        from octolab.flower import export
-
-        return str(export(self, folder, replace=replace))
+        return str(face("run.flower_app")(self, folder, replace=replace))
 
     def __deepcopy__(self, memo: dict[int, object]) -> Run:
         return self.fork()
