@@ -60,6 +60,8 @@ def from_arrays(
     if x.ndim < 1 or len(x) == 0:
         raise ValueError(f"{name}: X has shape {x.shape}; give at least one sample, (N, ...).")
     x = x[:, None] if x.ndim == 1 else x
+    if x[0].size == 0:
+        raise ValueError(f"{name}: X has shape {x.shape}: a sample has no features. Give at least one.")
     frame_columns = getattr(X, "columns", None)
     names = [str(c) for c in frame_columns] if names is None and frame_columns is not None else names
     if names is not None and (x.ndim != 2 or len(names) != x.shape[1]):

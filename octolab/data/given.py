@@ -43,7 +43,7 @@ def as_dataset(
         k: v for k, v in (("target", target), ("client", client), ("groups", groups)) if v is not None
     }
     if isinstance(given, str):
-        table = given.startswith(("file:", "hub:"))
+        table = given.startswith(("file:", "hub:")) or (given.startswith("system:") and "/" in given)
         return _of_kind(load(given, **named, **({"kind": kind} if table and kind else {})), kind)
     if is_frame(given):
         return from_frame(given, kind=kind, **named)

@@ -30,19 +30,25 @@ BUNDLED = "'digits', 'breast-cancer', 'fashion-mnist-7k' and 'shakespeare'"
 
 def load_hub(
     repository: str,
-    target: str = "label",
+    target: str | Sequence[str] = "label",
     client: str | None = "client",
     features: Sequence[str] | None = None,
     split: str = "train",
     test_split: str | None = "test",
     config: str | None = None,
     test_share: float = 0.0,
+    groups: str | None = None,
+    kind: str | None = None,
+    categorical: str = "one-hot",
+    missing: str = "median+flag",
+    scale: str | None = None,
+    statistics: str = "pooled",
 ) -> Dataset:
     """A data set of the hub, through `datasets.load_dataset`, as arrays.
 
     Args:
         repository: "owner/name".
-        target, client, features: columns, as for `file:` data sets.
+        target, client, features, groups, kind, categorical, missing, scale, statistics: as in `from_frame`.
         split: the hub's split to train on.
         test_split: the split of the global test set; "test" (the default) is left out where there is none.
         config: the hub's configuration name, where a data set has several.
@@ -70,8 +76,9 @@ def load_hub(
         raise ValueError(f"{name} has no split {test_split!r}; it has {', '.join(map(str, loaded))}.")
     test = loaded[test_split] if test_split in loaded and test_split != split else None
     made = from_hugging_face(
-        loaded[split], target, client, features=features, test=test, test_share=test_share, name=name
-    )
+        loaded[split], target, client, groups, features=features, kind=kind, categorical=categorical, missing=missing,
+        scale=scale, statistics=statistics, test=test, test_share=test_share, name=name,
+    )  # fmt: skip
     provenance = hub_provenance(repository, loaded[split], test)
     return replace(made, provenance=replace(provenance, n=made.provenance.n), given=False)
 

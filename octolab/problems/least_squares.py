@@ -141,22 +141,25 @@ class LeastSquares(Linear):
         return torch.from_numpy(np.linalg.lstsq(A.numpy(), b.numpy(), rcond=None)[0])
 
     # -- tests -----------------------------------------------------------------------------------------------
-    def predict(self, x: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
-        """(N,) for a model x (d,) and samples X (N, features); (k, N) for models (k, d), each with samples of its own."""
+    def _outputs(self, x: torch.Tensor, X: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
+        """Predictions: (N,) for x (d,) and X (N, features); (k, N) for x (k, d), each with samples of its own."""
         return times(X, x[..., :-1].contiguous()) + x[..., -1:] if self.bias else times(X, x)
 
     def test_metrics(self, x: torch.Tensor) -> dict[str, float]:
         """mse, mae and r2 on the global test set."""
-        return {} if self._global_test is None else self._global_test.errors(x, lambda x, X, _: self.predict(x, X))
+        return {} if self._global_test is None else self._global_test.errors(x, self._outputs)
 
     def client_metrics(self, x: torch.Tensor, clients: Clients = None) -> dict[str, np.ndarray]:
         """Training loss (m,) and, where clients have test parts, mse and mae on them (NaN: an empty one)."""
         metrics = {"loss": self.loss(x, clients).double().numpy()}
         if self._test is not None:
             ids = self.ids(clients)
-            metrics["mse"] = self._test.by_client(x, ids, lambda x, X, Y: (self.predict(x, X) - Y).double().square())
-            metrics["mae"] = self._test.by_client(x, ids, lambda x, X, Y: (self.predict(x, X) - Y).double().abs())
+            metrics["mse"] = self._test.by_client(x, ids, lambda *part: self._residual(*part).square())
+            metrics["mae"] = self._test.by_client(x, ids, lambda *part: self._residual(*part).abs())
         return metrics
+
+    def _residual(self, x: torch.Tensor, X: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
+        return (self._outputs(x, X, Y) - Y).double()
 
     def client_accuracy(self, x: torch.Tensor, clients: Clients = None) -> None:
         return None

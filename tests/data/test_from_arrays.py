@@ -122,6 +122,7 @@ def test_numbers_are_a_regression_when_they_or_the_user_say_so():
         (lambda: from_arrays(X, Y, test=((X * 50).astype("u1"), Y)), "two scales"),
         (lambda: from_arrays(X[:0], Y[:0]), "at least one sample"),
         (lambda: from_arrays(TEXT, Y), "hold text"),
+        (lambda: from_arrays(X[:, :0], Y), "no features"),
     ],
 )
 def test_what_does_not_fit_is_told(call, words):
@@ -233,3 +234,5 @@ def test_colour_images_are_turned_plane_by_plane():
     for c in range(3):
         plane = from_arrays(x[:, c], np.arange(8) % 2)
         np.testing.assert_array_equal(own[:, c], split.client(0, plane)[0])
+    last = from_arrays(np.moveaxis(x, 1, -1).copy(), np.arange(8) % 2)
+    np.testing.assert_array_equal(split.client(0, last)[0], np.moveaxis(own, 1, -1))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +11,8 @@ from octolab.data.splits.quantity import IID
 from octolab.params import param
 from octolab.rooms import register
 
+COLOURS = (1, 3, 4)  # how many planes make a picture
+
 
 @register("splits")
 @dataclass(frozen=True)
@@ -19,8 +20,8 @@ class FeatureShift(Split):
     """Client i sees T_i(x) = gain_i * R_i(x) + offset_i; who holds which sample is decided by `base`.
 
     - R_i rotates by an angle drawn uniformly from [-rotation, rotation] degrees. Images (N, H, W) and
-      (N, C, H, W) are turned about their centre (bilinear, zeros from outside); flat features (N, d) are turned in each plane of
-      neighbours (0, 1), (2, 3), ..., which keeps every sample's norm (an odd last feature stays).
+      (N, C, H, W) are turned about their centre (bilinear, zeros from outside); flat features (N, d) are turned in each
+      plane of neighbours (0, 1), (2, 3), ..., which keeps every sample's norm (an odd last feature stays).
     - gain_i = exp(scale * g), g standard normal: one number per client.
     - offset_i has one entry per feature, normal with standard deviation `shift`, the same for all samples of
       the client.
@@ -81,11 +82,10 @@ class ClientTransforms:
                 f"FeatureShift needs features of floats; these are {x.dtype}. Load the data as float32 "
                 "(dtype='float32')."
             )
-        out: Any = x
+        out: np.ndarray = x
         if self.angles[client] != 0:
-            out = (
-                rotate_images(out, self.angles[client]) if x.ndim in (3, 4) else rotate_pairs(out, self.angles[client])
-            )
+            turn = rotate_images if x.ndim in (3, 4) else rotate_pairs
+            out = turn(out, self.angles[client])
         out = out * self.gains[client]
         if self.shift > 0:
             out = out + self.offset(client, x.shape[1:])
@@ -105,8 +105,10 @@ def rotate_pairs(x: np.ndarray, angle: float) -> np.ndarray:
 
 def rotate_images(x: np.ndarray, angle: float) -> np.ndarray:
     """Images (m, H, W) or (m, C, H, W) turned by angle (radians) about their centre, plane by plane, bilinear, zeros
-    from outside.
+    from outside. Of (m, H, W, C) with 1, 3 or 4 colours last, the planes are those of the colours.
     """
+    if x.ndim == 4 and x.shape[-1] in COLOURS and x.shape[1] not in COLOURS:
+        return np.moveaxis(rotate_images(np.moveaxis(x, -1, 1), angle), 1, -1)
     height, width = x.shape[-2:]
     row, col = np.mgrid[0:height, 0:width].astype(np.float64)
     row, col = row - (height - 1) / 2, col - (width - 1) / 2
