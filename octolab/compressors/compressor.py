@@ -90,7 +90,8 @@ class Compressor:
 
         That is omega/n for equal weights. Compressors whose draws depend on each other (PermK) have a constant of their own.
         """
-        return self.variance(d) * float(weights.max())
+        clients = 1 / float(weights.max())  # how many equal ones the mean is worth: n for equal weights
+        return self.variance(d) / clients
 
     def bits(self, d: int) -> int | None:
         """Bits of one message of length d; None when they depend on the data or on chance."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from octolab.methods import Method
 from octolab.testing import behaviour, declarations
+from octolab.testing import theory as theorems
 from octolab.testing.problems import STANDARD, NotApplicable
 
 Promise = Callable[[Method, Any], "str | None"]
@@ -27,10 +28,11 @@ _ALL: tuple[Promise, ...] = (
     declarations.keeps_to_assumptions,
     declarations.card,
     declarations.page,
+    theorems.theory,
 )
 PROMISES: dict[str, Promise] = {promise.__name__: promise for promise in _ALL}
 """Every promise by name: a function (method, problem) -> remark."""
-ONCE = ("threads", "descends", "refuses_bad_values", "keeps_to_assumptions", "card", "page")
+ONCE = ("threads", "descends", "refuses_bad_values", "keeps_to_assumptions", "card", "page", "theory")
 """Promises that need no problem, or bring their own."""
 
 

@@ -100,3 +100,13 @@ def test_its_rate_is_the_theorems_and_none_outside_it():
     assert method.rate(p) == pytest.approx(max(1 - method.lr, 1 - 1 / 10))
     for change in ({"lr": 2 * method.lr}, {"alpha": 0.0}, {"alpha": 0.5}):
         assert replace(method, **change).rate(p) is None
+
+
+def test_its_step_knows_the_weights():
+    n, d = 100, 20
+    q = ol.problems.quadratics(n=n, d=d, L=10, mu=1)
+    weights = np.full(n, 0.5 / (n - 1))
+    weights[-1] = 0.5
+    p = ol.problems.Quadratics(q.A.numpy(), q.b.numpy(), weights=weights)
+    run = ol.run(ol.methods.DIANA(RandK(1)), p, rounds=300, evaluate_every=300, live=False)
+    assert p.value(run.x) < p.value(p.x0)  # with omega/n, the step of equal weights, it went to 1e16

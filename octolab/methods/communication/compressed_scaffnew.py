@@ -8,7 +8,7 @@ arXiv: 2210.13277
 Solves: the uplink of Scaffnew: each client sends about s/n of its coordinates, and everybody takes the average of all
 Use: strongly convex problems, everybody takes part, the uplink is the bottleneck
 Avoid: client sampling (TAMUNA), other compressors (LoCoDL), networks (a heuristic there); a downlink that costs as much
-Assumes: f_i is L-smooth and mu-strongly convex; uniform weights; at least two clients
+Assumes: f_i is L-smooth and mu-strongly convex; at least two clients; the rate holds for equal weights (it converges for any)
 Algorithm:
     x_i = x0, h_i = 0
     for t = 0, 1, ...: (a step, not a communication)
@@ -69,8 +69,9 @@ class CompressedScaffnew(Scaffnew):
         return balanced(self.lr, problem.mu_min, (problem.n - 1) / (self.eta * (self.s - 1)))
 
     def rate(self, problem: Constants) -> float | None:
-        mu, L = problem.mu_min, problem.L_max
-        if not mu or self.batch_size is not None or self.lr * L >= 2 or self.eta > self.theory_eta(problem) + 1e-12:
+        mu, L, equal = problem.mu_min, problem.L_max, problem.n * float(problem.weights.max()) < 1 + 1e-9
+        proved = equal and self.batch_size is None and self.lr * L < 2 and self.eta <= self.theory_eta(problem) + 1e-12
+        if not mu or not proved:
             return None
         agree = self.p**2 * self.eta * (self.s - 1) / (problem.n - 1)
         return max((1 - self.lr * mu) ** 2, (1 - self.lr * L) ** 2, 1 - agree)

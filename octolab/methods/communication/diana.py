@@ -16,9 +16,10 @@ Algorithm:
         server: x <- x - lr (h + mean m_i), then h <- h + alpha mean m_i
 Up: one compressed vector per client and round
 Down: d numbers
-Step size: 1/(L_max (1 + 6 omega/n)) with alpha = 1/(1 + omega)
+Step size: 1/(L_max (1 + 6 omega_av)) with alpha = 1/(1 + omega); omega_av, the variance of the mean, is omega/n, with
+    weights omega max w_i
 Theorem: $E V_t \le \max(1 - \gamma\mu, 1 - \frac{\alpha}{2})^t V_0$ for $\alpha \le \frac{1}{1+\omega}$,
-    $V = |x - x^*|^2 + \frac{4\omega\gamma^2}{n\alpha}\cdot\frac1n\sum_i |h_i - \nabla f_i(x^*)|^2$
+    $V = |x - x^*|^2 + \frac{4\omega_{av}\gamma^2}{\alpha}\sum_i w_i |h_i - \nabla f_i(x^*)|^2$
 """
 
 from __future__ import annotations
@@ -46,14 +47,13 @@ class DIANA(Method):
         return 1 / (1 + self.compressor.variance(problem.d))
 
     def stepsize(self, problem: Constants) -> float:
-        return 1 / (problem.L_max * (1 + 6 * self.compressor.variance(problem.d) / problem.n))
+        return 1 / (problem.L_max * (1 + 6 * self.compressor.mean_omega(problem.d, problem.weights)))
 
     def rate(self, problem: Constants) -> float | None:
-        if not problem.strongly_convex or problem.mu_i is None or min(problem.mu_i) < 0:
+        if not problem.strongly_convex or min(problem.mu_i) < 0:
             return None
-        omega = self.compressor.variance(problem.d)
-        longest = 1 / (problem.L_max * (1 + 6 * omega / problem.n))
-        if self.lr > longest * (1 + 1e-12) or not 0 < self.alpha <= (1 + 1e-12) / (1 + omega):
+        slow_enough = self.lr <= self.stepsize(problem) * (1 + 1e-12)
+        if not slow_enough or not 0 < self.alpha <= (1 + 1e-12) * self.theory_alpha(problem):
             return None
         return max(1 - self.lr * problem.mu, 1 - self.alpha / 2)
 

@@ -62,7 +62,7 @@ class EF21(Method):
         return 1 / (problem.L + self.M(problem) * xi(self.alpha(problem)))
 
     def rate(self, problem: Constants) -> float | None:
-        if not problem.strongly_convex or problem.L_i is None:
+        if not problem.strongly_convex:
             return None
         return linear_rate(float(self.lr), problem.L, self.M(problem), self.alpha(problem), problem.mu)
 

@@ -61,7 +61,7 @@ class EF21BC(Method):
         return 1 / (problem.L + self._slope(problem))
 
     def rate(self, problem: Constants) -> float | None:
-        if not problem.strongly_convex or problem.L_i is None:
+        if not problem.strongly_convex:
             return None
         change, left = self.lr * self._slope(problem), 1 - self.lr * problem.L
         if left < -1e-12 or (change > 0 and change**2 >= left):

@@ -51,7 +51,7 @@ class EF21P(Method):
         return 1 / (problem.L * (1 + xi(self.compressor.contraction(problem.d))))
 
     def rate(self, problem: Constants) -> float | None:
-        if not problem.strongly_convex or problem.L is None:
+        if not problem.strongly_convex:
             return None
         alpha = self.compressor.contraction(problem.d)
         return linear_rate(float(self.lr), problem.L, problem.L, alpha, problem.mu)

@@ -29,7 +29,7 @@ from typing import Any
 
 from octolab.errors import AssumptionWarning
 from octolab.methods.communication.ef21 import EF21
-from octolab.methods.page import Cohort, Federation, NamedTuple, Problem, Reply, torch
+from octolab.methods.page import Cohort, Constants, Federation, NamedTuple, Problem, Reply, torch
 
 
 class State(NamedTuple):
@@ -50,6 +50,9 @@ class EF21Plus(EF21):
                 AssumptionWarning,
                 stacklevel=3,
             )
+
+    def rate(self, problem: Constants) -> float | None:
+        return super().rate(problem) if self.compressor.deterministic else None
 
     def init(self, fed: Federation) -> Any:
         g = fed.call(self.begin, fed.x0)

@@ -24,22 +24,22 @@ Theorem: EF21's with $\alpha \to p\alpha$, in expectation: $\frac1T\sum_{t<T} E|
 
 from __future__ import annotations
 
-from octolab.federation.sampling import as_sampler
 from octolab.methods.communication.ef21 import EF21, State
 from octolab.methods.page import Constants, Federation, Sampler, param, torch
+from octolab.methods.theory.participation import participation
 
 __all__ = ["EF21PP", "State"]
 
 
 class EF21PP(EF21):
     slug = "ef21-pp"
-    needs = ("contractive",)
+    needs = ("contractive", "at most once")
     tags = ("heterogeneous", "nonconvex", "biased compression", "error feedback", "client sampling")
 
     cohort: Sampler | int | float | None = param(0.5, "who takes part in a round", main=True)
 
     def alpha(self, problem: Constants) -> float:
-        return float(as_sampler(self.cohort).probabilities(problem.n).min()) * super().alpha(problem)
+        return participation(self.cohort, problem.n) * super().alpha(problem)
 
     def step(self, fed: Federation, s: State) -> State:
         x: torch.Tensor = s.x - self.lr * s.g

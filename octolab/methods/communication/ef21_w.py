@@ -35,16 +35,16 @@ import numpy as np
 
 from octolab.errors import AssumptionWarning
 from octolab.federation import Replies
-from octolab.federation.sampling import as_sampler
 from octolab.methods.communication.ef21 import EF21, State
 from octolab.methods.page import Cohort, Constants, Federation, Problem, Reply, Sampler, param, torch
+from octolab.methods.theory.participation import participation
 
 __all__ = ["EF21W", "State"]
 
 
 class EF21W(EF21):
     slug = "ef21-w"
-    needs = ("contractive",)
+    needs = ("contractive", "at most once")
 
     L_i: tuple[float, ...] | None = param(None, "the clients' L_i, up to one common factor; None: the problem's")
     batch_size: int | None = param(None, "samples per gradient; None: all", ge=1)
@@ -66,7 +66,7 @@ class EF21W(EF21):
             )
 
     def alpha(self, problem: Constants) -> float:
-        return float(as_sampler(self.cohort).probabilities(problem.n).min()) * super().alpha(problem)
+        return participation(self.cohort, problem.n) * super().alpha(problem)
 
     def rate(self, problem: Constants) -> float | None:
         return super().rate(problem) if self.batch_size is None else None

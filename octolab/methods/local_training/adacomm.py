@@ -22,8 +22,9 @@ Step size: 1/max L_i, safe for each client's own descent
 Theorem: after time $T$, with $Y$ per step, $D$ per communication: $\frac{2(F_0 - F_{inf})}{\eta T}(Y + \frac{D}{\tau}) +
     \frac{\eta L \sigma^2}{n} + \eta^2 L^2 \sigma^2 (\tau - 1)$ bounds the mean squared gradient norm; the best is
     $\tau^* = \sqrt{2 (F_0 - F_{inf}) D/(\eta^3 L^2 \sigma^2 T)}$
-Unconfirmed: the rule is recalled; its factor for decaying step sizes is left out, as lr does not decay here; F is taken
-    over all data of the cohort, and the paper's F has f_inf = 0 (so here, unless the problem's f* is negative)
+Unconfirmed: the rule is recalled; its factor for decaying step sizes is left out, as lr does not decay here; losses come
+    with the updates of a round, so that a new tau serves from the next round on; F is taken over all data of the cohort,
+    and the paper's F has f_inf = 0 (so here, unless the problem's f* is negative)
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class FedDyn(Method):
         return math.sqrt(problem.L_max * low) if low > 0 else problem.L_max
 
     def rate(self, problem: Constants) -> float | None:
-        if self.solver != "exact" or self.cohort is not None or not problem.strongly_convex or min(problem.mu_i) <= 0:
+        if self.solver != "exact" or self.cohort is not None or not problem.mu_min:
             return None
         a, L, mu = self.alpha, problem.L_max, problem.mu_min
         return ((1 + max((L - a) / (L + a), (a - mu) / (a + mu))) / 2) ** 2

@@ -26,8 +26,8 @@ Unconfirmed: the constants 81, 15 and 24 are recalled, not read in the paper; th
 
 from __future__ import annotations
 
-from octolab.federation.sampling import as_sampler
 from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Sampler, Theory, param, torch
+from octolab.methods.theory.participation import participation
 
 
 class State(NamedTuple):
@@ -48,13 +48,13 @@ class SCAFFOLD(Method):
     option: int = param(2, "how c_i is refreshed: 1 (a gradient at x) or 2 (from the path)", choices=(1, 2))
 
     def stepsize(self, problem: Constants) -> float:
-        K, share = self.local_steps, float(as_sampler(self.cohort).probabilities(problem.n).mean())
+        K, share = self.local_steps, participation(self.cohort, problem.n)
         if problem.strongly_convex:
             return min(1 / (81 * K * problem.L_max * self.server_lr), share / (15 * problem.mu * K * self.server_lr))
         return share ** (2 / 3) / (24 * K * problem.L_max * self.server_lr)
 
     def rate(self, problem: Constants) -> float | None:
-        if self.batch_size is not None or not problem.strongly_convex or self.lr > self.stepsize(problem) * (1 + 1e-12):
+        if self.batch_size is not None or not problem.mu_min or self.lr > self.stepsize(problem) * (1 + 1e-12):
             return None
         return 1 - problem.mu_min * self.local_steps * self.lr * self.server_lr / 2
 

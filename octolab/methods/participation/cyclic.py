@@ -29,6 +29,7 @@ from typing import Any
 
 from octolab.federation import Cyclic
 from octolab.federation.sampling import as_blocks
+from octolab.methods.method import caution
 from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Problem, Theory, param, torch
 
 
@@ -63,6 +64,11 @@ class CyCP(Method):
     def check(self, problem: Problem) -> None:
         super().check(problem)
         self.sampler.check(problem.n)
+        if self.weighting == "mean" and float(problem.weights.max()) * problem.n > 1 + 1e-9:
+            caution(
+                f"CyCP: weighting='mean' counts every client alike, and {problem.name} has weights: it goes to another "
+                f"optimum. Use weighting='unbiased'."
+            )
 
     def init(self, fed: Federation) -> State:
         return State(x=fed.x0)

@@ -69,13 +69,6 @@ class RRCLI(Method):
     def theory_theta(self, problem: Constants) -> float:
         return self.eta * (self.sampler.period(problem.n) or 1)
 
-    def rate(self, problem: Constants) -> float | None:
-        turns = self.sampler.period(problem.n) or 1
-        if not problem.strongly_convex or problem.mu_i is None or not np.isclose(self.theta, self.eta * turns):
-            return None
-        factor = (1 - self.lr * problem.mu_min) ** (self.eta / self.lr)
-        return factor if 0 < factor < 1 else None
-
     def check(self, problem: Problem) -> None:
         super().check(problem)
         if self.sampler.period(problem.n) is None:

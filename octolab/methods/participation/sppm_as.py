@@ -207,13 +207,6 @@ class SPPMAS(Method):
         largest = -mu_as(self.cohort, -problem.L_i, problem.weights.numpy())
         return 1 / (largest + (0 if isinstance(self.gamma, Theory) else 1 / self.gamma))
 
-    def rate(self, problem: Constants) -> float | None:
-        try:
-            mu = mu_as(self.cohort, problem.mu_i, problem.weights.numpy())
-        except (UnknownConstant, TypeError):
-            return None
-        return (1 + self.gamma * mu) ** -2 if mu > 0 else None
-
     def check(self, problem: Problem) -> None:
         super().check(problem)
         sampler = as_sampler(self.cohort)

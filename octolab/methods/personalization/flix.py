@@ -52,7 +52,7 @@ class FLIX(Mixture):
         return 1 / self.scaled(problem, problem.L_i)
 
     def rate(self, problem: Constants) -> float | None:
-        exact = problem.strongly_convex and problem.mu_i is not None and self.batch_size is None
+        exact = problem.strongly_convex and self.batch_size is None
         if not exact or self.lr * self.scaled(problem, problem.L_i) > 1 + 1e-12:
             return None
         return 1 - self.lr * self.scaled(problem, problem.mu_i)

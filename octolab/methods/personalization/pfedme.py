@@ -52,7 +52,7 @@ class PFedMe(Method):
 
     def rate(self, problem: Constants) -> float | None:
         exact = self.solver == "exact" and self.outer_steps == 1 and self.cohort is None
-        if not exact or not problem.strongly_convex or problem.mu_i is None or min(problem.mu_i) <= 0:
+        if not exact or not problem.strongly_convex or not problem.mu_min:
             return None
         w, L, mu = problem.weights.numpy(), problem.L_i, problem.mu_i
         step, smooth = self.beta * self.eta, float(w @ (self.lam * L / (self.lam + L)))

@@ -15,11 +15,13 @@ Algorithm:
         client i: S_i = C(hess f_i(x) - H_i), l_i = |hess f_i(x) - H_i|_F; sends grad f_i(x), S_i, l_i; H_i <- H_i + alpha S_i
         server: x <- x - [H]_mu^-1 g (option 1: eigenvalues below mu lifted to mu) or x - (H + l I)^-1 g (option 2);
             then H <- H + alpha mean S_i
-    line_search: clients send f_i(x) too; the largest s in 1, 1/2, 1/4, ... with f(x + s v) <= f(x) + s/2 <g, v>
+    line_search: clients send f_i(x) too; the largest s in 1, 1/2, 1/4, ... with f(x + s v) <= f(x) + c s <g, v>
 Up: d numbers, a compressed symmetric matrix, one number for option 2 and one for the line search (and one per trial);
     d(d+1)/2 numbers once at the start
 Down: d numbers (with line search d more, and one per trial)
-Step size: 1; alpha = 1 for contractive C, 1/(1 + omega) for unbiased ones
+Step size: 1; alpha = 1 for contractive C, 1/(1 + omega) for unbiased ones. For the line search take c = 0.1: the default 1/2 is
+    the authors', and just what a Newton step of 1 gains on a quadratic, f(x + v) = f(x) + <g, v>/2, so that near the
+    optimum it is refused again and again
 Theorem: local: with $\mathcal H = \frac1n\sum_i |H_i - \nabla^2 f_i(x^*)|_F^2$, $|x_0 - x^*|^2 \le \frac{\mu^2}{2D}$ and
     $\mathcal H \le \frac{\mu^2}{4C}$ all along: $|x_k - x^*|^2 \le 2^{-k}|x_0 - x^*|^2$, then superlinear: both
     $\mathcal H + 6BL_F^2|x_k - x^*|^2$ and $|x_{k+1} - x^*|^2/|x_k - x^*|^2$ shrink by $1 - \min(A, \frac13)$.
@@ -54,6 +56,7 @@ class FedNL(Method):
     start: str = param("hessian", "H_i at the start", choices=("hessian", "zero"))
     line_search: bool = param(False, "shorten steps that do not descend", main=True)
     mu: Theory[float] = param(Theory(), "lower bound on eigenvalues (option 1)", gt=0)
+    c: float = param(0.5, "share of the slope that a step must gain (line search); 0.1 is better", gt=0, lt=1)
 
     def theory_alpha(self, problem: Constants) -> float:
         C = self.compressor
@@ -82,7 +85,7 @@ class FedNL(Method):
     def search(self, fed: Federation, v: torch.Tensor, g: torch.Tensor, numbers: Any, to: np.ndarray | None) -> float:
         fed.call(self.hold, v, to=to)
         f, slope, s = float(numbers[-1]), float(g @ v), 1.0
-        while s > 1e-10 and float(fed.call(self.trial, s, to=to).mean()) > f + s / 2 * slope:
+        while s > 1e-10 and float(fed.call(self.trial, s, to=to).mean()) > f + self.c * s * slope:
             s /= 2
         return s
 

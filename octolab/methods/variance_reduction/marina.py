@@ -52,15 +52,18 @@ class MARINA(Method):
         bits = self.compressor.bits(problem.d)
         return 1 / (1 + self.compressor.variance(problem.d)) if bits is None else min(1.0, bits / (32 * problem.d))
 
+    def A_squared(self, problem: Constants) -> float:
+        """A^2 of the theorem; L_qm holds the weights, so that the mean is one of equal weights here."""
+        equal = torch.full_like(problem.weights, 1 / problem.n)
+        return (1 - self.p) * self.compressor.mean_omega(problem.d, equal) / self.p
+
     def stepsize(self, problem: Constants) -> float:
-        omega = self.compressor.variance(problem.d)
-        return 1 / (problem.L + problem.L_qm * math.sqrt((1 - self.p) * omega / (self.p * problem.n)))
+        return 1 / (problem.L + problem.L_qm * math.sqrt(self.A_squared(problem)))
 
     def rate(self, problem: Constants) -> float | None:
-        if not problem.strongly_convex or problem.L_i is None or self.batch_size is not None:
+        if not problem.strongly_convex or self.batch_size is not None:
             return None
-        left, A = 1 - self.lr * problem.L, (1 - self.p) * self.compressor.variance(problem.d) / (self.p * problem.n)
-        change = (self.lr * problem.L_qm) ** 2 * A
+        left, change = 1 - self.lr * problem.L, (self.lr * problem.L_qm) ** 2 * self.A_squared(problem)
         if left < -1e-12 or (change > 0 and change >= left):
             return None
         return (
