@@ -218,7 +218,7 @@ def test_gamma_from_theory_leaves_half_of_eps():
     assert neighbourhood(gamma, mu, sigma2) == pytest.approx(5e-4)
     method = SPPMAS(cohort=3, gamma=ol.Theory(), eps=1e-3, solver="cg", local_rounds=6).resolve(p)
     assert method.gamma == pytest.approx(gamma)
-        assert method.rate(p) is None  # it leads to a neighbourhood, not to the optimum
+    assert method.rate(p) is None  # it leads to a neighbourhood, not to the optimum
     T = exchanges(1e-3, 1.0, gamma, mu)
     assert (1 + gamma * mu) ** (-2 * T) <= 5e-4 < (1 + gamma * mu) ** (-2 * (T - 1))
     assert gamma_for(1e-3, mu, 0.0) == pytest.approx(1e6 / mu)  # nothing to fear
