@@ -11,12 +11,14 @@ import torch
 class Batch(NamedTuple):
     """Samples to use: client-local numbers (m, b) and a mask (m, b) of those that count (None: all); or drawn noise (m, d).
 
-    For several local steps: index and mask (steps, m, b).
+    For several local steps: index and mask (steps, m, b). seeds: (m,) int64, or (steps, m), of what is random inside a
+    module; None: nothing is. A batch that is used at two points has the same dropout at both.
     """
 
     index: torch.Tensor | None  # type: ignore[assignment]
     mask: torch.Tensor | None
     noise: torch.Tensor | None
+    seeds: torch.Tensor | None = None
 
     def until(self, stop: torch.Tensor) -> Batch:
         """Of a schedule of samples, index (steps, m, b): nothing more for client i after its first stop_i steps, (m,)."""
@@ -26,7 +28,7 @@ class Batch(NamedTuple):
         if int(stop.min()) < steps:
             busy = (torch.arange(steps)[:, None] < stop)[:, :, None]
             mask = busy.expand(index.shape) if mask is None else mask & busy
-        return Batch(index, mask, self.noise)
+        return Batch(index, mask, self.noise, self.seeds)
 
 
 Drawn = Batch | Callable[[int], Batch]

@@ -79,7 +79,9 @@ class Observer:
 
     def measure(self, run: Run, x: torch.Tensor) -> None:
         """Per-client metrics of x now, in the caller's thread."""
-        found = Clients(run.round, {k: np.asarray(v, dtype=float) for k, v in run.problem.client_metrics(x).items()})
+        found = Clients(
+            run.round, {k: np.asarray(v, dtype=float) for k, v in run.federation.objective.client_metrics(x).items()}
+        )
         with self._lock:
             self.clients = [*self.clients[-MOST // 2 :], found]
 

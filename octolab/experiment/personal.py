@@ -24,7 +24,7 @@ def personal_columns(run: Run, x: torch.Tensor) -> dict[str, float]:
         own = run.method.personal(run.federation, run.state)
     except OctolabError:
         return {}
-    return {} if own is None else personal_metrics(run.problem, own, x)
+    return {} if own is None else personal_metrics(run.federation.objective, own, x)
 
 
 def personal_metrics(problem: Any, own: torch.Tensor, x: torch.Tensor) -> dict[str, float]:

@@ -164,7 +164,7 @@ class Run(Background):
 
     def metrics(self) -> dict[str, float]:
         """The objective at the current model: loss, grad_norm_sq, where there are test data accuracy, and `metrics=`."""
-        found = self.problem.evaluate(self.x)
+        found = self.federation.objective.evaluate(self.x)
         return found if self.measure is None else found | self.measure(self.x)
 
     def client_metrics(self, personal: bool = False) -> dict[str, np.ndarray]:
@@ -173,7 +173,7 @@ class Run(Background):
         Of the server model, or, with personal=True, of each client's own model.
         """
         if not personal:
-            found = self.problem.client_metrics(self.x)
+            found = self.federation.objective.client_metrics(self.x)
             return found if self.measure is None else found | self.measure.by_client(self.x)
         own = self.method.personal(self.federation, self.state)
         if own is None:
@@ -181,7 +181,7 @@ class Run(Background):
                 f"{type(self.method).__name__} makes no personal models: leave out personal=True, or use a method that "
                 f"does, such as Ditto or Scafflix."
             )
-        return self.problem.client_metrics(own)
+        return self.federation.objective.client_metrics(own)
 
     def __repr__(self) -> str:
         from octolab.experiment.summary import text
@@ -341,7 +341,9 @@ class Run(Background):
         if not math.isfinite(float(x.sum())) and not bool(torch.isfinite(x).all()):
             return self._end("diverged", fed.blame(self.round + 1, getattr(self.method, "lr", None)))
         self.round += 1
-        self._record(x)
+        loss = self._record(x).get("loss", 0.0)
+        if math.isnan(loss):
+            return self._end("diverged", fed.no_loss(self.round, getattr(self.method, "lr", None)))
         return True
 
     def _checkpoint(self) -> None:
@@ -356,16 +358,17 @@ class Run(Background):
             except ClientAway as error:
                 fed.jobs.put_off(error)
 
-    def _record(self, x: torch.Tensor) -> None:
+    def _record(self, x: torch.Tensor) -> dict[str, float]:
         row: dict[str, float] = {}
         if self.round % self._every == 0 or self.round >= self.settings.rounds:
             row = self._evaluate(x)
         self.recorder.add(self.round, self.federation, row, x)
         if row:
             self.observer.see(self, x)
+        return row
 
     def _evaluate(self, x: torch.Tensor) -> dict[str, float]:
-        row = self.problem.evaluate(x) | personal_columns(self, x)
+        row = self.federation.objective.evaluate(x) | personal_columns(self, x)
         return row if self.measure is None else row | self.measure(x)
 
     def _end(self, status: str, error: Exception) -> bool:

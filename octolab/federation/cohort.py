@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from octolab.batches import Batch
 from octolab.federation.memory import CohortMemory, Memory, Rows
-from octolab.randomness import CALL, Draws, Randomness
+from octolab.randomness import CALL, JOB, Draws, Randomness
 
 if TYPE_CHECKING:
     from octolab.layers import Layer
@@ -58,12 +59,41 @@ class Cohort(Draws):
         self._work(1, batch)
         if gradients is not None:
             self.gradients = self.gradients - 1 + np.asarray(gradients)
-        return self.problem.grad(x, self.rows, batch)
+        seeded = self._seeded(batch)
+        return self._trained(lambda problem: problem.grad(x, self.rows, seeded))
+
+    def _seeded(self, batch: Batch | None, steps: int | None = None) -> Batch | None:
+        """The batch with seeds (m,), or (steps, m), of what is random inside a module: a function of client and event."""
+        if not self.problem.random or (batch is not None and batch.seeds is not None):
+            return batch
+        drawn = (self._uniform(steps or 1, "forward", self._next("forward")) * 2**53).long()
+        seeds = drawn[:, 0] if steps is None else drawn.T
+        return Batch(None, None, None, seeds) if batch is None else batch._replace(seeds=seeds)
+
+    def _trained(self, work: Callable[[Problem], torch.Tensor]) -> torch.Tensor:
+        """The outcome of training; what the clients keep beside the model (running statistics, say) is remembered."""
+        kept = self._kept
+        if kept is None or self.problem.statistics is None:
+            return work(self.problem)
+        result = work(self.problem.keeping(kept))
+        self.memory.statistics = self.problem.statistics.remembered(kept, self._kind == JOB)
+        return result
+
+    @property
+    def _kept(self) -> torch.Tensor | None:
+        """(m, s) what the clients keep beside the model; None: nothing."""
+        if self.problem.statistics is None:
+            return None
+        if "statistics" in self.memory._staged:  # this call has trained before
+            return self.memory.statistics[:, :-1].clone()
+        held = self.memory.statistics if "statistics" in self.memory else None
+        return self.problem.statistics.start(self.m, held)
 
     def loss(self, x: torch.Tensor, batch: Batch | None = None) -> torch.Tensor:
         """Losses f_i(x), (m,). Charged as work like a gradient."""
         self._work(1, batch)
-        return self.problem.loss(x, self.rows, batch)
+        kept = self._kept
+        return (self.problem if kept is None else self.problem.keeping(kept)).loss(x, self.rows, batch)
 
     def hessian(self, x: torch.Tensor) -> torch.Tensor:
         """Hessians (m, d, d). Charged as d gradients."""
@@ -95,8 +125,8 @@ class Cohort(Draws):
             return None
         given = self.scripted_batch()
         if given is not None:
-            return self.problem.as_batch(given)
-        return self.problem.draw_batch(size, self.rows, self)
+            return self._seeded(self.problem.as_batch(given))
+        return self._seeded(self.problem.draw_batch(size, self.rows, self))
 
     def local_sgd(
         self,
@@ -137,15 +167,23 @@ class Cohort(Draws):
             )
         else:
             self._work(count if stop is None else stop.clamp(max=count).numpy(), None)
+        batch = batch if callable(batch) else self._seeded(batch, count)
         plan: dict[str, Any] = {
             "lr": lr, "steps": count, "batch": batch, "stop": stop, "prox": prox, "correction": correction,
         }  # fmt: skip
         if optimizer is None or optimizer.momentum_alone is not None:
             momentum = momentum if optimizer is None else float(optimizer.momentum_alone or 0.0)
-            return self.problem.local_sgd(x, self.rows, momentum=momentum, **plan)
+            return self._trained(lambda problem: problem.local_sgd(x, self.rows, momentum=momentum, **plan))
         kept = [name for name in self.memory if name.startswith("local_")] if optimizer.keeps else []
         remembered = {name.removeprefix("local_"): getattr(self.memory, name) for name in kept}
-        y, state = optimizer.train(self.problem, x, self.rows, remembered=remembered, **plan)
+        state: dict[str, torch.Tensor] = {}
+
+        def train(problem: Problem) -> torch.Tensor:
+            y, now = optimizer.train(problem, x, self.rows, remembered=remembered, **plan)
+            state.update(now)
+            return y
+
+        y = self._trained(train)
         if optimizer.keeps:
             for name, value in state.items():
                 setattr(self.memory, f"local_{name}", value)

@@ -111,15 +111,29 @@ class Federation:
         event = self.counters["calls"]
         self.counters["calls"] = event + 1
         self._last = ()  # the last call's replies make room for these
+        self.problem = self.objective
         result = self.executor.run(self, fn, ids, down, event)
         if self.out:
             staying_out = np.isin(ids, list(self.out))
             result.absent = staying_out if result.absent is None else result.absent | staying_out
-        sent = self.size_of(down)
+        sent = self.size_of(down) + self.beside
+        if self.beside and np.any(result.gradients):
+            result.bits = (0 if result.bits is None else result.bits) + self.beside
+            result.paper_bits = (0 if result.paper_bits is None else result.paper_bits) + self.beside
         replied = self._clock(ids, result, sent, event)
         self._charge(ids if to is not None else None, result, sent, replied)
         result.settle(self.memory, replied)
         return self._replies(ids, result, replied, fn, down, event)
+
+    @property
+    def objective(self) -> Problem:
+        """The problem with what clients keep beside the model (running statistics, say) as it is now."""
+        return self.problem if self.problem.statistics is None else self.problem.at(self.memory)
+
+    @property
+    def beside(self) -> int:
+        """Bits that travel each way beside what a method sends: running statistics that are averaged."""
+        return 0 if self.problem.statistics is None else 32 * self.problem.statistics.traffic
 
     @property
     def reliable(self) -> bool:
@@ -366,11 +380,15 @@ class Federation:
                 who = f"; the first client whose reply was not finite is {int(replies.clients[bad.numpy()][0])}"
                 break
             who = f"; the largest reply came from client {int(replies.clients[int(sizes.argmax())])}"
-        advice = (
-            f"Try lr={lr / 10:.3g} instead of {lr:.3g}" if isinstance(lr, (int, float)) else "Try a smaller step size"
-        )
         return NonFinite(
-            f"Round {step}: the model is no longer finite{who}. {advice}, or check the data for inf and nan. "
+            f"Round {step}: the model is no longer finite{who}. {_advice(lr)}, or check the data for inf and nan. "
+            f"The history up to here is kept."
+        )
+
+    def no_loss(self, step: int, lr: Any) -> NonFinite:
+        """The error for a finite model whose loss is none."""
+        return NonFinite(
+            f"Round {step}: the model is finite, but its loss is nan. {_advice(lr)}, or check the loss on single samples. "
             f"The history up to here is kept."
         )
 
@@ -381,6 +399,10 @@ class Federation:
             log["skipped"] = True
         self._answered = False
         return log
+
+
+def _advice(lr: Any) -> str:
+    return f"Try lr={lr / 10:.3g} instead of {lr:.3g}" if isinstance(lr, (int, float)) else "Try a smaller step size"
 
 
 __all__ = ["Cohort", "Each", "Federation", "Job"]

@@ -139,7 +139,7 @@ class Jobs:
         point = down[0] if down else None
         held, bits = self.holds[client], 0.0
         if held is not point:
-            bits = fed.size_of(down)
+            bits = fed.size_of(down) + fed.beside
         if self._step.open:
             self._step._undo.append(
                 (self._undo_submit, (client, self.current[client], held, bits, self.version, self.lost))
@@ -297,11 +297,12 @@ class Jobs:
         try:
             if client in fed.out:
                 raise ClientAway(f"Client {client} stays out: what it remembered is lost.")
+            fed.problem = fed.objective
             payload, gradients, samples = fed.executor.job(fed, job)
         except ClientAway:
             self.away = job
             raise
-        bits = int(payload.bits[0])
+        bits = int(payload.bits[0]) + (fed.beside if gradients else 0)
         more = bits - job.sends if job.sends is not None and job.state is ARRIVED else 0  # what was really sent
         self._remember(job)
         if self._step.open:

@@ -72,6 +72,11 @@ class GridExecutor:
 
     def attach(self, fed: Federation) -> None:
         """Become the federation's executor, and its memory the nodes' memory."""
+        if fed.beside:
+            raise ValueError(
+                f"{fed.problem.name}: running statistics that are averaged do not travel through Flower yet. Use "
+                "batchnorm='local', 'frozen' or 'batch' (buffers='local' or 'server'), or ol.models.with_group_norm(module)."
+            )
         memory = NodesMemory(self.remembered, self.memory)
         fed.executor, fed.memory, self._changed = self, memory, memory.changed
         self.nodes.print, self.nodes.out = fingerprint(fed.problem), fed.out

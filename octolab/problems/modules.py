@@ -5,47 +5,94 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import nn
 
 from octolab.data.arrays import labels as given_labels
 from octolab.data.arrays import numbers, plain
 from octolab.errors import AssumptionWarning
 from octolab.layers import Layer
+from octolab.problems.kernels.dropout import address
+from octolab.problems.kernels.general import seeded, set_mode
+from octolab.problems.kernels.kernel import trained_parameters
+
+BATCHNORM = ("averaged", "local", "frozen", "batch")
 
 
-def checked(module: nn.Module) -> nn.Module:
-    """A copy of the module, ready for stacked use; sentences for what cannot be stacked."""
+def checked(module: nn.Module, batchnorm: str | None = None) -> nn.Module:
+    """A copy of the module, in evaluation mode, ready for the kernels: dropout is addressed, batch normalisation follows
+    its policy. ValueError for what is no module or has nothing to train.
+    """
     if not isinstance(module, nn.Module):
         raise ValueError(f"module={module!r}: give a torch.nn.Module, e.g. ol.problems.MLP(784, 64, 10).")
-    if not any(True for _ in module.parameters()):
-        raise ValueError(f"{type(module).__name__} has no parameters: there is nothing to train.")
-    frozen = [name for name, p in module.named_parameters() if not p.requires_grad]
-    if frozen:
-        raise ValueError(
-            f"{type(module).__name__} has frozen parameters ({frozen[0]}, ...): make them buffers, or set "
-            "requires_grad."
-        )
+    lazy = next((n for n, p in module.named_parameters() if isinstance(p, nn.parameter.UninitializedParameter)), None)
+    if lazy is not None:
+        raise ValueError(f"{type(module).__name__}.{lazy} has no shape yet: call the module once on a batch first.")
+    if not any(p.requires_grad for p in module.parameters()):
+        held = "only frozen parameters" if any(True for _ in module.parameters()) else "no parameters"
+        raise ValueError(f"{type(module).__name__} has {held}: there is nothing to train.")
+    copied = _copy(module)
+    address(copied)
+    _follow(copied, batchnorm)
+    set_mode(copied, False)
+    return copied
+
+
+def _copy(module: nn.Module) -> nn.Module:
+    """A deep copy; tensors that were computed (a pruned weight, a normed one) are copied as values."""
+    memo: dict[int, torch.Tensor] = {}
     for part in module.modules():
-        statistics = isinstance(part, nn.modules.batchnorm._NormBase) and part.track_running_stats
-        if statistics or isinstance(part, nn.modules.batchnorm._BatchNorm):
-            raise ValueError(
-                f"{type(module).__name__} holds {type(part).__name__}, whose statistics are no parameters "
-                "and mix the "
-                f"samples of a batch: use GroupNorm or LayerNorm."
-            )
-        if isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0:
-            warnings.warn(
-                f"{type(module).__name__} holds {type(part).__name__}(p={part.p}): it is switched off, so "
-                "that a run "
-                f"depends on its seed alone.",
-                AssumptionWarning,
-                stacklevel=4,
-            )
-    return copy.deepcopy(module).eval()
+        for value in vars(part).values():
+            if isinstance(value, torch.Tensor) and value.grad_fn is not None:
+                memo[id(value)] = value.detach().clone()
+    try:
+        copied = copy.deepcopy(module, memo)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"{type(module).__name__} cannot be copied: {error}") from error
+    for p in copied.parameters():
+        p.grad = None
+    return copied
+
+
+def _follow(module: nn.Module, policy: str | None) -> None:
+    """Batch normalisation as the policy says; None: averaged, with a warning that names the others."""
+    if policy is not None and policy not in BATCHNORM:
+        raise ValueError(f"batchnorm={policy!r}: choose one of {', '.join(map(repr, BATCHNORM))}.")
+    norms = batch_norms(module)
+    if not norms:
+        return
+    for part in norms.values():
+        if policy == "frozen":
+            part._always_evaluates = True  # type: ignore[assignment]
+        elif policy == "batch":
+            part.track_running_stats = False
+            part.running_mean = part.running_var = part.num_batches_tracked = None
+        elif policy == "local" and part.affine:
+            part.weight.requires_grad_(False)
+            part.bias.requires_grad_(False)
+    if policy is None:
+        warnings.warn(
+            f"{type(module).__name__} holds batch normalisation: its running statistics are averaged over the clients of a "
+            "round, beside the model. Say batchnorm='averaged' if that is meant, or 'local' (FedBN: each client keeps its "
+            "own), 'frozen' or 'batch'; ol.models.with_group_norm(module) needs no statistics at all.",
+            AssumptionWarning,
+            stacklevel=5,
+        )
+
+
+def batch_norms(module: nn.Module) -> dict[str, nn.modules.batchnorm._BatchNorm]:
+    """The parts that normalise over a batch, by name."""
+    return {name: part for name, part in module.named_modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)}
+
+
+def own_parameters(module: nn.Module, policy: str | None) -> tuple[str, ...]:
+    """Names of the parameters that stay with each client: FedBN's scales and shifts."""
+    if policy != "local":
+        return ()
+    return tuple(f"{n}.{q}" if n else q for n, p in batch_norms(module).items() if p.affine for q in ("weight", "bias"))
 
 
 def named_layout(module: nn.Module) -> list[Layer]:
@@ -53,7 +100,7 @@ def named_layout(module: nn.Module) -> list[Layer]:
     matrix, vector.
     """
     owners = {id(p): part for part in module.modules() for p in part.parameters(recurse=False)}
-    named, at, layers = list(module.named_parameters()), 0, []
+    named, at, layers = list(trained_parameters(module).items()), 0, []
     matrices = [name for name, p in named if p.dim() == 2 and not isinstance(owners[id(p)], nn.Embedding)]
     for name, p in named:
         if isinstance(owners[id(p)], nn.Embedding):
@@ -68,9 +115,9 @@ def named_layout(module: nn.Module) -> list[Layer]:
 
 
 def together(
-    features: Sequence[Any], labels: Sequence[Any], kind: torch.dtype | None, offsets: Any = None
+    features: Sequence[ArrayLike], labels: Sequence[ArrayLike], offsets: ArrayLike | None = None
 ) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
-    """All clients' samples in one tensor each, and how many each client holds.
+    """All clients' samples in one tensor each, whole numbers as int64, and how many each client holds.
 
     offsets (n + 1,): features and labels are one array each, and client i holds rows offsets[i] to offsets[i + 1].
     """
@@ -89,17 +136,38 @@ def together(
             )
         if len(a) == 0:
             raise ValueError(f"Client {i} has no samples: leave it out, or use a split that gives every client some.")
-    targets = torch.from_numpy(np.concatenate(Y))
-    whole = targets if targets.is_floating_point() else targets.to(torch.int64)
-    inputs = torch.from_numpy(np.concatenate(X))
-    return (
-        inputs.to(torch.int64 if kind is None else kind),
-        whole,
-        np.array([len(a) for a in X], dtype=np.int64),
+    return as_tensor(np.concatenate(X)), as_tensor(np.concatenate(Y)), np.array([len(a) for a in X], dtype=np.int64)
+
+
+def as_tensor(values: np.ndarray) -> torch.Tensor:
+    """Real numbers as they are, whole ones and booleans as int64."""
+    return torch.from_numpy(values if values.dtype.kind == "f" else values.astype(np.int64))
+
+
+def suited(module: nn.Module, X: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The inputs as the module takes them: whole numbers stay whole and real ones real (in the problem's dtype) unless
+    the module's first use of them demands the other. ValueError where neither works.
+    """
+    whole, errors = not X.is_floating_point(), []
+    for as_whole in (whole, not whole):
+        if as_whole and not whole and not bool((X.round() == X).all()):
+            errors.append("as whole numbers: the inputs are real numbers, of which 0.7 would become 0")
+            continue
+        try:
+            with torch.no_grad(), seeded(0):
+                module(X[:2].to(torch.int64 if as_whole else dtype))
+            return X.to(torch.int64 if as_whole else dtype)
+        except (RuntimeError, IndexError, TypeError, ValueError, AssertionError) as error:
+            errors.append(
+                f"{'as whole numbers' if as_whole else 'as real numbers'}: {str(error).splitlines()[0][:200]}"
+            )
+    raise ValueError(
+        f"{type(module).__name__} cannot take these data: one input has shape {tuple(X.shape[1:])}. torch says, "
+        f"{'; '.join(errors)}."
     )
 
 
-def _cut(features: Any, labels: Any, offsets: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _cut(features: object, labels: object, offsets: ArrayLike) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Concatenated samples as views, one per client."""
     X, Y, cuts = plain(features, "The features"), plain(labels, "The labels"), np.asarray(offsets)
     if cuts.ndim != 1 or len(cuts) < 2 or cuts.dtype.kind not in "iu" or (np.diff(cuts.astype(np.int64)) < 0).any():
@@ -119,9 +187,9 @@ def products(module: nn.Module, sample: torch.Tensor) -> int:
     """Multiplications of the linear layers and convolutions for an input (1, ...), forwards."""
     total = 0
 
-    def count(part: Any, _: Any, output: torch.Tensor) -> None:
+    def count(part: nn.Module, _: object, output: torch.Tensor) -> None:
         nonlocal total
-        weight = part.weight
+        weight: torch.Tensor = part.weight  # type: ignore[assignment]
         channel = 1 if weight.dim() > 2 else -1  # where the outputs of one position lie
         total += weight.numel() * output.numel() // output.shape[channel]
 

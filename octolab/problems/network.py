@@ -5,38 +5,67 @@ fits.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from functools import cached_property
-from typing import Any
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import nn
 
 from octolab.batches import Batch
 from octolab.metrics import Scored
-from octolab.problems.kernels import TIERS, Kernel, Loss, choose
+from octolab.problems.conduct import few, observe
+from octolab.problems.identity import identity
+from octolab.problems.kernel_choice import MANY, KernelChoice
+from octolab.problems.kernels import Kernel, Loss, State
 from octolab.problems.kernels.descent import Now, Schedule, descend
-from octolab.problems.modules import checked, named_layout, products, together
+from octolab.problems.kernels.kernel import trained_parameters
+from octolab.problems.modules import checked, named_layout, own_parameters, suited, together
 from octolab.problems.problem import Clients, Problem, fingerprint, make_weights
-from octolab.problems.scoring import Pair, TestPart, check_range
+from octolab.problems.scoring import Pair, TestPart
+from octolab.problems.statistics import Memory, statistics
 
-MANY = 8  # clients from which vmap can beat a loop, and below how many
-PARAMETERS, PRODUCTS = 2**14, 2**18  # parameters and multiplications a step per parameter tensor (measured)
+Share = float | torch.Tensor
+
+
+class Pass(NamedTuple):
+    """Clients of a cohort that are computed side by side: their places, their samples (k, B), their shares, and which
+    samples are there (None: all).
+    """
+
+    rows: torch.Tensor
+    samples: torch.Tensor
+    share: Share
+    there: torch.Tensor | None
 
 
 class Network(Problem):
-    """f_i(x) = mean_j loss(module_x(a_ij), y_ij) + l2/2 |x|^2, x = all parameters of the module, flattened in
-    order.
+    """f_i(x) = mean_j loss(module_x(a_ij), y_ij) + l2/2 |x|^2, x = the parameters of the module that require a gradient,
+    flattened in order.
 
-    module: a torch.nn.Module (kept as a copy; its present weights are x0 unless x0 is given; dropout is
-    switched off, as in `module.eval()`). loss: "cross_entropy" (integer labels; text: one per position), "mse",
+    module: a torch.nn.Module (kept as a copy; its present weights are x0 unless x0 is given). Frozen parameters are
+    stored once, and neither trained nor sent. Dropout is on in clients' training and off in evaluation; its masks depend
+    on the seed, the client and the step alone. loss: "cross_entropy" (integer labels; text: one per position), "mse",
     a torch loss, or a function of (outputs, targets) that gives one number per sample, or the mean over the
-    samples. features, labels: one array per client, (m_i, ...) each; or one array of each with offsets (n + 1,),
-    client i holding the rows offsets[i] to offsets[i + 1]. test: pairs of arrays per client; global_test: one
-    pair. kernel: "auto", or a tier by name ("chain", "stacked", "vmap", "loop") to compare them.
+    samples. With class weights or ignored targets, a client's mean is torch's: divided by what its samples count.
+
+    features, labels: one array per client, (m_i, ...) each; or one array of each with offsets (n + 1,),
+    client i holding the rows offsets[i] to offsets[i + 1]. weights: of the clients in f, None for 1/n each (as
+    "uniform"), "examples" for m_i over all samples, or n numbers. test: pairs of arrays per client; global_test: one
+    pair.
+
+    batchnorm: what becomes of batch normalisation. "averaged" (the default, with a warning that names the others): the
+    running statistics are sent with the model and averaged over a round's clients. "local" (FedBN, Li et al., ICLR 2021):
+    each client keeps its statistics, scales and shifts. "frozen": the given statistics stay. "batch": no running
+    statistics, every batch is normalised by its own, in evaluation too. buffers: the same for other buffers that a call
+    changes: "averaged", "local" (each client keeps its own), or "server" (they stay as they were).
+
+    kernel: "auto", or a tier by name ("chain", "stacked", "vmap", "loop") to compare them.
     """
 
+    _kept: torch.Tensor | None = None  # (m, s) what a cohort keeps beside the model, while it trains
     constants_note = (
         "The constants L and mu of a network are unknown, so no theorem gives its step size. Start from "
         "0.1 (0.01 with momentum or sign steps) and tune, e.g. with ol.tune."
@@ -45,17 +74,19 @@ class Network(Problem):
     def __init__(
         self,
         module: nn.Module,
-        loss: Any = "cross_entropy",
-        features: Sequence[Any] = (),
-        labels: Sequence[Any] = (),
+        loss: str | nn.Module | Callable[..., torch.Tensor] = "cross_entropy",
+        features: Sequence[ArrayLike] = (),
+        labels: Sequence[ArrayLike] = (),
         *,
-        offsets: Any = None,
+        offsets: ArrayLike | None = None,
         l2: float = 0.0,
-        weights: Any = None,
-        x0: Any = None,
+        weights: str | ArrayLike | None = None,
+        x0: ArrayLike | Mapping[str, torch.Tensor] | nn.Module | None = None,
         test: Sequence[Pair] | None = None,
         global_test: Pair | None = None,
         dtype: torch.dtype = torch.float32,
+        batchnorm: str | None = None,
+        buffers: str = "averaged",
         kernel: str = "auto",
         name: str | None = None,
         spec: dict[str, Any] | None = None,
@@ -63,92 +94,106 @@ class Network(Problem):
         if not l2 >= 0:
             raise ValueError(f"l2={l2!r}: the ridge is a number >= 0.")
         self.dtype, self.l2, self.name = dtype, float(l2), name or type(module).__name__
-        self.loss_of, self._tier, self._spec = Loss(loss), kernel, spec
-        self.module = checked(module).to(dtype)
+        self.loss_of, self._tier, self._spec = Loss(loss, dtype), kernel, spec
+        self._policies = {"batchnorm": batchnorm, "buffers": buffers}
+        self.module = checked(module, batchnorm).to(dtype)
         self.layout = named_layout(self.module)
         self.d = self.layout[-1].stop
-        whole = any(isinstance(part, nn.Embedding) for part in self.module.modules())
-        self._kind = None if whole else dtype  # of inputs: None keeps whole numbers
-        self.X, self.Y, self.sizes = together(features, labels, self._kind, offsets)
+        X, self.Y, self.sizes = together(features, labels, offsets)
+        self.X = suited(self.module, X, dtype)
         self.n, self.first = len(self.sizes), torch.from_numpy(np.cumsum(self.sizes) - self.sizes)
-        if not self.loss_of.classifies and self.Y.is_floating_point():
-            self.Y = self.Y.to(dtype)
         self.weights = make_weights(weights, self.sizes)
-        self.x0 = nn.utils.parameters_to_vector(self.module.parameters()).detach().clone()
+        self.x0 = nn.utils.parameters_to_vector(trained_parameters(self.module).values()).detach().clone()
         if x0 is not None:
             self.x0 = self.check_x0(x0)
-        training = self.X, self.Y
-        self._test = None if test is None else TestPart(test, self._kind, training)
-        self._global_test = self._test if global_test is None else TestPart([global_test], self._kind, training)
-        self._kernels()
-        self._try()
+        kind, training = dtype if self.X.is_floating_point() else None, (self.X, self.Y)
+        self._test = None if test is None else TestPart(test, kind, training)
+        self._global_test = self._test if global_test is None else TestPart([global_test], kind, training)
+        self._study(batchnorm, buffers)
 
-    def _kernels(self) -> None:
-        sample = tuple(self.X.shape[1:])
-        self._kernel = choose(self.module, self.loss_of, sample, self._tier)
-        self._any = (
-            TIERS["vmap"](self.module, self.loss_of, sample),
-            TIERS["loop"](self.module, self.loss_of, sample),
-        )
-        self.__dict__.pop("_vmap_works", None)
-
-    def _try(self) -> None:
-        """One sample through the module, so that what does not fit is said before any work is done."""
-        one, kernel = torch.zeros(1, 1, dtype=torch.int64), self._pooling
+    def _study(self, batchnorm: str | None, buffers: str) -> None:
+        """Find out how module, loss and data fit, so that what does not is said before any work is done."""
+        self.conduct = observe(self.module, self.X, own_parameters(self.module, batchnorm))
+        self.statistics = statistics(self.module, self.conduct, buffers, batchnorm, self.dtype)
         try:
-            scores = kernel.outputs(kernel.views(self.x0), kernel.take(self.X, one))
-            if self.loss_of.classifies and scores.dim() > 1:
-                self._check_labels(scores.shape[-1])
-            some = torch.linspace(0, len(self.X) - 1, min(len(self.X), 8)).long()[None]
-            scores = kernel.outputs(kernel.views(self.x0), kernel.take(self.X, some))
-            self.loss_of.settle(scores[0], self._targets(some)[0])
-            self.loss_of(scores, self._targets(some), 2)
+            self._fit_loss()
+            self._mass = self.loss_of.mass(self.Y) if self.loss_of.weighs else None
+            self._choose()
         except (RuntimeError, IndexError, TypeError) as error:
             raise ValueError(
-                f"{self.name} cannot take these data: one input has shape {tuple(self.X.shape[1:])} and its "
-                "label "
+                f"{self.name} cannot take these data: one input has shape {tuple(self.X.shape[1:])} and its label "
                 f"{tuple(self.Y.shape[1:])} ({self.Y.dtype}). torch says: {error}"
             ) from error
-        now = getattr(kernel, "own", self.module)  # the copy that was called
-        moved = [k for k, b in self.module.named_buffers() if not torch.equal(b, now.get_buffer(k))]
-        if moved:
+        self._check_mass()
+
+    def _fit_loss(self) -> None:
+        """Let the loss see outputs and targets once; targets take the shape and dtype that it reads."""
+        loop = KernelChoice.trial(self.module, self.loss_of, self.conduct, tuple(self.X.shape[1:]))
+        views, kept = loop.views(self.x0), None if self.statistics is None else self.statistics.now
+        some = torch.cat([few(torch.arange(len(self.X))), *self._extremes()]).unique()
+        outputs = loop.outputs(views, self.X[some][None], kept)[0]
+        self.Y = self.loss_of.fit(outputs, self.Y)
+        wanted = self.loss_of.settle(outputs, self.Y[some])
+        if wanted is not None:
+            self.Y = self.Y.to(wanted)
+        for part in {id(p): p for p in (self._test, self._global_test) if p is not None}.values():
+            part.Y = self.loss_of.fit(outputs, part.Y).to(self.Y.dtype)
+        self.loss_of(outputs, self.Y[some])
+
+    def _extremes(self) -> list[torch.Tensor]:
+        """Samples with the least and the largest label, so that a loss is tried on different ones."""
+        sums = self.Y.flatten(1).double().sum(1) if self.Y.dim() > 1 else self.Y.double()
+        return [sums.argmin()[None], sums.argmax()[None]]
+
+    def _check_mass(self) -> None:
+        if self._mass is None:
+            return
+        held = torch.stack([part.sum() for part in self._mass.split(self.sizes.tolist())])
+        if bool((held <= 0).any()):
             raise ValueError(
-                f"{self.name} changes its buffer {moved[0]!r} when it is called; what is no parameter is not trained "
-                "nor averaged. Make it constant, or a parameter."
+                f"Client {int((held <= 0).nonzero()[0])}: all its labels are ignored or have class weight 0, so it has no "
+                "mean loss. Leave it out."
             )
 
-    def _check_labels(self, classes: int) -> None:
-        check_range(self.Y, classes, "labels")
-        for part in (self._test, self._global_test):
-            if part is not None:
-                part.check_labels(classes)
+    def _choose(self) -> None:
+        kept = None if self.statistics is None else self.statistics.now
+        self.kernels = KernelChoice(
+            self.module, self.loss_of, self.conduct, (self.X, self.Y), self.x0, kept, self._tier
+        )
 
     def kernel_for(self, m: int, samples: int = 1) -> Kernel:
         """The kernel that serves m clients at once, each with so many samples a step."""
-        if self._kernel is not None:
-            return self._kernel
-        return self._any[0] if m >= MANY and self._light(samples) and self._vmap_works else self._any[1]
+        return self.kernels.of(m, samples)
 
-    def _light(self, samples: int) -> bool:
-        """Whether a client's step is so light that calling torch costs more than computing: then vmap pays."""
-        tensors = len(self.layout)
-        return self.d <= tensors * PARAMETERS and samples * self._products <= tensors * PRODUCTS
+    # -- what clients have beside the model ------------------------------------------------------------------
+    @property
+    def random(self) -> bool:  # type: ignore[override]
+        """Whether training is another function than evaluation, so that clients' passes need seeds."""
+        return self.conduct.differs or self.conduct.random or self.conduct.always
 
-    @cached_property
-    def _products(self) -> int:
-        """Multiplications that one sample takes, forwards."""
-        one = torch.zeros(1, 1, dtype=torch.int64)
-        return products(self.module, self._pooling.take(self.X, one)[0])
+    def at(self, memory: Memory) -> Network:
+        """This problem with the statistics that clients and server have now, from the clients' memory."""
+        if self.statistics is None:
+            return self
+        twin = copy.copy(self)
+        twin.statistics = self.statistics.after(memory, self.weights)
+        return twin
 
-    @cached_property
-    def _vmap_works(self) -> bool:
-        """Whether vmap takes this module: two clients are tried, once."""
-        kernel, two = self._any[0], torch.zeros(2, 1, dtype=torch.int64)
-        try:
-            kernel.pieces(kernel.views(self.x0.expand(2, -1)), kernel.take(self.X, two), self._targets(two), 1.0)
-        except RuntimeError:
-            return False
-        return True
+    def keeping(self, kept: torch.Tensor) -> Network:
+        """This problem for a cohort that keeps `kept` (m, s) beside the model: its training moves it, in place."""
+        twin = copy.copy(self)
+        twin._kept = kept
+        return twin
+
+    def _calm(self, ids: torch.Tensor | None = None, rows: torch.Tensor | None = None) -> State | None:
+        """Evaluation of one model, or of these clients' (ids; rows: their places in the cohort), with what they keep."""
+        held = self.statistics
+        if held is None:
+            return None
+        if self._kept is not None and rows is not None:
+            return State(training=False, kept=self._kept[rows])
+        own = ids is not None and held.personal and held.rows is not None
+        return State(training=False, kept=held.rows[ids] if own and held.rows is not None else held.now)
 
     def _targets(self, index: torch.Tensor) -> torch.Tensor:
         """Labels (k, B, ...) of the samples index (k, B)."""
@@ -157,22 +202,20 @@ class Network(Problem):
     @property
     def _most(self) -> int:
         """Samples of a full-batch pass: bounds the activations' memory."""
-        if self._kernel is not None and self._kernel.name == "chain":
+        if self.kernels.single.name == "chain":
             return 4096
         return max(16, 1024 // max(1, self.Y[0].numel()))
 
     # -- which samples ---------------------------------------------------------------------------------------
-    def _passes(self, ids: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor, Any]]:
-        """Full batches: (rows of the cohort, index (k, B) of their samples, share), clients of like size
-        together.
-        """
-        held = self.sizes[ids.numpy()]
+    def _passes(self, ids: torch.Tensor) -> Iterator[Pass]:
+        """Full batches, clients of like size together; of equal size where padding would enter a batch's statistics."""
+        held, slack = self.sizes[ids.numpy()], 2 if self.conduct.steady else 1
         order = np.argsort(-held, kind="stable") if self.same_size is None else np.arange(len(held))
         at = 0
         while at < len(order):
             B = int(held[order[at]])
             stop = min(len(order), at + max(1, self._most // B))
-            while held[order[stop - 1]] * 2 < B:  # not more than twice the smallest
+            while held[order[stop - 1]] * slack < B:  # not more than twice the smallest
                 stop -= 1
             rows = torch.from_numpy(order[at:stop])
             index, sizes = (
@@ -181,13 +224,22 @@ class Network(Problem):
             )
             first = self.first[ids[rows]][:, None]
             if held[order[stop - 1]] == B:
-                yield rows, first + index, 1 / B
+                yield Pass(rows, first + index, self._share(first + index, None, 1 / B), None)
             else:
                 inside = index < sizes
-                yield rows, first + index * inside, inside / sizes.to(self.dtype)
+                index = first + index * inside
+                share = self._share(index, inside, inside / sizes.to(self.dtype))
+                yield Pass(rows, index, share, inside)
             at = stop
 
-    def _selected(self, clients: Clients, batch: Batch | None) -> Iterator[tuple[torch.Tensor, torch.Tensor, Any]]:
+    def _share(self, index: torch.Tensor, there: torch.Tensor | None, even: Share) -> Share:
+        """The weights of samples in their clients' means: `even`, unless the loss counts them differently."""
+        if self._mass is None:
+            return even
+        counts = self._mass[index] if there is None else self._mass[index] * there
+        return counts / counts.sum(-1, keepdim=True).clamp(min=1e-30)
+
+    def _selected(self, clients: Clients, batch: Batch | None) -> Iterator[Pass]:
         ids = self.ids(clients)
         if batch is None or batch.index is None:
             yield from self._passes(ids)
@@ -195,37 +247,53 @@ class Network(Problem):
         index, mask = batch.index, batch.mask
         if index.shape[1] == 0:  # nobody's samples: one each, of no weight
             index, mask = index.new_zeros(len(ids), 1), torch.zeros(len(ids), 1, dtype=torch.bool)
-        share: Any = 1 / index.shape[1]
+        index = index + self.first[ids][:, None]
+        share: Share = 1 / index.shape[1]
         if mask is not None:
             share = mask / mask.sum(1, keepdim=True).clamp(min=1).to(self.dtype)
-        yield torch.arange(len(ids)), index + self.first[ids][:, None], share
+        yield Pass(torch.arange(len(ids)), index, self._share(index, mask, share), mask)
 
     # -- clients' functions ----------------------------------------------------------------------------------
-    def grad(self, x: torch.Tensor, clients: Clients = None, batch: Batch | None = None) -> torch.Tensor:
-        x, out = x.detach(), torch.empty(self.count(clients), self.d, dtype=self.dtype)
-        for rows, index, share in self._selected(clients, batch):
+    def grad(
+        self,
+        x: torch.Tensor,
+        clients: Clients = None,
+        batch: Batch | None = None,
+    ) -> torch.Tensor:
+        """Gradients (m, d): in training mode where `batch` holds seeds, or of a cohort that keeps something beside the
+        model (`keeping`), else in evaluation mode.
+        """
+        x, out, ids = x.detach(), torch.empty(self.count(clients), self.d, dtype=self.dtype), self.ids(clients)
+        seeds, kept = None if batch is None else batch.seeds, self._kept
+        for rows, index, share, there in self._selected(clients, batch):
             whole = _whole(rows, len(out))
             part = out if whole else torch.empty(len(rows), self.d, dtype=self.dtype)
-            kernel = self.kernel_for(len(rows), index.shape[-1])
+            kernel = self.kernels.of(len(rows), index.shape[-1], there is None)
             views = kernel.views(x if x.dim() == 1 else x[rows])
-            pieces, _ = kernel.pieces(views, kernel.take(self.X, index), self._targets(index), share)
+            state = self._calm(ids[rows])
+            if seeds is not None or kept is not None:
+                own = None if kept is None else kept[rows]
+                state = State(True, None if seeds is None else seeds[rows], own, there=there)
+            pieces, _ = kernel.pieces(views, kernel.take(self.X, index), self._targets(index), share, state)
             kernel.add(pieces, kernel.views(part), 1.0, overwrite=True)
             if not whole:
                 out[rows] = part
+            if kept is not None and state is not None and state.kept is not None:
+                kept[rows] = state.kept
         return out.add_(x, alpha=self.l2) if self.l2 else out
 
     def loss(self, x: torch.Tensor, clients: Clients = None, batch: Batch | None = None) -> torch.Tensor:
-        x, out, kernel = x.detach(), torch.empty(self.count(clients), dtype=self.dtype), self._pooling
-        for rows, index, share in self._selected(clients, batch):
-            views = kernel.views(x if x.dim() == 1 else x[rows])
-            each = kernel.losses(views, kernel.take(self.X, index), self._targets(index))
+        x, out, ids = x.detach(), torch.empty(self.count(clients), dtype=self.dtype), self.ids(clients)
+        for rows, index, share, there in self._selected(clients, batch):
+            kernel = self.kernels.single
+            if there is not None and self.conduct.mixes_always:
+                raise ValueError("batchnorm='batch' needs batches of one size for all clients, to give their losses.")
+            views, state = kernel.views(x if x.dim() == 1 else x[rows]), self._calm(ids[rows], rows)
+            each = kernel.losses(
+                views, kernel.take(self.X, index), self._targets(index), None if state is None else state.kept
+            )
             out[rows] = (each * share).sum(1)
-        return out + self.l2 / 2 * (x * x).sum(-1)
-
-    @property
-    def _pooling(self) -> Kernel:
-        """The kernel for one model, or for scores alone."""
-        return self._kernel or self._any[1]
+        return out + self.l2 / 2 * (x * x).sum(-1) if self.l2 else out
 
     def local_sgd(
         self,
@@ -240,26 +308,31 @@ class Network(Problem):
         prox: float = 0.0,
         correction: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        ids = self.ids(clients)
+        """As `Problem.local_sgd`, in the same mode as `grad`."""
+        ids, kept = self.ids(clients), self._kept
         start = x.detach().expand(len(ids), -1)
         if batch is not None and batch.index is not None and batch.index.shape[2] == 0:
             return start.clone()  # nobody has samples, so nobody moves
         rate = lr.to(self.dtype).view(-1, 1) if isinstance(lr, torch.Tensor) and lr.dim() else float(lr)
         out = torch.empty(len(ids), self.d, dtype=self.dtype)
-        for rows, index, extra in self._groups(ids, batch, steps):
-            kernel = self.kernel_for(len(rows), index.shape[-1])
-            schedule = Schedule(index, extra, self.dtype) if index.dim() == 3 else None
+        for rows, index, share, there in self._groups(ids, batch, steps):
+            kernel = self.kernels.of(len(rows), index.shape[-1], there is None)
+            counts = None if self._mass is None or index.dim() < 3 else self._mass[index]
+            schedule = Schedule(index, there, self.dtype, counts) if index.dim() == 3 else None
             order = schedule.order if schedule is not None else None if stop is None else _longest_first(stop[rows])
             if order is not None:
                 rows = rows[order]
             if schedule is None and stop is not None:
-                index, extra = index[order], extra if isinstance(extra, float) else extra[order]
+                index, there = index[order], None if there is None else there[order]
+                share = share if isinstance(share, float) else share[order]
             whole = _whole(rows, len(ids))
             at = slice(None) if whole else rows
+            beside = self._beside(batch, at, kept)
+            now = self._steps(kernel, schedule, Pass(rows, index, share, there), None if stop is None else stop[at])
             y = descend(
                 kernel,
                 start[at],
-                self._steps(kernel, schedule, index, extra, None if stop is None else stop[at]),
+                now if beside is None else functools.partial(beside.at, now),
                 steps,
                 lr=rate if isinstance(rate, float) else rate[at],
                 momentum=momentum,
@@ -267,22 +340,33 @@ class Network(Problem):
                 l2=self.l2,
                 correction=None if correction is None else correction[at],
             )
+            if kept is not None and beside is not None and beside.kept is not None:
+                kept[at] = beside.kept
             if whole:
                 return y
             out[at] = y
         return out
 
-    def _groups(self, ids: torch.Tensor, batch: Batch | None, steps: int) -> Any:
-        """Who trains side by side: (rows, index (k, B), share), or (rows, index (steps, k, B), mask)."""
+    @staticmethod
+    def _beside(batch: Batch | None, at: Any, kept: torch.Tensor | None) -> _Beside | None:
+        seeds = None if batch is None or batch.seeds is None else batch.seeds[:, at]
+        if seeds is None and kept is None:
+            return None
+        return _Beside(seeds, None if kept is None else kept[at])
+
+    def _groups(self, ids: torch.Tensor, batch: Batch | None, steps: int) -> list[Pass]:
+        """Who trains side by side: with index (k, B) and shares, or with index and mask (steps, k, B)."""
         if batch is None or batch.index is None:
             return list(self._passes(ids))
         rows, index, mask = torch.arange(len(ids)), batch.index[:steps] + self.first[ids][:, None], batch.mask
-        if not self.kernel_for(len(ids), index.shape[-1]).alone:
-            return [(rows, index, mask)]
+        if not self.kernels.of(len(ids), index.shape[-1], mask is None).alone:
+            return [Pass(rows, index, 0.0, mask)]
         cut = [slice(k, k + 1) for k in range(len(ids))]
-        return [(rows[c], index[:, c], None if mask is None else mask[:, c]) for c in cut]
+        return [Pass(rows[c], index[:, c], 0.0, None if mask is None else mask[:, c]) for c in cut]
 
-    def _steps(self, kernel: Kernel, schedule: Schedule | None, index: torch.Tensor, share: Any, stop: Any) -> Any:
+    def _steps(
+        self, kernel: Kernel, schedule: Schedule | None, group: Pass, stop: torch.Tensor | None
+    ) -> Callable[[int], Now]:
         """now(t) for `descend`: drawn minibatches, or the same full batch at every step until a client's stop."""
         take = lambda i: (kernel.take(self.X, i), self._targets(i))  # noqa: E731
         if schedule is not None and self.Y.dim() > 1:
@@ -291,13 +375,15 @@ class Network(Problem):
             rows = schedule.rows
             labels = [y[: len(r)] for r, y in zip(rows, self._targets(schedule.index), strict=True)]
             return lambda t: schedule.at(t, kernel.take(self.X, rows[t]), labels[t])
-        kept = {len(index): Now(len(index), *take(index), share, None), 0: Now(0, index, index, share, None)}
+        _, index, share, there = group
+        kept = {len(index): Now(len(index), *take(index), share, None, there), 0: Now(0, index, index, share, None)}
 
         def now(t: int) -> Now:  # the first k clients, those who still train
             k = len(index) if stop is None else int((stop > t).sum())
             if k not in kept:
                 kept.clear()
-                kept[k] = Now(k, *take(index[:k]), share if isinstance(share, float) else share[:k], None)
+                cut = share if isinstance(share, float) else share[:k]
+                kept[k] = Now(k, *take(index[:k]), cut, None, None if there is None else there[:k])
             return kept[k]
 
         return now
@@ -307,20 +393,34 @@ class Network(Problem):
         """f(x) and its gradient in one pass over all samples, as if one client held them with weights
         w_i/N_i.
         """
-        kernel, x = self._pooling, x.detach()
-        share = (self.weights / torch.from_numpy(self.sizes)).repeat_interleave(torch.from_numpy(self.sizes))
+        if self.conduct.mixes_always:  # a batch's own statistics: a client's batch is all it has
+            g = self.weights.to(self.dtype) @ self.grad(x) if want_gradient else None
+            return float(self.weights @ self.loss(x).double()), g
+        kernel, x, state = self.kernels.single, x.detach(), self._calm()
+        share = self._pooled_share
         g, views, f = torch.zeros(1, self.d, dtype=self.dtype), kernel.views(x[None]), 0.0
         for a in range(0, len(self.X), self._most):
             index = torch.arange(a, min(a + self._most, len(self.X)))[None]
             xb, yb, each = kernel.take(self.X, index), self._targets(index), share[index]
             if want_gradient:
-                pieces, outputs = kernel.pieces(views, xb, yb, each.to(self.dtype))
+                pieces, outputs = kernel.pieces(views, xb, yb, each.to(self.dtype), state)
                 kernel.add(pieces, kernel.views(g), 1.0)
             else:
-                outputs = kernel.outputs(views, xb)
+                outputs = kernel.outputs(views, xb, None if state is None else state.kept)
             f += float((self.loss_of(outputs, yb, 2).double() * each).sum())
-        f += self.l2 / 2 * float(x @ x)
-        return f, g[0].add_(x, alpha=self.l2) if want_gradient else None
+        if self.l2:
+            f, g = f + self.l2 / 2 * float(x @ x), g.add_(x, alpha=self.l2)
+        return f, g[0] if want_gradient else None
+
+    @property
+    def _pooled_share(self) -> torch.Tensor:
+        """(N,) float64: the weight of each sample in f."""
+        held = torch.from_numpy(self.sizes)
+        if self._mass is None:
+            return (self.weights / held).repeat_interleave(held)
+        mass = self._mass.double()
+        each = torch.stack([part.sum() for part in mass.split(self.sizes.tolist())])
+        return (self.weights / each).repeat_interleave(held) * mass
 
     def value(self, x: Any) -> float:
         return self._pooled(self.as_x(x), False)[0]
@@ -336,40 +436,49 @@ class Network(Problem):
         return {"loss": f, "grad_norm_sq": float(g @ g), **self.test_metrics(x)}
 
     # -- tests -----------------------------------------------------------------------------------------------
-    def _hits(self, x: torch.Tensor, X: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
-        """Share of right answers for each sample: 0 or 1; for text, over its positions. (N,), or (k, N) for x (k, d)."""
+    def outputs(self, x: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
+        """What models give for inputs, in evaluation mode: (N, ...) of x (d,) for X (N, ...); (k, N, ...) of x (k, d) for
+        X (k, N, ...), or (k, d + s) with what each client keeps behind its model.
+        """
         if x.dim() == 1:
-            return self._hits(x[None], X[None], Y[None])[0]
-        kernel, hits, (k, N) = self._pooling, [], Y.shape[:2]
-        views, flat, wide = kernel.views(x), X.flatten(0, 1), max(1, self._most // k)
+            return self.outputs(x[None], X[None])[0]
+        state, kept = self._calm(), x[:, self.d :]
+        shown = kept if kept.shape[1] else None if state is None else state.kept
+        kernel, (k, N) = self.kernels.single, X.shape[:2]
+        views, flat, wide, parts = kernel.views(x[:, : self.d]), X.flatten(0, 1), max(1, self._most // k), []
         for a in range(0, N, wide):
             index = N * torch.arange(k)[:, None] + torch.arange(a, min(a + wide, N))
-            right = kernel.outputs(views, kernel.take(flat, index)).argmax(-1) == Y[:, a : a + wide]
-            hits.append(right.double().flatten(2).mean(2) if right.dim() > 2 else right.double())
-        return torch.cat(hits, 1)
+            parts.append(kernel.outputs(views, kernel.take(flat, index), shown))
+        return torch.cat(parts, 1)
 
-    def _outputs(self, x: torch.Tensor, X: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
-        """(N, ...) what the module says of X (N, ...)."""
-        kernel, wide = self._pooling, self._most
-        views, said = kernel.views(x.detach()[None]), []
-        for a in range(0, len(X), wide):
-            index = torch.arange(a, min(a + wide, len(X)))[None]
-            said.append(kernel.outputs(views, kernel.take(X, index))[0])
-        return torch.cat(said)
+    def _hits(self, x: torch.Tensor, X: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
+        """Share of right answers for each sample: 0 or 1; for text, over its positions. (N,), or (k, N) for x (k, d)."""
+        return self.loss_of.hits(self.outputs(x, X), Y, 1 if x.dim() == 1 else 2)
 
     def test_scores(self, x: torch.Tensor, *, by_client: bool = False) -> Scored | None:
         part = self._test if by_client else self._global_test
-        return None if part is None else part.scored(x, self._outputs)
+        return None if part is None else part.scored(x, lambda x, X, Y: self.outputs(x.detach(), X))
 
     def test_metrics(self, x: torch.Tensor) -> dict[str, float]:
-        if self._global_test is None or not self.loss_of.classifies:
+        if self._global_test is None or not len(self._global_test):
             return {}
-        return self._global_test.accuracy(x, self._hits)
+        if self.loss_of.judges:
+            return self._global_test.accuracy(x, self._hits)
+        if self.loss_of.family == "values":
+            return self._global_test.errors(x, lambda x, X, Y: self.outputs(x, X))
+        each = self.loss_of(self.outputs(x, self._global_test.X), self._global_test.Y)
+        return {"test_loss": float(each.double().mean())}
 
     def client_accuracy(self, x: torch.Tensor, clients: Clients = None) -> np.ndarray | None:
-        if self._test is None or not self.loss_of.classifies:
+        if self._test is None or not self.loss_of.judges:
             return None
-        return self._test.by_client(x.detach(), self.ids(clients), self._hits)
+        x, ids = x.detach(), self.ids(clients)
+        own = self._calm(ids)
+        if (
+            own is not None and own.kept is not None and own.kept.dim() == 2
+        ):  # each client's own statistics judge with it
+            x = torch.cat([x.expand(len(ids), -1), own.kept], 1)
+        return self._test.by_client(x, ids, self._hits)
 
     # -- the rest --------------------------------------------------------------------------------------------
     @property
@@ -377,20 +486,23 @@ class Network(Problem):
         """Stacked weights of about 4 MB (2 MB where activations are kept too); more for vmap, which wants
         many clients.
         """
-        budget = 2**22 if self._kernel is not None and self._kernel.name == "chain" else 2**21
+        fast = self.kernels.fast
+        budget = 2**22 if fast is not None and fast.name == "chain" else 2**21
         fit = max(1, budget // (self.d * self.dtype.itemsize))
-        return min(self.n, fit if self._kernel is not None else max(fit, 4 * MANY))
+        return min(self.n, fit if fast is not None else max(fit, 4 * MANY))
 
     def with_dtype(self, dtype: torch.dtype) -> Network:
         twin = copy.copy(self)
         twin.dtype, twin.module, twin.x0 = dtype, copy.deepcopy(self.module).to(dtype), self.x0.to(dtype)
-        if self._kind is not None:
-            twin._kind, twin.X = dtype, self.X.to(dtype)
+        if self.X.is_floating_point():
+            twin.X = self.X.to(dtype)
             twin._test = None if self._test is None else self._test.to(dtype)
-            twin._global_test = None if self._global_test is None else self._global_test.to(dtype)
+            same = self._global_test is self._test
+            twin._global_test = twin._test if same or self._global_test is None else self._global_test.to(dtype)
         if self.Y.is_floating_point():
             twin.Y = self.Y.to(dtype)
-        twin._kernels()
+        twin.loss_of = Loss(self.loss_of.given, dtype)
+        twin._study(**self._policies)  # type: ignore[arg-type]
         return twin
 
     @property
@@ -398,15 +510,36 @@ class Network(Problem):
         dtype = str(self.dtype).removeprefix("torch.")
         if self._spec is not None:
             return {**self._spec, "dtype": dtype}
-        given = fingerprint(self.X.numpy(), self.Y.numpy(), self.sizes, self.weights.numpy(), self.x0.numpy())
+        given = fingerprint(self.X.numpy(), self.Y.numpy(), self.sizes, self.weights.numpy())
         return {
             "kind": "Network",
             "given": given,
             "module": self.name,
+            "network": self.identity,
             "n": self.n,
             "d": self.d,
             "dtype": dtype,
         }
+
+    @functools.cached_property
+    def identity(self) -> str:
+        """Of the module's architecture (not its first weights), the loss, the ridge and the policies."""
+        started = {*trained_parameters(self.module), *self.conduct.moving, *self.conduct.local}
+        layers = identity(self.module, frozenset(started))
+        return identity([layers, self.loss_of.identity, self.l2, self._policies])
+
+
+class _Beside:
+    """Seeds (steps, k) and what clients keep (k, s) while they train side by side."""
+
+    def __init__(self, seeds: torch.Tensor | None, kept: torch.Tensor | None):
+        self.seeds, self.kept = seeds, None if kept is None else kept.clone()
+
+    def at(self, now: Callable[[int], Now], t: int) -> Now:
+        step = now(t)
+        seeds = None if self.seeds is None else self.seeds[t, : step.k]
+        kept = None if self.kept is None else self.kept[: step.k]
+        return step.beside(State(True, seeds, kept, there=step.there))
 
 
 def _whole(rows: torch.Tensor, m: int) -> bool:

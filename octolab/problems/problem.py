@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from octolab.metrics import Scored
 if TYPE_CHECKING:
     from octolab.data import Partition
     from octolab.problems.scoring import TestPart
+    from octolab.problems.statistics import Memory, Statistics
 
 Clients = slice | torch.Tensor | None
 
@@ -48,6 +49,8 @@ class Problem:
     validation: TestPart | None = None  # samples held back from training, for tuning and early stopping
     groups: list[np.ndarray] | None = None  # of each client's samples: numbers of the groups they belong to
     group_names: tuple[str, ...] = ()
+    random = False  # something inside is random in training (dropout): passes need seeds
+    statistics: Statistics | None = None  # what clients keep beside the model, if anything
 
     # -- constants (None: unknown) ---------------------------------------------------------------------------
     L: float | None = None
@@ -96,6 +99,14 @@ class Problem:
     def same_size(self) -> int | None:
         """The number of samples of every client if it is the same for all, else None."""
         return int(self.sizes[0]) if (self.sizes == self.sizes[0]).all() else None
+
+    def at(self, memory: Memory) -> Problem:
+        """This problem with what clients keep beside the model as it is now, from their memory."""
+        return self
+
+    def keeping(self, kept: torch.Tensor) -> Problem:
+        """This problem for a cohort that keeps `kept` (m, s) beside the model: its training moves it, in place."""
+        raise ValueError(f"{self.name}: its clients keep nothing beside the model.")
 
     # -- clients' functions ----------------------------------------------------------------------------------
     def loss(self, x: torch.Tensor, clients: Clients = None, batch: Batch | None = None) -> torch.Tensor:
@@ -282,6 +293,8 @@ class Problem:
         """The starting point (d,) in this problem's dtype; None: the default one."""
         if x0 is None:
             return self.x0.clone()
+        if isinstance(x0, (Mapping, torch.nn.Module)):
+            x0 = self._from_module(x0)
         x = x0.detach() if isinstance(x0, torch.Tensor) else torch.as_tensor(np.asarray(x0))
         if tuple(x.shape) != (self.d,):
             raise ValueError(f"x0 has shape {tuple(x.shape)}: {self.name} needs ({self.d},).")
@@ -290,6 +303,22 @@ class Problem:
         if not bool(torch.isfinite(x.double()).all()):
             raise ValueError("x0 holds inf or nan: start from finite numbers.")
         return x.to(self.dtype).clone()
+
+    def _from_module(self, given: Mapping[str, torch.Tensor] | torch.nn.Module) -> torch.Tensor:
+        """x0 (d,) from a trained module or its state_dict: the pieces of the layout, by name."""
+        held = given.state_dict() if isinstance(given, torch.nn.Module) else given
+        names, shapes = [q.name for q in self.layout], {q.name: q.shape for q in self.layout}
+        lacking = [name for name in names if name not in held]
+        if lacking:
+            raise ValueError(
+                f"x0 has no {lacking[0]!r}: {self.name} needs {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}."
+            )
+        for name in names:
+            if tuple(held[name].shape) != tuple(shapes[name]):
+                raise ValueError(
+                    f"x0: {name!r} has shape {tuple(held[name].shape)}, and {self.name} needs {tuple(shapes[name])}."
+                )
+        return torch.cat([held[name].detach().reshape(-1).to(self.dtype) for name in names])
 
     def with_dtype(self, dtype: torch.dtype) -> Problem:
         raise NotImplementedError

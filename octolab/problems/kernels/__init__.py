@@ -13,14 +13,16 @@ from torch import nn
 
 from octolab.problems.kernels.chain import Chain
 from octolab.problems.kernels.general import OneByOne, Vmapped
-from octolab.problems.kernels.kernel import Kernel
+from octolab.problems.kernels.kernel import CALM, Conduct, Kernel, State
 from octolab.problems.kernels.losses import Loss
 from octolab.problems.kernels.stacked import Stacked
 
 TIERS: dict[str, type[Kernel]] = {"chain": Chain, "stacked": Stacked, "vmap": Vmapped, "loop": OneByOne}
 
 
-def choose(module: nn.Module, loss: Loss, sample: tuple[int, ...], tier: str = "auto") -> Kernel | None:
+def choose(
+    module: nn.Module, loss: Loss, sample: tuple[int, ...], tier: str = "auto", conduct: Conduct = CALM
+) -> Kernel | None:
     """The kernel of a tier, or of the first hand-written one that fits; None: "vmap" or "loop", as the cohort
     asks.
 
@@ -29,11 +31,11 @@ def choose(module: nn.Module, loss: Loss, sample: tuple[int, ...], tier: str = "
     if tier not in ("auto", *TIERS):
         raise ValueError(f"kernel={tier!r}: choose one of 'auto', {', '.join(map(repr, TIERS))}.")
     for name in ("chain", "stacked") if tier == "auto" else (tier,):
-        if TIERS[name].fits(module, loss, sample):
-            return TIERS[name](module, loss, sample)
+        if TIERS[name].fits(module, loss, sample, conduct):
+            return TIERS[name](module, loss, sample, conduct)
         if tier != "auto":
             raise ValueError(f"kernel={tier!r} does not fit this module and loss: leave it at 'auto'.")
     return None
 
 
-__all__ = ["TIERS", "Chain", "Kernel", "Loss", "OneByOne", "Stacked", "Vmapped", "choose"]
+__all__ = ["CALM", "TIERS", "Chain", "Conduct", "Kernel", "Loss", "OneByOne", "Stacked", "State", "Vmapped", "choose"]

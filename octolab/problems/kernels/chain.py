@@ -14,7 +14,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from octolab.problems.kernels.kernel import Kernel, Share, Views
+from octolab.problems.kernels.kernel import CALM, Conduct, Kernel, Share, State, Views, is_bare
 from octolab.problems.kernels.losses import Loss
 
 Pieces = tuple[list[tuple[int, torch.Tensor, torch.Tensor]], float]  # (layer, residuals, inputs), times a number
@@ -30,8 +30,8 @@ class Chain(Kernel):
 
     name = "chain"
 
-    def __init__(self, module: nn.Module, loss: Loss, sample: tuple[int, ...]):
-        super().__init__(module, loss, sample)
+    def __init__(self, module: nn.Module, loss: Loss, sample: tuple[int, ...], conduct: Conduct = CALM):
+        super().__init__(module, loss, sample, conduct)
         parts = [p for p in module if not isinstance(p, nn.Flatten)]  # type: ignore[attr-defined]
         self.plan: list[tuple[int, int | None, bool]] = []  # index of weight, of bias, whether a ReLU follows
         at = 0
@@ -42,8 +42,8 @@ class Chain(Kernel):
                 at += 1 if bias is None else 2
 
     @classmethod
-    def fits(cls, module: nn.Module, loss: Loss, sample: tuple[int, ...]) -> bool:
-        if type(module) is not nn.Sequential or not loss.classifies:
+    def fits(cls, module: nn.Module, loss: Loss, sample: tuple[int, ...], conduct: Conduct) -> bool:
+        if type(module) is not nn.Sequential or not loss.plain or not conduct.calm or not is_bare(module):
             return False
         parts = list(module)
         if parts and isinstance(parts[0], nn.Flatten) and parts[0].start_dim == 1 and parts[0].end_dim == -1:
@@ -52,14 +52,12 @@ class Chain(Kernel):
             return False
         kinds = [type(p) for p in parts]
         follows = all(a is nn.Linear for a, b in pairwise(kinds) if b is nn.ReLU)
-        tied = len(list(module.parameters())) != len([p for part in parts for p in part.parameters()])
         return (
             bool(kinds)
             and kinds[0] is nn.Linear
             and set(kinds) <= {nn.Linear, nn.ReLU}
             and kinds[-1] is nn.Linear
             and follows
-            and not tied
         )
 
     def views(self, flat: torch.Tensor) -> Views:
@@ -89,10 +87,12 @@ class Chain(Kernel):
             layers.append(h.relu_() if relu else h)
         return layers
 
-    def outputs(self, views: Views, xb: torch.Tensor) -> torch.Tensor:
+    def outputs(self, views: Views, xb: torch.Tensor, kept: torch.Tensor | None = None) -> torch.Tensor:
         return self._forward(views, xb)[-1]
 
-    def pieces(self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share) -> tuple[Pieces, torch.Tensor]:
+    def pieces(
+        self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share, state: State | None = None
+    ) -> tuple[Pieces, torch.Tensor]:
         layers = self._forward(views, xb)
         r = torch.softmax(layers[-1], -1)
         r.scatter_add_(2, yb.unsqueeze(2), _minus_ones(yb.shape, r.dtype))

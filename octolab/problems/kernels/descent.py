@@ -9,21 +9,21 @@ and the kernel adds -lr g straight into the models. Clients that have finished a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import torch
 
-from octolab.problems.kernels.kernel import Kernel, Share
+from octolab.problems.kernels.kernel import Kernel, Share, State
 
 Rate = float | torch.Tensor
 
 
 @dataclass
 class Now:
-    """One local step: inputs and targets of the first k clients, the weight of each sample, and who moves
-    (None: all).
+    """One local step: inputs and targets of the first k clients, the weight of each sample, who moves (None: all), which
+    samples are no padding (None: all), and what else the pass has (None: evaluation mode).
     """
 
     k: int
@@ -31,21 +31,30 @@ class Now:
     yb: torch.Tensor
     share: Share
     moves: torch.Tensor | None
+    there: torch.Tensor | None = None
+    state: State | None = None
+
+    def beside(self, state: State) -> Now:
+        return replace(self, state=state)
 
 
 class Schedule:
     """Minibatches of m clients for all local steps, clients ordered by how many steps they take (most first).
 
-    index: (steps, m, B) rows of the data; mask: (steps, m, B) or None. order: (m,) the clients' order, None:
-    as given.
+    index: (steps, m, B) rows of the data; mask: (steps, m, B) or None; counts: (steps, m, B) what samples count in their
+    mean, None: one each. order: (m,) the clients' order, None: as given.
     """
 
-    def __init__(self, index: torch.Tensor, mask: torch.Tensor | None, dtype: torch.dtype):
-        self.index, self.share, self.order = index, None, None
+    def __init__(
+        self, index: torch.Tensor, mask: torch.Tensor | None, dtype: torch.dtype, counts: torch.Tensor | None = None
+    ):
+        self.index, self.share, self.order, self.there = index, None, None, None
         self.steps, m, B = index.shape
+        if counts is not None and mask is None:
+            mask = torch.ones(index.shape, dtype=torch.bool)
         self.active, self.idle, self.whole = [m] * self.steps, [False] * self.steps, [True] * self.steps
         self.even = 1.0 / max(B, 1)
-        if mask is None or bool(mask.all()):
+        if mask is None or (counts is None and bool(mask.all())):
             return
         count = mask.sum(2)
         live = count > 0
@@ -54,12 +63,17 @@ class Schedule:
             self.order = length.argsort(descending=True, stable=True)
             self.index, mask = index[:, self.order], mask[:, self.order]
             count, live, length = count[:, self.order], live[:, self.order], length[self.order]
+            counts = None if counts is None else counts[:, self.order]
         there = length > torch.arange(self.steps)[:, None]
         self.active = there.sum(1).tolist()
         self.idle = (there & ~live).any(1).tolist()
         self.whole = ((count == B) | ~there).all(1).tolist()
         self.live = live.to(dtype)
         self.share = mask / count.clamp(min=1)[:, :, None].to(dtype)
+        self.there = mask
+        if counts is not None:
+            counts, self.whole = counts * mask, [False] * self.steps
+            self.share = counts / counts.sum(2, keepdim=True).clamp(min=1e-30)
 
     @cached_property
     def rows(self) -> tuple[torch.Tensor, ...]:
@@ -70,7 +84,8 @@ class Schedule:
     def at(self, t: int, xb: torch.Tensor, yb: torch.Tensor) -> Now:
         k = self.active[t]
         share = self.even if self.share is None or self.whole[t] else self.share[t, :k]
-        return Now(k, xb, yb, share, self.live[t, :k, None] if self.idle[t] else None)
+        there = None if self.there is None else self.there[t, :k]
+        return Now(k, xb, yb, share, self.live[t, :k, None] if self.idle[t] else None, there)
 
 
 def descend(
@@ -130,7 +145,9 @@ def _plain(
         if now.moves is not None:
             rate = rate * now.moves
         even = isinstance(rate, float)
-        pieces, _ = kernel.pieces(at, now.xb, now.yb, now.share if even else now.share * rate)
+        if now.state is not None:
+            now.state.rate = rate if even else 1.0  # of parameters that stay with their clients
+        pieces, _ = kernel.pieces(at, now.xb, now.yb, now.share if even else now.share * rate, now.state)
         if shrink:
             y[:k].mul_(1 - rate * shrink)
         if constant is not None:
@@ -156,7 +173,9 @@ def _heavy(
     def run(now: Now, rate: Any) -> None:
         k, moves = now.k, now.moves
         Y, V, at = y[:k], v[:k], views(now.k)
-        pieces, _ = kernel.pieces(at, now.xb, now.yb, now.share)
+        if now.state is not None:
+            now.state.rate = rate
+        pieces, _ = kernel.pieces(at, now.xb, now.yb, now.share, now.state)
         V.mul_(momentum if moves is None else 1 - (1 - momentum) * moves)
         if correction is not None:
             V.add_(correction[:k] if moves is None else correction[:k] * moves)

@@ -2,39 +2,81 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from octolab.problems.kernels.kernel import Kernel, Share, Views
+from octolab.problems.kernels.dropout import Dropout
+from octolab.problems.kernels.kernel import CALM, Conduct, Kernel, Share, State, Views
 from octolab.problems.kernels.losses import Loss
+
+_generator = threading.Lock()  # torch's generator is one for all threads
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """torch's generator at this seed, for a module that draws from it; afterwards as if nobody had."""
+    with _generator:
+        before = torch.random.get_rng_state()
+        torch.default_generator.manual_seed(seed)
+        try:
+            yield
+        finally:
+            torch.random.set_rng_state(before)
 
 
 class _OwnModule(Kernel):
     """Keeps one copy of the module per thread, since both tiers put parameters into it."""
 
-    def __init__(self, module: nn.Module, loss: Loss, sample: tuple[int, ...]):
-        super().__init__(module, loss, sample)
-        self.names = [name for name, _ in module.named_parameters()]
+    def __init__(self, module: nn.Module, loss: Loss, sample: tuple[int, ...], conduct: Conduct = CALM):
+        super().__init__(module, loss, sample, conduct)
+        self.buffers = [(name, module.get_buffer(name)) for name in conduct.moving]
+        self.buffers += [(name, module.get_parameter(name)) for name in conduct.local]
         self._local = threading.local()
 
     @property
     def own(self) -> nn.Module:
         if not hasattr(self._local, "module"):
-            self._local.module = copy.deepcopy(self.module)
+            self._local.module = module = copy.deepcopy(self.module)
+            self._local.dropouts = [part for part in module.modules() if isinstance(part, Dropout)]
+            self._local.training = module.training
         return self._local.module
 
-    def _shared(self, views: Views) -> bool:
-        return views[0].dim() == len(self.shapes[0])
+    def _mode(self, training: bool) -> nn.Module:
+        """The own module in training or evaluation mode."""
+        module = self.own
+        if self._local.training != training:
+            set_mode(module, training)
+            self._local.training = training
+        return module
+
+    def _begin(self, seed: torch.Tensor) -> None:
+        for part in self._local.dropouts:
+            part.begin(seed)
+
+    def _split(self, kept: torch.Tensor) -> list[torch.Tensor]:
+        """Views of what a client keeps (..., s), with the buffers' shapes."""
+        parts = kept.split([b.numel() for _, b in self.buffers], -1)
+        return [part.view((*kept.shape[:-1], *b.shape)) for part, (_, b) in zip(parts, self.buffers, strict=True)]
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k != "_local"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _local=threading.local())
+
+
+def set_mode(module: nn.Module, training: bool) -> None:
+    """`module.train(training)`, but parts marked `_always_evaluates` (frozen batch normalisation) stay in evaluation."""
+    module.train(training)
+    for part in module.modules():
+        if getattr(part, "_always_evaluates", False):
+            part.eval()
 
 
 class Vmapped(_OwnModule):
@@ -45,29 +87,51 @@ class Vmapped(_OwnModule):
 
     name = "vmap"
 
-    def _call(self, views: Any, x: torch.Tensor) -> torch.Tensor:
+    def _call(self, views: Any, kept: torch.Tensor | None, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The module's output for one client's views, and what it keeps afterwards."""
         from torch.func import functional_call
 
-        return functional_call(self.own, dict(zip(self.names, views, strict=True)), (x,))
+        given = dict(zip(self.names, views, strict=True))
+        if kept is None:
+            return functional_call(self.own, given, (x,)), None
+        for (name, buffer), part in zip(self.buffers, self._split(kept), strict=True):
+            given[name] = part.to(buffer.dtype) if part.dtype != buffer.dtype else part.clone()
+        out = functional_call(self.own, given, (x,))
+        return out, torch.cat([given[name].detach().reshape(-1).to(kept.dtype) for name, _ in self.buffers])
 
-    def outputs(self, views: Views, xb: torch.Tensor) -> torch.Tensor:
+    def outputs(self, views: Views, xb: torch.Tensor, kept: torch.Tensor | None = None) -> torch.Tensor:
         from torch.func import vmap
 
+        self._mode(False)
+        dims = (None if self.shared(views) else 0, None if kept is None or kept.dim() == 1 else 0, 0)
         with torch.no_grad():
-            return vmap(self._call, in_dims=(None if self._shared(views) else 0, 0))(views, xb)
+            return vmap(lambda v, s, x: self._call(v, s, x)[0], in_dims=dims)(views, kept, xb)
 
-    def pieces(self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share) -> tuple[Views, torch.Tensor]:
+    def pieces(
+        self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share, state: State | None = None
+    ) -> tuple[Views, torch.Tensor]:
         from torch.func import grad, vmap
 
-        def objective(v: Any, x: torch.Tensor, y: torch.Tensor, s: Any) -> tuple[torch.Tensor, torch.Tensor]:
-            out = self._call(v, x)
-            return self.loss.total(out, y, s if one is None else one), out
+        state = State(training=False) if state is None else state
+        self._mode(state.training)
+        kept, seeds = state.kept, state.seeds
+        even = isinstance(share, float)
 
-        one = share if isinstance(share, float) else None
-        weight = yb if isinstance(share, float) else share  # one number for all is no argument of vmap
-        dims = (None if self._shared(views) else 0, 0, 0, 0)
+        def objective(v: Any, x: Any, y: Any, s: Any, rows: Any, seed: Any) -> tuple[torch.Tensor, Any]:
+            if seed is not None:
+                self._begin(seed)
+            out, after = self._call(v, rows, x)
+            return self.loss.total(out, y, share if even else s), (out,) if after is None else (out, after)
+
+        weight = yb if even else share  # one number for all is no argument of vmap
+        each = [None if kept is None or kept.dim() == 1 else 0, None if seeds is None else 0]
+        dims = (None if self.shared(views) else 0, 0, 0, 0, *each)
         with torch.enable_grad():
-            grads, out = vmap(grad(objective, has_aux=True), in_dims=dims)(tuple(views), xb, yb, weight)
+            grads, (out, *after) = vmap(grad(objective, has_aux=True), in_dims=dims)(
+                tuple(views), xb, yb, weight, kept, seeds
+            )
+        if kept is not None and state.training:
+            kept.copy_(after[0])
         return [g.detach() for g in grads], out.detach()
 
 
@@ -77,35 +141,143 @@ class OneByOne(_OwnModule):
     name = "loop"
     alone = True
 
-    def _bind(self, views: Views, k: int) -> tuple[nn.Module, list[nn.Parameter]]:
+    def _bind(self, views: Views, k: int, training: bool) -> tuple[nn.Module, list[nn.Parameter]]:
         """The module with client k's tensors as its parameters. It shares their memory, so later updates are
         seen.
         """
-        module, local = self.own, self._local
+        module, local = self._mode(training), self._local
         if not hasattr(local, "parameters"):
-            local.parameters, local.bound = list(module.parameters()), (None, -1)
+            local.parameters, local.bound = [module.get_parameter(n) for n in self.names], (None, -1)
         if local.bound[0] is not views or local.bound[1] != k:
-            shared = self._shared(views)
+            shared = self.shared(views)
             for p, v in zip(local.parameters, views, strict=True):
                 p.data = v if shared else v[k]
             local.bound = (views, k)
         return module, local.parameters
 
-    def outputs(self, views: Views, xb: torch.Tensor) -> torch.Tensor:
+    def outputs(self, views: Views, xb: torch.Tensor, kept: torch.Tensor | None = None) -> torch.Tensor:
         with torch.no_grad():
-            return torch.stack([self._bind(views, k)[0](x) for k, x in enumerate(xb)])
+            outs = []
+            for k, x in enumerate(xb):
+                module = self._bind(views, k, False)[0]
+                if kept is not None:
+                    self._lay(module, kept if kept.dim() == 1 else kept[k])
+                outs.append(self._run(module, x, 0 if self.conduct.always else None))
+            return torch.stack(outs)
 
-    def pieces(self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share) -> tuple[list[Any], torch.Tensor]:
-        pieces, outs = [], []
+    @staticmethod
+    def _run(module: nn.Module, x: torch.Tensor, seed: int | None) -> torch.Tensor:
+        if seed is None:
+            return module(x)
+        with seeded(seed):
+            return module(x)
+
+    def _lay(self, module: nn.Module, kept: torch.Tensor) -> None:
+        """Put what a client keeps (s,) into the module's buffers."""
+        with torch.no_grad():
+            for (name, _), part in zip(self.buffers, self._split(kept), strict=True):
+                _tensor(module, name).copy_(part)
+
+    def _lift(self, module: nn.Module, kept: torch.Tensor) -> None:
+        """Take what the client keeps (s,) out of the buffers again."""
+        with torch.no_grad():
+            for (name, _), part in zip(self.buffers, self._split(kept), strict=True):
+                part.copy_(_tensor(module, name))
+
+    def pieces(
+        self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share, state: State | None = None
+    ) -> tuple[list[Any], torch.Tensor]:
+        state = State(training=False) if state is None else state
+        pieces: list[Any] = []
+        outs: list[torch.Tensor | None] = []
         with torch.enable_grad():
             for k in range(len(yb)):
-                module, parameters = self._bind(views, k)
-                out = module(xb[k])
-                total = self.loss.total(out, yb[k], share if isinstance(share, float) else share[k])
-                pieces.append(torch.autograd.grad(total, parameters))
-                outs.append(out.detach())
-        return pieces, outs[0][None] if len(outs) == 1 else torch.stack(outs)
+                module, parameters = self._bind(views, k, state.training)
+                weight, x, y = share if isinstance(share, float) else share[k], xb[k], yb[k]
+                there = None if state.there is None or self.conduct.steady else state.there[k]
+                if there is not None and not bool(there.any()):  # who rests keeps what he has
+                    pieces.append([torch.zeros_like(p) for p in parameters])
+                    outs.append(None)
+                    continue
+                if there is not None:  # padding must not enter a batch's statistics
+                    x, y, weight = x[there], y[there], weight if isinstance(weight, float) else weight[there]
+                out = self._pass(module, x, state, k)
+                total = self.loss.total(out, y, weight)
+                own = self._own_parameters(module) if state.rate is not None else []
+                grads = torch.autograd.grad(total, parameters + own, materialize_grads=True)
+                self._settle(module, state, k, grads[len(parameters) :])
+                pieces.append(grads[: len(parameters)])
+                outs.append(_padded(out.detach(), there))
+        return pieces, _stacked(outs)
+
+    def _pass(self, module: nn.Module, x: torch.Tensor, state: State, k: int) -> torch.Tensor:
+        """The output of client k's pass."""
+        seed, kept = 0 if self.conduct.always else None, state.of(k)
+        if state.training and state.seeds is not None:
+            self._begin(state.seeds[k])
+            if self.conduct.random or self.conduct.always:
+                seed = int(state.seeds[k])
+        if kept is not None:
+            self._lay(module, kept)
+        return _alone(lambda: self._run(module, x, seed), module) if self.conduct.mixes else self._run(module, x, seed)
+
+    def _settle(self, module: nn.Module, state: State, k: int, own: Sequence[torch.Tensor]) -> None:
+        """After a pass in training: the client keeps the buffers as they are now, and its own parameters take a step."""
+        if not state.training or state.kept is None:
+            return
+        if state.rate is not None:
+            rate = state.rate if isinstance(state.rate, float) else float(state.rate[k])
+            with torch.no_grad():
+                for p, g in zip(self._own_parameters(module), own, strict=True):
+                    p.sub_(g, alpha=rate)
+        self._lift(module, state.kept[k])
+
+    def _own_parameters(self, module: nn.Module) -> list[nn.Parameter]:
+        own = [module.get_parameter(name) for name in self.conduct.local]
+        for p in own:
+            p.requires_grad_(True)
+        return own
 
     def add(self, pieces: list[Any], views: Views, alpha: float, overwrite: bool = False) -> None:
         for k, grads in enumerate(pieces):
             super().add(grads, [v[k] for v in views], alpha, overwrite)
+
+
+def _tensor(module: nn.Module, name: str) -> torch.Tensor:
+    """The buffer or parameter of that name."""
+    owner, _, last = name.rpartition(".")
+    return getattr(module.get_submodule(owner), last)  # type: ignore[no-any-return]
+
+
+def _stacked(outs: list[torch.Tensor | None]) -> torch.Tensor:
+    """Outputs (K, B, ...); zeros of who rested."""
+    known = next((o for o in outs if o is not None), torch.empty(0))
+    if len(outs) == 1:
+        return known[None]
+    return torch.stack([torch.zeros_like(known) if o is None else o for o in outs])
+
+
+def _padded(out: torch.Tensor, there: torch.Tensor | None) -> torch.Tensor:
+    """Rows put back where they came from."""
+    if there is None or len(out) == len(there):
+        return out
+    whole = out.new_zeros(len(there), *out.shape[1:])
+    whole[there] = out
+    return whole
+
+
+def _alone(run: Callable[[], torch.Tensor], module: nn.Module) -> torch.Tensor:
+    """A batch without statistics (one number per channel) is normalised by the running ones, where torch would refuse."""
+    try:
+        return run()
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+    norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._NormBase) and part.training]
+    for part in norms:
+        part.eval()
+    try:
+        return run()
+    finally:
+        for part in norms:
+            part.train()

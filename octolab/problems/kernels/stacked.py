@@ -8,12 +8,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from octolab.problems.kernels.kernel import Kernel, Share, Views
+from octolab.problems.kernels.dropout import Dropout
+from octolab.problems.kernels.kernel import CALM, Conduct, Kernel, Share, State, Views, is_bare
 from octolab.problems.kernels.losses import Loss
 
 ELEMENTWISE = (
     *(nn.ReLU, nn.Tanh, nn.GELU, nn.Sigmoid, nn.SiLU, nn.ELU, nn.LeakyReLU, nn.Softplus, nn.Identity),
-    *(nn.Dropout, nn.Dropout2d),  # switched off
+    Dropout,
 )
 POOLS = (nn.MaxPool2d, nn.AvgPool2d)
 
@@ -27,8 +28,8 @@ class Stacked(Kernel):
 
     name = "stacked"
 
-    def __init__(self, module: nn.Module, loss: Loss, sample: tuple[int, ...]):
-        super().__init__(module, loss, sample)
+    def __init__(self, module: nn.Module, loss: Loss, sample: tuple[int, ...], conduct: Conduct = CALM):
+        super().__init__(module, loss, sample, conduct)
         self.layers: list[nn.Module] = list(module)  # type: ignore[call-overload]
         for at, (one, after) in enumerate(pairwise(list(self.layers))):
             if type(one) is nn.ReLU and type(after) is nn.MaxPool2d:  # they commute: clip the fewer numbers
@@ -36,8 +37,8 @@ class Stacked(Kernel):
         self.images = _first_kind(self.layers) == "image"
 
     @classmethod
-    def fits(cls, module: nn.Module, loss: Loss, sample: tuple[int, ...]) -> bool:
-        if type(module) is not nn.Sequential or len(module) == 0:
+    def fits(cls, module: nn.Module, loss: Loss, sample: tuple[int, ...], conduct: Conduct) -> bool:
+        if type(module) is not nn.Sequential or len(module) == 0 or not conduct.steady or not is_bare(module):
             return False
         layers, state = list(module), "image" if len(sample) == 3 else "rows" if len(sample) == 1 else "other"
         if _first_kind(layers) == "image" and state != "image":
@@ -50,8 +51,7 @@ class Stacked(Kernel):
                 state = "rows"
             elif not (kind is nn.Linear if state == "rows" else state == "image" and _of_images(layer)):
                 return False
-        tied = len(list(module.parameters())) != sum(len(list(p.parameters())) for p in layers)
-        return state == "rows" and not tied
+        return state == "rows"
 
     def take(self, X: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         if not self.images:
@@ -61,7 +61,7 @@ class Stacked(Kernel):
         images = X.index_select(0, index.t().reshape(-1)).view(B, K * C, *space)
         return images.contiguous(memory_format=torch.channels_last)
 
-    def _forward(self, views: Views, h: torch.Tensor, K: int) -> torch.Tensor:
+    def _forward(self, views: Views, h: torch.Tensor, K: int, seeds: torch.Tensor | None = None) -> torch.Tensor:
         at = 0
         for layer in self.layers:
             if isinstance(layer, nn.Linear):
@@ -75,9 +75,21 @@ class Stacked(Kernel):
                 at += 1 if layer.bias is None else 2
             elif isinstance(layer, nn.Flatten):
                 h = h.reshape(len(h), K, -1).transpose(0, 1) if self.images and h.dim() == 4 else h.flatten(2)
+            elif isinstance(layer, Dropout):
+                h = h if seeds is None else self._drop(layer, h, K, seeds)
             else:
                 h = layer(h)
         return h
+
+    def _drop(self, layer: Dropout, h: torch.Tensor, K: int, seeds: torch.Tensor) -> torch.Tensor:
+        """Each client's own mask, in whichever layout h has."""
+        if layer.p == 0:
+            return h
+        if h.dim() < 4:
+            return h * layer.mask(seeds, tuple(h.shape[1:]), h.dtype)
+        B, channels, *space = h.shape
+        mask = layer.mask(seeds, (B, channels // K, *space), h.dtype)  # (K, B, C, H, W), or 1 x 1 for whole channels
+        return h * mask.transpose(0, 1).flatten(1, 2)
 
     def _stack(self, views: Views, K: int) -> Views:
         """Views with a leading dimension of K, also where one model is shared."""
@@ -87,16 +99,18 @@ class Stacked(Kernel):
     def _count(self, xb: torch.Tensor) -> int:
         return xb.shape[1] // self.sample[0] if self.images else len(xb)
 
-    def outputs(self, views: Views, xb: torch.Tensor) -> torch.Tensor:
+    def outputs(self, views: Views, xb: torch.Tensor, kept: torch.Tensor | None = None) -> torch.Tensor:
         K = self._count(xb)
         with torch.no_grad():
             return self._forward(self._stack(views, K), xb, K)
 
-    def pieces(self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share) -> tuple[Views, torch.Tensor]:
-        K = len(yb)
+    def pieces(
+        self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share, state: State | None = None
+    ) -> tuple[Views, torch.Tensor]:
+        K, seeds = len(yb), state.seeds if state is not None and state.training else None
         with torch.enable_grad():
             leaves = [v.detach().requires_grad_() for v in self._stack(views, K)]
-            out = self._forward(leaves, xb, K)
+            out = self._forward(leaves, xb, K, seeds)
             total = self.loss.total(out, yb, share, 2)
             return list(torch.autograd.grad(total, leaves)), out.detach()
 
