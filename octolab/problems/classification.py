@@ -12,6 +12,7 @@ from torch import nn
 from octolab import data
 from octolab.data.targets import CLASSES
 from octolab.problems.division import Division, Part, Weights, as_dtype, divide, validation_part, weights_spec
+from octolab.problems.identity import name_of
 from octolab.problems.inputs import flat, network_inputs
 from octolab.problems.logistic import Logistic
 from octolab.problems.network import Network
@@ -102,7 +103,7 @@ def _spec_of(spec: dict[str, object], loss: object, several: bool) -> dict[str, 
     """The spec names a loss that is not the default one, so that another loss is another problem."""
     if several or loss == "cross_entropy":
         return spec
-    return {**spec, "loss": loss if isinstance(loss, str) else repr(loss)}
+    return {**spec, "loss": name_of(loss)}
 
 
 def _linear(

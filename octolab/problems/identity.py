@@ -24,6 +24,11 @@ def identity(thing: object, trained: frozenset[str] = frozenset()) -> str:
     return sha.hexdigest()[:16]
 
 
+def name_of(thing: object) -> str:
+    """A name for what a spec cannot hold: the class of a module, the name of a function."""
+    return thing if isinstance(thing, str) else str(getattr(thing, "__name__", type(thing).__name__))
+
+
 def _words(thing: object, trained: frozenset[str], depth: int) -> list[str]:
     if depth > 12:
         return [type(thing).__qualname__]

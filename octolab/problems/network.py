@@ -28,6 +28,7 @@ from octolab.problems.scoring import Pair, TestPart
 from octolab.problems.statistics import Memory, statistics
 
 Share = float | torch.Tensor
+BUNDLED = ("mlp", "cnn", "logistic", "linear")  # models that a spec rebuilds by name
 
 
 class Pass(NamedTuple):
@@ -433,7 +434,7 @@ class Network(Problem):
     def evaluate(self, x: torch.Tensor) -> dict[str, float]:
         f, g = self._pooled(x, True)
         assert g is not None
-        return {"loss": f, "grad_norm_sq": float(g @ g), **self.test_metrics(x)}
+        return {"loss": f, "grad_norm_sq": float(g @ g), **self.test_metrics(x), **self.validation_metrics(x)}
 
     # -- tests -----------------------------------------------------------------------------------------------
     def outputs(self, x: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
@@ -453,21 +454,30 @@ class Network(Problem):
 
     def _hits(self, x: torch.Tensor, X: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
         """Share of right answers for each sample: 0 or 1; for text, over its positions. (N,), or (k, N) for x (k, d)."""
-        return self.loss_of.hits(self.outputs(x, X), Y, 1 if x.dim() == 1 else 2)
+        outputs, lead = self.outputs(x, X), 1 if x.dim() == 1 else 2
+        targets = self.loss_of.fit(outputs.flatten(0, lead - 1), Y.flatten(0, lead - 1))
+        return self.loss_of.hits(outputs, targets.view(*Y.shape[:lead], *targets.shape[1:]), lead)
 
     def test_scores(self, x: torch.Tensor, *, by_client: bool = False) -> Scored | None:
         part = self._test if by_client else self._global_test
         return None if part is None else part.scored(x, lambda x, X, Y: self.outputs(x.detach(), X))
 
     def test_metrics(self, x: torch.Tensor) -> dict[str, float]:
-        if self._global_test is None or not len(self._global_test):
+        part = self._global_test
+        if part is None or not len(part):
             return {}
         if self.loss_of.judges:
-            return self._global_test.accuracy(x, self._hits)
+            return part.accuracy(x, self._hits)
         if self.loss_of.family == "values":
-            return self._global_test.errors(x, lambda x, X, Y: self.outputs(x, X))
-        each = self.loss_of(self.outputs(x, self._global_test.X), self._global_test.Y)
-        return {"test_loss": float(each.double().mean())}
+            return part.errors(x, lambda x, X, Y: self.outputs(x, X))
+        return {"test_loss": self.held_out_loss(x, part)}
+
+    def held_out_loss(self, x: torch.Tensor, part: TestPart) -> float:
+        outputs = self.outputs(x, part.X)
+        targets = self.loss_of.fit(outputs, part.Y).to(self.Y.dtype)
+        each = self.loss_of(outputs, targets).double()
+        mass = self.loss_of.mass(targets).double() if self.loss_of.weighs else torch.ones_like(each)
+        return float((each * mass).sum() / mass.sum())
 
     def client_accuracy(self, x: torch.Tensor, clients: Clients = None) -> np.ndarray | None:
         if self._test is None or not self.loss_of.judges:
@@ -498,6 +508,7 @@ class Network(Problem):
             twin.X = self.X.to(dtype)
             twin._test = None if self._test is None else self._test.to(dtype)
             same = self._global_test is self._test
+            twin.validation = None if self.validation is None else self.validation.to(dtype)
             twin._global_test = twin._test if same or self._global_test is None else self._global_test.to(dtype)
         if self.Y.is_floating_point():
             twin.Y = self.Y.to(dtype)
@@ -509,7 +520,9 @@ class Network(Problem):
     def spec(self) -> dict[str, Any]:
         dtype = str(self.dtype).removeprefix("torch.")
         if self._spec is not None:
-            return {**self._spec, "dtype": dtype}
+            bundled = self._spec.get("model") in (*BUNDLED, None)
+            own = {} if bundled and self.loss_of.named else {"network": self.identity}
+            return {**self._spec, **own, "dtype": dtype}
         given = fingerprint(self.X.numpy(), self.Y.numpy(), self.sizes, self.weights.numpy())
         return {
             "kind": "Network",

@@ -12,6 +12,7 @@ from octolab import data
 from octolab.data.targets import REGRESSION
 from octolab.problems.classification import network_problem
 from octolab.problems.division import Division, Weights, as_dtype, divide, validation_part, weights_spec
+from octolab.problems.identity import name_of
 from octolab.problems.inputs import flat, network_inputs
 from octolab.problems.least_squares import LeastSquares
 from octolab.problems.problem import Problem
@@ -69,7 +70,7 @@ def regression(
     spec = {
         "kind": "regression",
         "model": kind,
-        "loss": loss if isinstance(loss, str) else repr(loss),
+        "loss": name_of(loss),
         "l2": l2,
         "weights": weights_spec(weights),
         "hidden": list(hidden),

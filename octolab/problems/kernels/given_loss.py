@@ -69,6 +69,7 @@ class Given:
     threshold: float = 0.0
     weight: torch.Tensor | None = None
     ignored: int | None = None
+    default: bool = False
 
 
 def read(given: object, dtype: torch.dtype) -> Given:
@@ -149,6 +150,7 @@ def _of_torch(module: nn.Module, dtype: torch.dtype, torchs_layout: bool = True)
         threshold=0.5 if kind is nn.BCELoss else 0.0,
         weight=weight,  # type: ignore[arg-type]
         ignored=ignored,  # type: ignore[arg-type]
+        default=name == identity(kind()),
     )
 
 

@@ -43,6 +43,11 @@ class Loss:
         return self._is.identity
 
     @property
+    def named(self) -> bool:
+        """Whether its name says it all: one of torch's losses with nothing but defaults."""
+        return self._is.default
+
+    @property
     def plain(self) -> bool:
         """Whether it is cross entropy as everybody means it, which kernels know by heart."""
         return self._is.plain and self.axis == -1 and not self.weighs
