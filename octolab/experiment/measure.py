@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 class Measure:
     """`measure(x)` gives the metrics' columns at a model x (d,); ValueError at once where there are no test samples."""
 
-    def __init__(self, problem: Problem, metrics: tuple[Metric, ...]):
-        self._problem, self.metrics = problem, metrics
+    def __init__(self, problem: Problem, metrics: tuple[Metric, ...], now: Callable[[], Problem] | None = None):
+        self._now, self.metrics = now or (lambda: problem), metrics
         self._failed: set[str] = set()
         self._split = any(isinstance(m, PerClient) for m in metrics)
         self._whole = not all(isinstance(m, PerClient) for m in metrics)
@@ -44,8 +45,8 @@ class Measure:
         return None
 
     def __call__(self, x: torch.Tensor) -> dict[str, float]:
-        whole = self._problem.test_scores(x) if self._whole else None
-        split = self._problem.test_scores(x, by_client=True) if self._split else None
+        whole = self._now().test_scores(x) if self._whole else None
+        split = self._now().test_scores(x, by_client=True) if self._split else None
         row: dict[str, float] = {}
         for metric in self.metrics:
             scored = split if isinstance(metric, PerClient) else whole
@@ -76,5 +77,5 @@ class Measure:
 
     def by_client(self, x: torch.Tensor) -> dict[str, np.ndarray]:
         """name -> (n,) of x (d,) on each client's own test samples, NaN where a client has none, or one class only."""
-        scored = self._problem.test_scores(x, by_client=True)
+        scored = self._now().test_scores(x, by_client=True)
         return {} if scored is None else {m.name: m.by_client(scored) for m in self.metrics}

@@ -89,7 +89,11 @@ class Run(Background):
         self.listen(callbacks)
         self._shown: tuple[int, dict[str, float]] = (-1, {})  # the objective at a round that recorded none
         self.name = given.card.name or type(given).__name__
-        self.measure = None if settings.metrics is None else Measure(self.problem, settings.metrics)
+        self.measure = (
+            None
+            if settings.metrics is None
+            else Measure(self.problem, settings.metrics, lambda: self.federation.objective)
+        )
         self._check_until()
         self.world: Connection | None = None  # where client functions run, if not here
         if settings.on is not None:
