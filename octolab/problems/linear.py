@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from torch import nn
 
 from octolab.batches import Batch
 from octolab.metrics import Scored
@@ -221,6 +222,17 @@ class Linear(Problem):
 
     def client_accuracy(self, x: torch.Tensor, clients: Clients = None) -> np.ndarray | None:
         return None if self._test is None else self._test.by_client(x, self.ids(clients), self._hits)
+
+    def as_module(self, x: torch.Tensor) -> nn.Linear:
+        """The model x (d,) as a torch layer: it takes flat features (N, p) and gives the scores that this problem judges."""
+        ones = bool(getattr(self, "bias", False))
+        rows = x.detach().view(-1, self.p)
+        layer = nn.utils.skip_init(nn.Linear, self.p - ones, len(rows), bias=ones, dtype=x.dtype)
+        with torch.no_grad():
+            layer.weight.copy_(rows[:, : self.p - ones])
+            if ones:
+                layer.bias.copy_(rows[:, -1])
+        return layer
 
     # -- constants -------------------------------------------------------------------------------------------
     @property

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from octolab.batches import Batch, Drawn, moves
 from octolab.layers import Layer
@@ -231,6 +232,10 @@ class Problem:
         g = self.gradient(x)
         measured = {**self.test_metrics(x), **self.validation_metrics(x)}
         return {"loss": self.value(x), "grad_norm_sq": float(g @ g), **measured}
+
+    def as_module(self, x: torch.Tensor) -> nn.Module:
+        """The model x (d,) as a torch module that takes one batch of features; ValueError where x is no model of data."""
+        raise ValueError(f"{self.name} has no module: its x is a point, not the weights of a model.")
 
     def test_metrics(self, x: torch.Tensor) -> dict[str, float]:
         """What is measured on the global test set: accuracy; of a regression mse, mae, r2."""

@@ -142,8 +142,8 @@ def checked_pair(pair: Pair, client: int, form: Form | None) -> tuple[np.ndarray
         ) from None
     what = f"Test part {client}"
     x, y = numbers(features, f"{what}: the features"), labels(targets, f"{what}: labels")
-    if form is not None and y.shape[1:] == (1,) and form.y == ():
-        y = y[:, 0]
+    if form is not None and {y.shape[1:], form.y} == {(), (1,)}:  # (m,) and (m, 1) mean the same
+        y = y.reshape(len(y), *form.y)
     if x.ndim < 1 or y.ndim < 1 or len(x) != len(y):
         raise ValueError(
             f"{what}: features {x.shape} and labels {y.shape} are not equally many; give one label per sample."

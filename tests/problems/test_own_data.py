@@ -110,3 +110,18 @@ def test_a_run_on_a_frame_records_validation(tmp_path):
         "fedavg", classification(FRAME, target="kind", client="site", validation_share=0.2), rounds=2, live=False
     )
     assert {"accuracy", "validation_loss", "validation_accuracy"} <= set(run.history.columns)
+
+
+def test_a_linear_model_comes_out_as_a_torch_layer():
+    x = torch.tensor(X)
+    for p in (
+        classification((X, Y), clients=3),
+        classification((X, Y > 0), clients=3),
+        regression((X, X[:, 0]), clients=3),
+    ):
+        point = torch.linspace(-1, 1, p.d, dtype=torch.float64)
+        layer, test = p.as_module(point), p._global_test
+        said = p.test_scores(point).scores
+        assert torch.allclose(layer(test.X).squeeze(-1), torch.from_numpy(said)) and len(layer(x)) == 90
+    with pytest.raises(ValueError, match="a point, not the weights"):
+        ol.problems.quadratics(n=2, d=3).as_module(torch.zeros(3))
