@@ -20,7 +20,7 @@ HEAVY    := slow or browser or flower or deployment
 LESSONS  := $(wildcard notebooks tutorials)
 OUT      := build/quickstart
 
-.PHONY: help venv quickstart lab app test test-heavy test-all check bench clean
+.PHONY: help venv quickstart lab app test test-heavy test-ranges test-all check bench clean
 
 help:
 	@echo "make quickstart   install, run notebooks/quickstart.ipynb without a screen, print the table it computed"
@@ -28,6 +28,7 @@ help:
 	@echo "make app          serve the catalogue of all methods as a web page, on this machine only"
 	@echo "make test         install, run the fast tests and every notebook"
 	@echo "make test-all     make test, then the slow, browser, Flower and deployment tests"
+	@echo "make test-ranges  some fast tests with the newest versions that pyproject.toml allows"
 	@echo "make check        ruff check, ruff format --check, mypy, imports one way"
 	@echo "make bench        the benchmarks"
 	@echo "make venv         only create $(VENV), for example to install another build of torch first"
@@ -52,7 +53,8 @@ $(VENV)/.created:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "'$(PYTHON) -m venv' failed: see the lines above."; exit 1; }
 	@touch $@
 
-# $(call install,EXTRA): the frozen set on Python 3.11, whose wheels it names; the plain ranges on any other.
+# $(call install,EXTRA): the frozen set on Python 3.11, whose wheels it names; the plain ranges on any other. The mark
+# .constrained says which it was: tests/test_packaging.py compares versions only where the frozen set was asked for.
 define install
 	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then \
 	  pins="-c constraints.txt"; echo "Installing octolab[$(1)] at the versions of constraints.txt (Python 3.11)."; \
@@ -61,7 +63,8 @@ define install
 	fi; \
 	echo "The first time this downloads a few hundred MB or more and takes some minutes."; \
 	$(PIP) install --quiet $$pins -e '.[$(1)]' || { \
-	  echo "The installation failed: see pip's lines above. It needs a package index it can reach and some 3 GB of disk."; exit 1; }
+	  echo "The installation failed: see pip's lines above. It needs a package index it can reach and some 3 GB of disk."; exit 1; }; \
+	if [ -n "$$pins" ]; then touch $(VENV)/.constrained; else rm -f $(VENV)/.constrained; fi
 endef
 
 $(VENV)/.installed-lab: $(VENV)/.created pyproject.toml constraints.txt
@@ -101,6 +104,10 @@ test: $(VENV)/.installed-dev
 # One at a time: these start browsers, Ray and servers. pytest's status 5 says that no test carries one of the marks.
 test-heavy: $(VENV)/.installed-dev
 	OCTOLAB_FAST=1 $(QUIET) $(BIN)/python -m pytest -q -m "$(HEAVY)" tests || [ $$? -eq 5 ]
+
+# The newest versions that the ranges allow, in a second environment; needs a package index. Some three minutes.
+test-ranges: $(VENV)/.installed-dev
+	$(BIN)/python .ci/ranges
 
 test-all: test
 	@$(MAKE) --no-print-directory test-heavy
