@@ -51,6 +51,11 @@ class Cohort(Draws):
         return f"Cohort of {self.m} of {self.n} clients, d={self.d}"
 
     # -- the clients' objective --------------------------------------------------------------------------------------
+    @property
+    def written(self) -> dict[str, torch.Tensor]:
+        """What this call has written into the clients' memory so far, by name: it counts once the reply has arrived."""
+        return self.memory._staged
+
     def grad(self, x: torch.Tensor, batch: Batch | None = None, gradients: Any = None) -> torch.Tensor:
         """Gradients (m, d) of f_i at x, over all data or over a batch of `cohort.batch`.
 

@@ -155,7 +155,7 @@ class Executor:
         result = Result(
             payloads, is_tuple, cohort.gradients, cohort.samples, [(staged, cohort.rows, slice(0, m))] if staged else []
         )
-        return _priced(result)
+        return priced(result)
 
     def _pass(
         self, fed: Federation, fn: Callable[..., Any], ids: np.ndarray, down: tuple, event: int, part: slice, m: int
@@ -179,7 +179,7 @@ class Executor:
             _gather([(c.samples, p) for c, _, p in passes], m),
             [(c.memory._staged, c.rows, p) for c, _, p in passes if c.memory._staged],
         )
-        return _priced(result)
+        return priced(result)
 
 
 def _all_done(chunks: list[Future]) -> list[Any]:
@@ -255,7 +255,7 @@ class _Gathered:
         return place.copy_(value)
 
 
-def _priced(result: Result) -> Result:
+def priced(result: Result) -> Result:
     """Add up the bits of all parts of the reply: one number if the same for all clients, else (m,)."""
     for payload in result.payloads:
         if payload is not None:

@@ -148,7 +148,7 @@ class Node:
         if function is None:
             raise ValueError(f"{type(method).__name__} has no client function {asked['fn']!r}.")
         returned = function(cohort, *down)
-        own.commit(cohort.memory._staged, slice(0, 1), None)
+        own.commit(cohort.written, slice(0, 1), None)
         answer: Answer = _packed(returned, wire)
         answer["gradients"], answer["samples"] = _number(cohort.gradients), _number(cohort.samples)
         after = dict(own.items())
@@ -158,7 +158,7 @@ class Node:
             if asked.get("copy") and sum(value.nbytes for value in after.values()) <= LARGEST_COPY:
                 answer["rows"] = pack_rows(after)
             layout = {name: [list(v.shape[1:]), str(v.dtype).removeprefix("torch.")] for name, v in after.items()}
-            if cohort.memory._staged and layout.keys() != rows.keys():
+            if cohort.written and layout.keys() != rows.keys():
                 answer["layout"] = json.dumps(layout)
         metrics = problem.take_metrics(client) if hasattr(problem, "take_metrics") else None
         if metrics:

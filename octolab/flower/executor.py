@@ -16,7 +16,7 @@ import torch
 
 import octolab
 from octolab.errors import ClientAway, NoReplies, OctolabError
-from octolab.federation.executor import Result, _priced
+from octolab.federation.executor import Result, priced
 from octolab.federation.memory import Memory
 from octolab.flower.codec import Down, check_wire, pack_rows, unpack, unpack_rows
 from octolab.flower.connected_nodes import ConnectedNodes
@@ -118,7 +118,7 @@ class GridExecutor:
         clients = tuple(ids.tolist())
         result = Remote(joined, is_tuple, gradients, samples, [], executor=self, clients=clients, numbers=numbers)
         result.absent = absent if absent.any() else None
-        return _priced(result)
+        return priced(result)
 
     def settle(self, client: int, number: int) -> None:
         """The server counts on what this message did."""

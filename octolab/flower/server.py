@@ -215,7 +215,7 @@ class _Report:
         self(run)
         assert isinstance(run.world, Connection)
         error = None if run.error is None else str(run.error)
-        told = {"end": run.status, "error": error, "traffic": run.world.traffic._rows}
+        told = {"end": run.status, "error": error, "traffic": run.world.traffic.rows}
         try:
             file = packed(run)
         except OctolabError as problem:

@@ -169,7 +169,7 @@ class SuperLinkConnection:
 
         self._ended = True
         run = self.run
-        self.traffic._rows = told.get("traffic", {})
+        self.traffic.rows = told.get("traffic", {})
         if told["pieces"]:
             with tempfile.TemporaryDirectory() as folder:
                 path = os.path.join(folder, "run.octo")

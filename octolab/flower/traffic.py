@@ -13,13 +13,13 @@ class Traffic:
     """
 
     def __init__(self) -> None:
-        self._rows: dict[str, list[int]] = {}
+        self.rows: dict[str, list[int]] = {}
 
     def count(self, label: str, down: Any, up: Any) -> None:
         """One message down or up under a label, the client function's name."""
         from flwr.common.serde import message_to_proto
 
-        row = self._rows.setdefault(label, [0] * 6)
+        row = self.rows.setdefault(label, [0] * 6)
         for message, first in ((up, 0), (down, 3)):
             if message is None:
                 continue
@@ -32,7 +32,7 @@ class Traffic:
     def total(self, column: str) -> int:
         """Bytes, or messages, of one column over all functions."""
         at = COLUMNS.index(column) - 1
-        return sum(row[at] for row in self._rows.values())
+        return sum(row[at] for row in self.rows.values())
 
     @property
     def envelope(self) -> float:
@@ -44,7 +44,7 @@ class Traffic:
         """A pandas table, one row per client function."""
         import pandas as pd
 
-        return pd.DataFrame([[label, *row] for label, row in self._rows.items()], columns=list(COLUMNS))
+        return pd.DataFrame([[label, *row] for label, row in self.rows.items()], columns=list(COLUMNS))
 
     def __repr__(self) -> str:
         up, down = self.total("payload_up"), self.total("payload_down")
