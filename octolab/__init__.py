@@ -42,6 +42,7 @@ _NAMES = {
     "start": "octolab.experiment",
     "compare": "octolab.experiment",
     "repeat": "octolab.experiment",
+    "replay": "octolab.experiment",
     "tune": "octolab.experiment",
     "tune_k": "octolab.experiment",
     "load_run": "octolab.experiment",
@@ -93,7 +94,7 @@ if TYPE_CHECKING:
         rooms,
         testing,
     )
-    from octolab.experiment import Run, Until, from_spec, load_run, repeat, resume, start, tune, tune_k  # noqa: F401
+    from octolab.experiment import Run, Until, from_spec, load_run, repeat, replay, resume, start, tune, tune_k  # noqa: F401
     from octolab.experiment.compare import compare  # noqa: F401
     from octolab.experiment.launch import run  # noqa: F401
     from octolab.federation import Federation, Fleet, Randomness, Scripted  # noqa: F401

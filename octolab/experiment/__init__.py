@@ -1,5 +1,6 @@
 """Experiments: run, start, compare, repeat, tune, save, resume."""
 
+from octolab.experiment.arrivals import replay
 from octolab.experiment.checkpoint import load_run, resume
 from octolab.experiment.compare import Comparison, Repetition, compare, repeat, written
 from octolab.experiment.halving import Halving, halving, tune_k
@@ -21,6 +22,7 @@ __all__ = [
     "halving",
     "load_run",
     "repeat",
+    "replay",
     "resume",
     "run",
     "start",

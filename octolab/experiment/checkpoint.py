@@ -127,6 +127,7 @@ def _snapshot(run: Run) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         "now": fed.now,
         "counters": dict(fed.counters),
         "spent": writer.put(fed.spent),
+        "timeline": writer.put(fed.timeline.state()),
         "started": fed.started,
         "randomness": fed.randomness.state(),
         "script": writer.put(fed.randomness.given) if isinstance(fed.randomness, Scripted) else None,
@@ -183,6 +184,8 @@ def restore(run: Run, body: dict[str, Any], tensors: dict[str, torch.Tensor]) ->
         fed.randomness.restore(body["randomness"])
         if body.get("spent") is not None:
             fed.spent = reader.get(body["spent"])
+        if body.get("timeline") is not None:
+            fed.timeline.restore(reader.get(body["timeline"]))
         run.recorder.restore(reader.get(body["record"]))
         if body["jobs"] is not None:
             _get_jobs(fed.jobs, body["jobs"], reader, run.method)

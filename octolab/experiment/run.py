@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from octolab.errors import AssumptionWarning, ClientAway, NonFinite, NoReplies, NothingUnderWay
+from octolab.experiment.arrivals import Arrivals
 from octolab.experiment.background import Background, Progress
 from octolab.experiment.callbacks.callback import Callback, Callbacks, log
 from octolab.experiment.measure import Measure
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from octolab.problems import Problem
 
 
-class Run(Background):
+class Run(Background, Arrivals):
     """One run. `history` is a table, `state` the server's state, `federation` the world with ledger and memory.
 
     Steps happen in the caller's thread (`finish`, `advance`) or in a worker (`launch`); both stop at a round's end. `save` and
@@ -408,7 +409,13 @@ class Run(Background):
         return fork(self, changes)
 
     def export(self, path: str | os.PathLike, **options: Any) -> str:
-        """Write this run as .csv, .parquet, .html (one page, offline), .svg, .png, .pdf or .tex; see `octolab.lab.export`."""
+        """Write this run as .csv, .parquet, .html (one page, offline), .svg, .png, .pdf or .tex; see `octolab.lab.export`.
+
+        "events.csv": what its devices did, for `octolab.replay`.
+        """
+        if os.path.basename(path) == "events.csv":
+            self.events.to_csv(path, index=False)
+            return os.path.abspath(path)
         return str(face("run.export")(self, path, **options))
 
     def figure(self) -> Any:

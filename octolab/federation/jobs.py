@@ -21,6 +21,7 @@ import torch
 from octolab.errors import AssumptionWarning, ClientAway, NothingUnderWay
 from octolab.federation import timeline
 from octolab.fleets.fleet import Hang
+from octolab.fleets.recorded import Recorded
 from octolab.payloads import Payload
 from octolab.randomness import JOB
 
@@ -100,6 +101,7 @@ class Jobs:
         self._step = fed._step
         self._undo_submit, self._undo_next = self._unsubmitted, self._not_arrived  # bound once: one event is 4 us
         fleet = fed.fleet
+        self.record = fleet if isinstance(fleet, Recorded) else None  # a replay: ends are given
         self.lossless = bool(np.all(np.asarray(fleet.dropout) == 0))
         self.timeout = fleet.timeout
         self.links = bool(np.any(np.asarray(fleet.up) < np.inf) or np.any(np.asarray(fleet.latency) > 0))
@@ -107,6 +109,7 @@ class Jobs:
         self.seconds: list[float] | None = None  # constant compute times: no random number to draw
         if (
             plain
+            and self.record is None
             and not self.links
             and not fleet.waits
             and fed.spent is None
@@ -152,7 +155,12 @@ class Jobs:
         job.started = now
         if type(tag) is int and tag > self.version:
             self.version = tag
-        if self.seconds is not None:
+        if self.record is not None:
+            finish, given_up = self.record.end(client, number)
+            if given_up:
+                self._never(job, finish)
+                return job
+        elif self.seconds is not None:
             finish = now + work * self.seconds[client]
         else:
             finish = now + self._duration(client, number, work, bits)
@@ -163,11 +171,11 @@ class Jobs:
             heapq.heappush(self.heap, (finish, client, number, job))
         return job
 
-    def _never(self, job: Job) -> None:
+    def _never(self, job: Job, noticed: float | None = None) -> None:
         """It will not answer; the server notices after the timeout."""
         job.state = LOST
         self.lost += 1
-        job.time = job.started + self.timeout
+        job.time = job.started + self.timeout if noticed is None else noticed
         if job.time < NEVER:
             heapq.heappush(self.heap, (job.time, job.client, job.number, job))
 

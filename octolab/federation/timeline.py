@@ -127,6 +127,17 @@ class Timeline:
             left = max(0, number - self._forgotten)
             del self._times[3 * left :], self._numbers[3 * left :], self._states[left:]
 
+    # -- run files ---------------------------------------------------------------------------------------------------
+    def state(self) -> dict[str, Any]:
+        """What a run file keeps: how many were asked and lost, and the jobs."""
+        times, numbers, states = self.ended()
+        return {"asked": self.asked, "lost": self.lost, "times": times, "numbers": numbers, "states": states}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.asked, self.lost = int(state["asked"]), int(state["lost"])
+        self._times, self._numbers = array("d", state["times"].ravel()), array("i", state["numbers"].ravel())
+        self._states = bytearray(state["states"].astype(np.uint8).tobytes())
+
     # -- reading -----------------------------------------------------------------------------------------------------
     def jobs(self, since: int = 0) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
         """The newest `MOST` jobs from number `since` on: the first one's number, clients (k,), start, computed and end

@@ -11,6 +11,7 @@ from octolab.fleets.fleet import Fleet
 from octolab.fleets.jitter import Exponential, HalfNormal, Hang, Jitter, LogNormal
 from octolab.fleets.latency import LatencyPredictor, profile
 from octolab.fleets.presets import hospitals, iot, lognormal, phones
+from octolab.fleets.recorded import Recorded
 from octolab.fleets.tables import from_csv, from_frame, to_frame
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "LatencyPredictor",
     "LogNormal",
     "Powers",
+    "Recorded",
     "advise",
     "allocate",
     "from_csv",
