@@ -69,6 +69,14 @@ class RRCLI(Method):
     def theory_theta(self, problem: Constants) -> float:
         return self.eta * (self.sampler.period(problem.n) or 1)
 
+    def rate(self, problem: Constants) -> float | None:
+        agree = problem.mu_min and float(problem.grad(problem.x_star).abs().max()) <= 1e-12 * problem.L
+        turns = self.sampler.period(problem.n) or 1
+        if not agree or problem.variance(self.batch_size) or not np.isclose(self.theta, self.eta * turns):
+            return None  # there is a floor of O(gamma^2), or nothing is proved
+        factor = float((1 - self.lr * problem.mu_min) ** (self.eta / self.lr))
+        return factor if 0 < factor < 1 else None
+
     def check(self, problem: Problem) -> None:
         super().check(problem)
         if self.sampler.period(problem.n) is None:
