@@ -154,3 +154,17 @@ def test_a_trial_of_the_line_search_costs_a_number_each_way():
     trials = h.bits_up[1] / 32 - 15 - 12  # f_i beside the gradient and the eigenpair
     assert trials > 1  # far from the optimum it has to search
     assert h.bits_down[1] / 32 == 5 + 2 * 5 + trials  # x0, then x and the direction
+
+
+def test_a_line_search_with_c_of_a_tenth_lets_newtons_step_through():
+    """At c = 1/2 a step of 1 has to gain just what it gains on a quadratic, and is refused by a cubic term."""
+    problem, *_ = clients()
+    star = ol.run(ol.methods.FedNL(line_search=True, c=0.1), problem, rounds=40, live=False).x
+    gap = {}
+    for c in (0.1, 0.5):  # from beyond the optimum, where the curvature grows on the way back
+        method = ol.methods.FedNL(compressor=MatrixTopK(15), line_search=True, c=c)
+        gap[c] = float((ol.run(method, problem, rounds=9, x0=1.3 * star, live=False).x - star).norm())
+    assert gap[0.1] < 1e-12 and gap[0.5] > 1e-4 and ol.methods.FedNL().c == 0.5
+    assert "c = 0.1" in ol.methods.FedNL().card.step_size
+    with pytest.raises(ValueError, match=r"c=1: give a number in \(0, 1\)"):
+        ol.methods.FedNL(c=1)

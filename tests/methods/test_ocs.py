@@ -240,3 +240,11 @@ def test_only_available_clients_are_counted_when_devices_drop_out():
 def test_bad_input_gets_a_sentence(make, words: str):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+@pytest.mark.parametrize("n", [3, 6, 7, 11, 49])
+def test_aocs_stops_when_nobody_is_left_to_raise_also_where_sums_are_rounded(n: int):
+    same = ol.problems.Quadratics(np.tile(np.diag([1.0, 3.0]), (n, 1, 1)), np.ones((n, 2)))
+    for m in range(1, n):  # equal norms: p_i = m/n at once
+        run = ol.run(OCS(uploads=m, variant="aocs"), same, rounds=1, live=False)
+        assert run.federation.counters["calls"] == 3, m  # train, share, upload: no loop for c = 1 + 2e-16
