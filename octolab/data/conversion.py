@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from octolab.data.arrays import numbers, plain
 from octolab.data.dataset import Dataset, Provenance, encode_labels, hold_out
+from octolab.data.errors import DataWarning
 from octolab.data.targets import Targets, read_targets, values_of
 
 Pair = tuple[ArrayLike, ArrayLike]
@@ -62,6 +64,12 @@ def from_arrays(
     x = x[:, None] if x.ndim == 1 else x
     if x[0].size == 0:
         raise ValueError(f"{name}: X has shape {x.shape}: a sample has no features. Give at least one.")
+    if x.dtype == np.uint8 and x.ndim > 2:
+        warnings.warn(
+            f"{name}: the features are bytes and stay as they are, 0..255; networks train better on X / 255.",
+            DataWarning,
+            stacklevel=2,
+        )
     frame_columns = getattr(X, "columns", None)
     names = [str(c) for c in frame_columns] if names is None and frame_columns is not None else names
     if names is not None and (x.ndim != 2 or len(names) != x.shape[1]):

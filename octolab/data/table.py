@@ -113,10 +113,10 @@ class Encoder:
         if kind == "text" and self.categorical != "refuse":
             return self._words(series, name)
         if kind in ("time", "other") or self.categorical == "refuse":
-            what = "times" if kind == "time" else "text or categories" if kind != "other" else "what is no number"
+            what = {"time": " but times", "other": ""}.get(kind, " but text or categories")
             raise ValueError(
-                f"{self.where}: the columns {name} hold no numbers but {what}; features must be numbers. Encode them "
-                "first (categorical='one-hot' does for text), or choose others with features=[...]."
+                f"{self.where}: the columns {name} hold no numbers{what}; features must be numbers. Encode them first "
+                "(categorical='one-hot' does for text), or choose others with features=[...]."
             )
         return self._category(series, name)
 
@@ -128,6 +128,8 @@ class Encoder:
             values = as_float(values, np.dtype(np.float32 if small else np.float64), f"{self.where}: column {name!r}")
             if not small:
                 self._wide(name)
+        elif self.single and _collapses(values):
+            self._wide(name)
         gaps = ~np.isfinite(values)
         out = {}
         if gaps.any():
@@ -215,7 +217,7 @@ class Encoder:
     def _wide(self, name: str) -> None:
         self._too_wide = True
         warnings.warn(
-            f"{self.where}: column {name!r} holds whole numbers so large that float32 cannot tell them apart (a timestamp "
+            f"{self.where}: column {name!r} holds numbers so large that float32 cannot tell them apart (a timestamp "
             "or an identifier?); x is float64. Leave it out, or subtract its least value.",
             DataWarning,
             stacklevel=6,
@@ -229,6 +231,17 @@ class Encoder:
             )
         if VALUES in self.pooled:
             self.notes.append("categories are all values that occur in training; clients would have to share that list")
+
+
+def _collapses(values: np.ndarray) -> bool:
+    """Whether many different float64 numbers would be one in float32: seconds since 1970, say."""
+    present = values[np.isfinite(values)]
+    if values.dtype != np.float64 or not len(present):
+        return False
+    most, spread = float(np.abs(present).max()), float(present.max() - present.min())
+    if most <= 2**24 and spread > 1e-5 * most:
+        return False
+    return 2 * len(np.unique(present.astype(np.float32))) < len(np.unique(present))
 
 
 # -- which columns are features ------------------------------------------------------------------------------

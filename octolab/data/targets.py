@@ -50,6 +50,9 @@ def read_targets(given: object, where: str, kind: str | None = None, names: Sequ
     if y.ndim == 2 or (y.dtype.kind == "O" and len(y) and _is_list(y[0])):
         return _several(y, where, kind, names)
     _refuse_missing(y, where)
+    if y.dtype.kind == "O" and not all(isinstance(v, (str, bytes, int, float, np.generic)) for v in y):
+        kinds = listed(sorted({type(v).__name__ for v in y}), 3)
+        raise ValueError(f"{where} hold objects ({kinds}); labels are text or numbers. Turn them into such first.")
     if y.dtype.kind in "Mm":
         raise ValueError(f"{where} are dates or times; turn them into numbers or classes first.")
     number = y.dtype.kind in "iuf"

@@ -64,6 +64,10 @@ def classification(
     held = data.as_dataset(dataset, target=target, client=client, groups=groups, kind=CLASSES)
     if not isinstance(model, nn.Module) and model not in MODELS:
         raise ValueError(f"model={model!r}: choose 'logistic', 'mlp', 'cnn', or give a torch.nn.Module.")
+    if len(held.classes) < 2:
+        raise ValueError(
+            f"{held.name} has the single class {held.classes[:1]}: a classification needs two. Check the labels."
+        )
     division = divide(
         held, clients=clients, split=split, seed=seed, test_share=test_share, validation_share=validation_share
     )

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
+from octolab.data.arrays import as_float, numbers, plain
 from octolab.data.arrays import labels as given_labels
-from octolab.data.arrays import numbers, plain
 from octolab.errors import AssumptionWarning
 from octolab.layers import Layer
 from octolab.problems.kernels.dropout import address
@@ -156,6 +156,8 @@ def suited(module: nn.Module, X: torch.Tensor, dtype: torch.dtype) -> torch.Tens
         try:
             with torch.no_grad(), seeded(0):
                 module(X[:2].to(torch.int64 if as_whole else dtype))
+            if whole and not as_whole:  # warns where different whole numbers would become one
+                as_float(X.numpy(), torch.empty(0, dtype=dtype).numpy().dtype, "The features")
             return X.to(torch.int64 if as_whole else dtype)
         except (RuntimeError, IndexError, TypeError, ValueError, AssertionError) as error:
             errors.append(

@@ -190,7 +190,8 @@ def check_samples(
     for i, (a, y) in enumerate(zip(arrays, targets, strict=True)):
         if a.ndim != 2 or a.shape[1] != p or y.shape != a.shape[:1]:
             given = f"Client {i}: features {a.shape} and labels {y.shape}"
-            raise ValueError(f"{given} do not fit; give (m_i, {p}) and (m_i,).")
+            hint = " If the labels are one-hot rows, give labels.argmax(1)." if y.ndim == 2 else ""
+            raise ValueError(f"{given} do not fit; give (m_i, {p}) and (m_i,).{hint}")
         if len(a) == 0:
             raise ValueError(f"Client {i} has no samples: leave it out, or use a split that gives all some.")
     return arrays, targets

@@ -116,13 +116,19 @@ def test_what_is_asked_for_is_taken():
 
 def test_seconds_since_1970_stay_different(tmp_path):
     df = frame(t=1_700_000_000 + np.arange(N))
-    with pytest.warns(DataWarning, match="'t' holds whole numbers so large"):
+    with pytest.warns(DataWarning, match="'t' holds numbers so large"):
         ds = from_frame(df)
     assert len(np.unique(column(ds, "t"))) == N
     df.to_csv(tmp_path / "t.csv", index=False)
     with pytest.warns(DataWarning, match="'t' holds"):
         ds = load(f"file:{tmp_path / 't.csv'}")
     assert ds.x.dtype == np.float64 and len(np.unique(column(ds, "t"))) == N
+
+
+def test_fractions_of_seconds_stay_different_too(tmp_path):
+    frame(t=1.7e9 + np.arange(N) / 2).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.warns(DataWarning, match="'t' holds numbers so large"):
+        assert len(np.unique(column(load(f"file:{tmp_path / 't.csv'}"), "t"))) == N
 
 
 def test_sentences_become_hashed_words():

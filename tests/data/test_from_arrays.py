@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import datasets
 import numpy as np
 import pandas as pd
@@ -122,6 +124,8 @@ def test_numbers_are_a_regression_when_they_or_the_user_say_so():
         (lambda: from_arrays(X, Y, test=((X * 50).astype("u1"), Y)), "two scales"),
         (lambda: from_arrays(X[:0], Y[:0]), "at least one sample"),
         (lambda: from_arrays(TEXT, Y), "hold text"),
+        (lambda: from_arrays(X[:2], [{"a": 1}, {"a": 2}]), "hold objects .dict"),
+        (lambda: from_arrays(X[:2], [date(2024, 1, 1)] * 2), "hold objects .date"),
         (lambda: from_arrays(X[:, :0], Y), "no features"),
     ],
 )
@@ -214,6 +218,12 @@ def test_images_and_text_of_hugging_face():
 def test_what_is_no_data_set_is_told(given):
     with pytest.raises(ValueError, match=r"data set: give|is no data set"):
         as_dataset(given)
+
+
+def test_bytes_stay_bytes_and_are_spoken_of():
+    pictures = RNG.integers(0, 256, (60, 3, 3), dtype="u1")
+    with pytest.warns(DataWarning, match="X / 255"):
+        assert from_arrays(pictures, Y).x.dtype == np.uint8
 
 
 def test_splits_take_several_labels_and_colour_images():

@@ -125,3 +125,10 @@ def test_a_linear_model_comes_out_as_a_torch_layer():
         assert torch.allclose(layer(test.X).squeeze(-1), torch.from_numpy(said)) and len(layer(x)) == 90
     with pytest.raises(ValueError, match="a point, not the weights"):
         ol.problems.quadratics(n=2, d=3).as_module(torch.zeros(3))
+
+
+def test_a_single_class_is_no_classification():
+    with pytest.raises(ValueError, match="single class"):
+        classification((X, np.zeros(90)), clients=3)
+    with pytest.raises(ValueError, match="one-hot"):
+        Softmax([X], [np.eye(3, dtype=int)[Y]])
