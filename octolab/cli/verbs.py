@@ -113,7 +113,7 @@ def methods(a: argparse.Namespace) -> None:
 def data(a: argparse.Namespace) -> None:
     """The data sets, or one of them and how it is divided."""
     if a.name is None:
-        names = dict(data_sets.catalog().itertuples(index=False))
+        names: dict[str, str] = dict(data_sets.catalog().itertuples(index=False))
         if a.json:
             print_json([{"name": name, "summary": line} for name, line in names.items()])
         else:

@@ -11,17 +11,17 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from octolab.errors import OctolabError, RunFileError
+from octolab.errors import RunFileError
 from octolab.experiment import runfile
 from octolab.experiment.callbacks.callback import Callback
+from octolab.experiment.permission import in_words
 from octolab.experiment.record import COUNTED
 from octolab.experiment.run import Run, Settings
 from octolab.experiment.runfile import read
@@ -172,7 +172,7 @@ def _put_job(job: Job, writer: Writer, method: Method) -> dict[str, Any]:
 
 def restore(run: Run, body: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Run:
     """Put a snapshot into a fresh run of the same method and problem."""
-    with in_words("the run's snapshot"):
+    with in_words("The run's snapshot"):
         fed, reader = run.federation, Reader(tensors, run.method)
         run.round, run.status = int(body["round"]), str(body["status"])
         run.state = reader.get(body["state"])
@@ -288,7 +288,7 @@ def opened(
 ) -> Run:
     """The run that a file of this name held."""
     spec = content["spec"]
-    with in_words(name):
+    with in_words(repr(name)):
         run = from_spec(spec, problem=problem, method=method, metrics=metrics, allow=allow)
         if problem is not None and run.problem.spec != spec["problem"]:
             raise RunFileError(
@@ -301,21 +301,6 @@ def opened(
             given = Reader(tensors, run.method).get(script)
             run = Run(run.given, run.problem, run.settings, Scripted(seed=run.settings.seed, **given))
         return restore(run, content["body"], tensors)
-
-
-@contextmanager
-def in_words(name: str) -> Iterator[None]:
-    """Whatever is wrong inside a file becomes a RunFileError; what octolab itself says of it stays what it says."""
-    try:
-        yield
-    except OctolabError:
-        raise
-    except ValueError as error:
-        raise RunFileError(str(error)) from error
-    except (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, MemoryError) as error:
-        raise RunFileError(
-            f"{name!r} holds what no run has ({type(error).__name__}: {error}): it is damaged, or something else wrote it."
-        ) from error
 
 
 def resume(
@@ -338,7 +323,7 @@ def resume(
     run = opened(content, tensors, str(path), problem=problem, method=method, metrics=metrics, allow=allow)
     every = content.get("checkpoint_every") if checkpoint_every is None else checkpoint_every
     total = run.settings.rounds if rounds is None else rounds
-    with in_words(str(path)):
+    with in_words(repr(str(path))):
         run.settings = dataclasses.replace(run.settings, rounds=total, checkpoint=str(path), checkpoint_every=every)
     return run.listen(callbacks).finish()
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from octolab.errors import RunFileError
+from octolab.errors import OctolabError, RunFileError
 
 ACTIONS = ("write", "network", "files", "place")
 """What `allow=` may hold: write run files, fetch data, open other files, run clients elsewhere (`on`)."""
@@ -22,6 +23,21 @@ SOURCES = {"hub:": "network", "file:": "files"}
 DEEPEST = 64
 LARGEST = 2**27
 """Numbers that a problem made from a few words may hold (1 GB): a larger one is made by its owner and handed in."""
+
+
+@contextmanager
+def in_words(name: str) -> Iterator[None]:
+    """Whatever is wrong inside a file becomes a RunFileError; what octolab itself says of it stays what it says."""
+    try:
+        yield
+    except OctolabError:
+        raise
+    except ValueError as error:
+        raise RunFileError(str(error)) from error
+    except (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, MemoryError) as error:
+        raise RunFileError(
+            f"{name} holds what no run has ({type(error).__name__}: {error}): it is damaged, or something else wrote it."
+        ) from error
 
 
 def check_allow(allow: Collection[str]) -> frozenset[str]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import octolab
 from octolab.errors import RunFileError
-from octolab.experiment.permission import ASKS, check_spec
+from octolab.experiment.permission import ASKS, check_spec, in_words
 from octolab.experiment.run import Run, Settings
 from octolab.methods import Method
 from octolab.metrics import PerClient
@@ -65,13 +65,20 @@ def from_spec(
     A spec describes: it writes, fetches, opens or places nothing unless the caller says so, allow=() out of "write",
     "network", "files", "place" (see `octolab.experiment.permission`).
     """
-    from octolab import problems
-
     found = _parsed(spec) if isinstance(spec, str) else spec
     check_spec(found, allow, own_problem=problem is not None)
+    with in_words("The spec"):
+        return _run_of(found, problem, method, metrics)
+
+
+def _run_of(
+    spec: Mapping[str, Any], problem: Problem | None, method: Method | None, metrics: Iterable[Any] | None
+) -> Run:
+    from octolab import problems
+
     if problem is None:
-        problem = problems.from_spec(found["problem"])
-    asked = dict(found["settings"])
+        problem = problems.from_spec(spec["problem"])
+    asked = dict(spec["settings"])
     named = asked.pop("metrics", None)
     settings = {k: from_json(v) for k, v in asked.items()}
     if metrics is not None or named is not None:
@@ -79,9 +86,9 @@ def from_spec(
     unknown = sorted(set(settings) - {*SETTINGS, *ASKS, "metrics"})
     if unknown:
         raise ValueError(f"The spec's settings have {unknown}, which no run has; it has {', '.join(SETTINGS)}.")
-    if "x0" in found:
-        settings["x0"] = from_json(found["x0"])
-    return Run(method or from_json(found["method"]), problem, Settings(**settings))
+    if "x0" in spec:
+        settings["x0"] = from_json(spec["x0"])
+    return Run(method or from_json(spec["method"]), problem, Settings(**settings))
 
 
 def metrics_from(named: Any) -> list[Any]:
