@@ -20,7 +20,7 @@ HEAVY    := slow or browser or flower or deployment
 LESSONS  := $(wildcard notebooks tutorials)
 OUT      := build/quickstart
 
-.PHONY: help venv quickstart lab app test test-heavy test-ranges test-all check bench clean
+.PHONY: help venv quickstart lab app test test-heavy test-ranges test-all check bench stages clean
 
 help:
 	@echo "make quickstart   install, run notebooks/quickstart.ipynb without a screen, print the table it computed"
@@ -31,6 +31,7 @@ help:
 	@echo "make test-ranges  some fast tests with the newest versions that pyproject.toml allows"
 	@echo "make check        ruff check, ruff format --check, mypy, imports one way"
 	@echo "make bench        the benchmarks"
+	@echo "make stages       every method on its stage: does its claim hold?"
 	@echo "make venv         only create $(VENV), for example to install another build of torch first"
 	@echo "make clean        remove build and the tools' caches (the environment stays)"
 
@@ -117,6 +118,9 @@ check: $(VENV)/.installed-dev
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports --no-logo
+
+stages: $(VENV)/.installed-dev
+	$(QUIET) $(BIN)/python -m benchmarks.stages
 
 bench: $(VENV)/.installed-dev
 	@[ -f benchmarks/__main__.py ] || { echo "There is no benchmarks/__main__.py here to run."; exit 1; }

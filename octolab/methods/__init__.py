@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from octolab import rooms
 from octolab.methods.card import Card
 from octolab.methods.method import Method, Theory, param
+from octolab.methods.template import template
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +63,7 @@ def _names() -> list[str]:
 
 
 def __dir__() -> list[str]:
-    return sorted([*_names(), "Method", "Theory", "catalog", "cards", "get", "param", "register", "slugs"])
+    return sorted([*_names(), "Method", "Theory", "catalog", "cards", "get", "param", "register", "slugs", "template"])
 
 
-__all__ = ["Card", "Method", "Theory", "cards", "catalog", "get", "param", "register", "slugs"]
+__all__ = ["Card", "Method", "Theory", "cards", "catalog", "get", "param", "register", "slugs", "template"]

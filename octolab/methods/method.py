@@ -36,6 +36,7 @@ from octolab.federation import Federation
 from octolab.federation.sampling import as_sampler, may_repeat
 from octolab.methods.card import Card, read_card
 from octolab.methods.constants import Constants, Known
+from octolab.methods.stage import Stage
 from octolab.params import Theory, allowed, param, params, settle
 from octolab.problems import Problem
 from octolab.schedules import Schedule, as_schedule
@@ -61,12 +62,19 @@ class Method(Frozen):
     slug: the paper's usual short name. needs: what its theory or its algorithm cannot do without, out of
     "unbiased" (compressor), "contractive" (compressor), "homogeneous" (same objective on every client),
     "strongly convex", "strongly convex clients" (every f_i), "hessian" (which solver="exact" needs of any method),
-    "full participation", "at most once" (no client twice in a cohort). tags: for searching.
+    "full participation", "at most once" (no client twice in a cohort). tags: for searching. stage: where its claim is shown.
     """
 
     slug: ClassVar[str] = ""
     needs: ClassVar[tuple[str, ...]] = ()
     tags: ClassVar[tuple[str, ...]] = ()
+    stage: ClassVar[Stage | None] = None
+
+    @classmethod
+    def own_stage(cls) -> Stage | None:
+        """The stage that this very page declares: a method that builds on another makes its own claim."""
+        found: Stage | None = vars(cls).get("stage")
+        return found
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Every method is a frozen dataclass; one that is decorated as such too (as before 0.2) stays what it was."""

@@ -10,6 +10,7 @@ from octolab.compressors import Compressor
 from octolab.federation import Cohort, Federation, Reply, Sampler
 from octolab.methods.constants import Constants
 from octolab.methods.method import Method
+from octolab.methods.stage import Stage
 from octolab.params import Theory, param
 from octolab.payloads import Payload
 from octolab.problems import Problem
@@ -25,6 +26,7 @@ __all__ = [
     "Problem",
     "Reply",
     "Sampler",
+    "Stage",
     "Theory",
     "param",
     "torch",

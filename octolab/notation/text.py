@@ -103,7 +103,10 @@ def room_of(p: Param) -> str:
 
 
 def number(word: str) -> Any:
-    """An int or a float (also 1/20) if the word is one, else the word."""
+    """An int or a float (also 1/20, 5%) if the word is one, else the word."""
+    if word.strip().endswith("%"):
+        share = number(word.strip()[:-1])
+        return word.strip() if isinstance(share, str) else share / 100
     over, slash, under = word.strip().partition("/")
     for kind in (int, float):
         try:

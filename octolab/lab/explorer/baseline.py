@@ -44,6 +44,9 @@ def usual(method: Method) -> str | None:
     """The slug of the natural baseline, from the fields of the method: local steps against FedAvg, minibatches
     against SGD, exact gradients against GD.
     """
+    stage = method.own_stage()
+    if stage is not None and stage.baseline != "auto":
+        return stage.baseline
     has = _fields(type(method))
     steps = {"local_steps", "local_epochs"} & set(has)
     if method.slug == "gd":
@@ -99,6 +102,9 @@ def _spent(state: ExplorerState, method: Method, cost: str, few: int) -> tuple[f
 
 def axis(method: Method) -> str:
     """The horizontal axis on which a method's point is seen: bits where it compresses, time where nobody waits."""
+    stage = method.own_stage()
+    if stage is not None and stage.axis:
+        return stage.axis
     tags = " ".join(method.tags) + " " + method.card.family
     if "asynchronous" in tags:
         return "time"
@@ -124,7 +130,14 @@ def explain(state: ExplorerState) -> str:
     spent = {"bits_up": ", the same bits for both", "time": ", the same virtual time for both"}.get(
         axis(state.method), ""
     )
-    return f"Beside it {made.card.name}; {steps}{spent}."
+    said = f"Beside it {made.card.name}; {steps}{spent}."
+    if mine == theirs == "theory step":
+        said += " Theory steps are safe, not fast."
+    if state.tuned:
+        from octolab.lab import stages
+
+        said = f"{stages.verdict(state.slug)} {said}"
+    return said.strip()
 
 
 def step_of(method: Method) -> str:

@@ -43,7 +43,8 @@ class ExplorerState:
 
     method: a slug, a `Method`, a `Run`, or a spec. problem: the name of a preset, or a problem; None: one that suits
     the method. show: the only knobs to show (and those locked). hide: knobs not to show. lock: knobs shown but not
-    to be turned, names, or name -> reason. Further arguments are knobs' values: lr=0.1, alpha=0.1, rounds=500.
+    to be turned, names, or name -> reason. tuned: begin with the steps that are best for both on the method's stage
+    (None: where nothing else is given). Further arguments are knobs' values: lr=0.1, alpha=0.1, rounds=500.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class ExplorerState:
         hide: Iterable[str] = (),
         lock: Iterable[str] | Mapping[str, str] = (),
         values: Mapping[str, Any] | None = None,
+        tuned: bool | None = None,
         **more: Any,
     ):
         self._watchers: list[Callable[[set[str]], Any]] = []
@@ -62,6 +64,7 @@ class ExplorerState:
         self._building = threading.RLock()
         self._review: tuple[tuple[Any, ...], dict[str, Any]] | None = None
         self._held: dict[str, Theory] = {}  # theory values that this problem cannot give, by path
+        self._tuned_at: tuple[Any, ...] | None = None  # where both sides were tuned alike
         self.errors: dict[str, tuple[Any, str]] = {}  # path -> (what was entered, what is wrong with it)
         self.extra: dict[str, Any] = {}
         self.locked: dict[str, str] = {}
@@ -74,12 +77,36 @@ class ExplorerState:
             self._problem = self._suited() if problem is None else self._as_preset(problem)
             self._stand_in()
         given = {**(values or {}), **more}
+        stage = self._method.own_stage() if run is None and problem is None and isinstance(method, str) else None
+        if stage is not None:
+            given = {**stage.values, **given}
+        named = isinstance(method, str) and run is None and problem is None
+        if tuned or (tuned is None and named and not more and not values and show is None and not lock):
+            self._take_tuned_steps()
         for name, value in sorted(given.items(), key=lambda item: item[0].count(".")):
             self.turn(self.find(name), value)
         self.shown = None if show is None else [self.find(name) for name in show]
         self.hidden = [self.find(name) for name in hide]
         reasons = lock if isinstance(lock, Mapping) else dict.fromkeys(lock, "locked for this lesson")
         self.locked = {self.find(name): reason for name, reason in reasons.items()}
+
+    def _take_tuned_steps(self) -> None:
+        """Begin with the steps that were best for both on the method's stage, over one grid."""
+        from octolab.lab import stages
+
+        for path, value in stages.steps(self._method.slug).items():
+            if any(k.path == path for k in self.knobs(path.partition(".")[0])):
+                self.turn(path, value)
+        self._tuned_at = (self._method, self._problem, self._plan, self._devices)
+
+    @property
+    def tuned(self) -> bool:
+        """Whether what is set is the method's stage, with both sides at their best steps of one grid."""
+        return self._tuned_at == (self._method, self._problem, self._plan, self._devices)
+
+    def is_locked(self, path: str) -> bool:
+        """Whether a teacher has locked this knob, or the object that it belongs to."""
+        return any(path == p or path.startswith(f"{p}.") for p in self.locked)
 
     # -- how it starts -----------------------------------------------------------------------------------------------
     @staticmethod
@@ -98,6 +125,9 @@ class ExplorerState:
         return Plan(), Devices()
 
     def _suited(self) -> presets.Preset:
+        stage = self._method.own_stage()
+        if stage is not None and stage.problem:
+            return presets.PRESETS[stage.problem][1]
         first = presets.suited(self._method)
         if set(self._method.needs) <= KNOWN_NEEDS:
             return presets.PRESETS[first][1]
@@ -302,8 +332,9 @@ class ExplorerState:
         """A person's entry: None if it is taken, else the sentence to show beside the knob; the old value stays."""
         try:
             path = self.find(path)
-            if path in self.locked:
-                return f"{self.knob(path).label if path != 'problem' else path} is locked: {self.locked[path]}."
+            if self.is_locked(path):
+                reason = next(r for p, r in self.locked.items() if path == p or path.startswith(f"{p}."))
+                return f"{self.knob(path).label if path != 'problem' else path} is locked: {reason}."
             self.turn(path, raw)
         except (ValueError, OctolabError) as error:
             self.errors[path] = (raw, str(error))
@@ -389,6 +420,9 @@ class ExplorerState:
                 problem = self.problem
                 if self.fleet is not None:
                     self.fleet.check(problem.n)
+                if (found := self._too_many(problem.d)) is not None:
+                    out["refused"], out["refusal"] = found
+                    return out
                 resolved = self._method.resolve(problem)
             except (ValueError, OctolabError) as error:
                 out["refusal"] = str(error)
@@ -401,6 +435,14 @@ class ExplorerState:
                         out["values"][f"method.{f.name}"] = getattr(resolved, f.name)
         out["warnings"] = [str(w.message) for w in caught if issubclass(w.category, AssumptionWarning)]
         return out
+
+    def _too_many(self, d: int) -> tuple[str, str] | None:
+        """A compressor that keeps more coordinates than there are: the knob, and the sentence."""
+        for knob in self.knobs("method"):
+            if knob.label.endswith(" k") and isinstance(knob.value, int) and knob.value > d:
+                said = f"k={knob.value:,}: this problem has d={d:,} coordinates. Give at most {d:,}, or a share such as 5%."
+                return knob.path, said
+        return None
 
     def note(self, path: str) -> str:
         """What stands quietly beside a knob, if anything."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from octolab.errors import OctolabError
@@ -13,18 +13,23 @@ from octolab.experiment.run import Run
 from octolab.experiment.tuning import _rank, grid_for, quiet
 from octolab.lab.explorer import baseline
 from octolab.lab.explorer.state import ExplorerState
-from octolab.methods import Method
+from octolab.methods import Method, Theory
 
 
 class Tuning:
     """Tries every step of the grid on both, in a thread. `then(best)` is called with path -> value if it was not stopped.
 
-    The grid: multiples of each theory step where the constants are known, else step sizes. The best has the least final
+    The grid: `multiples` of each theory step where the constants are known, else step sizes. The best has the least final
     loss; diverged runs never win.
     """
 
-    def __init__(self, state: ExplorerState, then: Callable[[dict[str, Any]], Any]):
-        self.state, self._then = state, then
+    def __init__(
+        self,
+        state: ExplorerState,
+        then: Callable[[dict[str, Any]], Any],
+        multiples: Sequence[float] | None = None,
+    ):
+        self.state, self._then, self._multiples = state, then, multiples
         self.done, self.total, self.error = 0, 0, ""
         self._halt = threading.Event()
         self._now: Run | None = None
@@ -51,17 +56,21 @@ class Tuning:
 
     def _work(self) -> None:
         try:
-            best = self._best()
+            best = self.best()
         except (OctolabError, ValueError) as error:
             self.error = str(error)
             return
         if not self._halt.is_set():
             self._then(best)
 
-    def _best(self) -> dict[str, Any]:
+    def best(self) -> dict[str, Any]:
+        """Try them all in this thread; path -> the best value. A knob that is locked is left as it is."""
         state, beside = self.state, baseline.choose(self.state)
-        both = {"method.lr": state.method} | ({} if beside is None else {"run.baseline_lr": beside})
+        sides = {"method.lr": state.method} | ({} if beside is None else {"run.baseline_lr": beside})
+        both = {path: method for path, method in sides.items() if not state.is_locked(path) and hasattr(method, "lr")}
         grid = grid_for(list(both.values()), state.problem, None)
+        if self._multiples is not None and isinstance(grid[0], Theory):
+            grid = grid_for(list(both.values()), state.problem, self._multiples)
         self.total = len(grid) * len(both)
         return {path: self._search(method, grid, path == "run.baseline_lr") for path, method in both.items()}
 

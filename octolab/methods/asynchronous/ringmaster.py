@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import math
 
-from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Theory, param, torch
+from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Stage, Theory, param, torch
 
 
 class State(NamedTuple):
@@ -40,6 +40,12 @@ class Ringmaster(Method):
     slug = "ringmaster"
     needs = ("homogeneous",)
     tags = ("asynchronous", "stochastic", "nonconvex", "networks")
+    stage = Stage(
+        "With unequal devices Ringmaster needs less time than synchronous SGD.",
+        problem="same objective",
+        axis="time",
+        baseline="sgd",
+    )
 
     R: Theory[int] = param(Theory(), "delays from which a gradient is discarded", ge=1, main=True)
     lr: Theory[float] = param(Theory(), "step size", gt=0, main=True)

@@ -25,7 +25,18 @@ Theorem: $E V_t \le \max(1 - \gamma\mu, 1 - \frac{\alpha}{2})^t V_0$ for $\alpha
 from __future__ import annotations
 
 from octolab.compressors import RandK
-from octolab.methods.page import Cohort, Compressor, Constants, Federation, Method, NamedTuple, Theory, param, torch
+from octolab.methods.page import (
+    Cohort,
+    Compressor,
+    Constants,
+    Federation,
+    Method,
+    NamedTuple,
+    Stage,
+    Theory,
+    param,
+    torch,
+)
 from octolab.payloads import Payload
 
 
@@ -38,6 +49,7 @@ class DIANA(Method):
     slug = "diana"
     needs = ("unbiased",)
     tags = ("heterogeneous", "convex", "unbiased compression", "variance reduction")
+    stage = Stage("With RandK, DIANA needs fewer bits than gradient descent.", axis="bits_up", baseline="gd")
 
     compressor: Compressor = param(RandK(0.25), "unbiased compressor Q", main=True)
     alpha: Theory[float] = param(Theory(), "step of the shifts h_i", ge=0, le=1)

@@ -31,7 +31,18 @@ from typing import ClassVar
 
 from octolab.compressors import TopK
 from octolab.federation import Reply
-from octolab.methods.page import Cohort, Compressor, Constants, Federation, Method, NamedTuple, Theory, param, torch
+from octolab.methods.page import (
+    Cohort,
+    Compressor,
+    Constants,
+    Federation,
+    Method,
+    NamedTuple,
+    Stage,
+    Theory,
+    param,
+    torch,
+)
 from octolab.methods.theory.error_feedback import linear_rate, xi
 
 
@@ -44,6 +55,9 @@ class EF21(Method):
     slug = "ef21"
     needs: ClassVar[tuple[str, ...]] = ("contractive", "full participation")
     tags: ClassVar[tuple[str, ...]] = ("heterogeneous", "nonconvex", "biased compression", "error feedback")
+    stage = Stage(
+        "With TopK, EF21 needs fewer bits than gradient descent on heterogeneous data.", axis="bits_up", baseline="gd"
+    )
 
     compressor: Compressor = param(TopK(0.05), "contractive compressor C", main=True)
     lr: Theory[float] = param(Theory(), "step size", gt=0, main=True)

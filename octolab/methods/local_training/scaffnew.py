@@ -29,7 +29,7 @@ from typing import ClassVar
 
 from octolab.federation import Replies
 from octolab.federation.delivery import deliver
-from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Reply, Theory, param, torch
+from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Reply, Stage, Theory, param, torch
 
 
 class State(NamedTuple):
@@ -40,6 +40,13 @@ class Scaffnew(Method):
     slug = "scaffnew"
     needs: ClassVar[tuple[str, ...]] = ("strongly convex", "full participation")
     tags: ClassVar[tuple[str, ...]] = ("heterogeneous", "convex", "local steps", "accelerated communication")
+    stage = Stage(
+        "On an ill-conditioned problem Scaffnew communicates less than gradient descent.",
+        problem="quadratics",
+        axis="bits_up",
+        baseline="gd",
+        values={"L": 300.0, "rounds": 5000},
+    )
 
     lr: Theory[float] = param(Theory(), "step size", gt=0, main=True)
     p: Theory[float] = param(Theory(), "probability to communicate after a step", gt=0, le=1, main=True)
