@@ -89,15 +89,18 @@ if TYPE_CHECKING:
         federation,
         fleets,
         flower,
+        local,
         methods,
         problems,
         rooms,
+        schedules,
         testing,
     )
     from octolab.experiment import Run, Until, from_spec, load_run, repeat, replay, resume, start, tune, tune_k  # noqa: F401
     from octolab.experiment.compare import compare  # noqa: F401
     from octolab.experiment.launch import run  # noqa: F401
     from octolab.federation import Federation, Fleet, Randomness, Scripted  # noqa: F401
+    from octolab.lab import lab  # noqa: F401
     from octolab.lab.dashboard import dashboard  # noqa: F401
     from octolab.methods import Method, param  # noqa: F401
     from octolab.params import Theory  # noqa: F401

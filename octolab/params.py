@@ -229,7 +229,9 @@ def settle(thing: Any, owner: str | None = None, besides: type | tuple[type, ...
 
 
 def plain(value: Any) -> Any:
-    """A NumPy or PyTorch scalar as the Python number it is; anything else as it is."""
+    """A NumPy or PyTorch scalar as the Python number it is, in tuples and lists too; anything else as it is."""
+    if type(value) in (tuple, list) and any(hasattr(v, "item") or type(v) in (tuple, list) for v in value):
+        return type(value)(map(plain, value))
     scalar = getattr(value, "ndim", None) == 0 and hasattr(value, "item")
     return value.item() if scalar else value
 

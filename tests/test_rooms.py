@@ -30,6 +30,12 @@ class Half(ol.compressors.Compressor):
     def compress(self, x: torch.Tensor, draws: Any) -> Any:
         return ol.compressors.Identity()(self.share * x)
 
+    def alpha(self, d: int) -> float:
+        return 1 - (1 - self.share) ** 2
+
+    def bits(self, d: int) -> int:
+        return 32 * d
+
 
 @dataclass(frozen=True)
 class First(ol.federation.Sampler):

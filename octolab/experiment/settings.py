@@ -13,6 +13,7 @@ import numpy as np
 from octolab.experiment.writing import target_of
 from octolab.federation import Attack, Fleet
 from octolab.metrics import Metric, greater_is_better, metrics_of
+from octolab.params import plain
 from octolab.rooms import register
 
 FOREVER = 1_000_000
@@ -59,8 +60,8 @@ class Until:
                 "until is empty: give at least one of loss, grad_norm_sq, bits, seconds, or a metric's name."
             )
         for name, value in given.items():
-            object.__setattr__(self, name, value)
-        object.__setattr__(self, "targets", tuple(sorted((k, v) for k, v in more.items() if v is not None)))
+            object.__setattr__(self, name, plain(value))
+        object.__setattr__(self, "targets", tuple(sorted((k, plain(v)) for k, v in more.items() if v is not None)))
 
     def reached(self, row: Mapping[str, float], better: Callable[[str], bool] = greater_is_better) -> bool:
         """Whether a row of newest values meets any of them; better(column) says whether more of it is better."""

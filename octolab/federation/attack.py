@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from octolab.params import param
+from octolab.params import param, settle
 
 if TYPE_CHECKING:
     from octolab.federation.federation import Federation
@@ -44,6 +44,9 @@ class Attack:
 
     clients: Sequence[int] = param((), "the attackers' numbers")
     sees_all = False
+
+    def __post_init__(self) -> None:
+        settle(self)
 
     def __call__(self, context: AttackContext) -> torch.Tensor:
         """One row per attacker asked, (b, d)."""

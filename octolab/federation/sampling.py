@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from octolab.params import param
+from octolab.params import param, settle
 from octolab.randomness import Randomness
 from octolab.rooms import register
 
@@ -41,6 +41,9 @@ class Sampler:
     """The base of all samplers. independent: every cohort is drawn afresh, whatever the ones before it."""
 
     independent: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        settle(self)
 
     def draw(self, n: int, source: Randomness, event: int) -> np.ndarray:
         raise NotImplementedError
@@ -80,9 +83,10 @@ class Full(Sampler):
 class Nice(Sampler):
     """m clients, uniformly without replacement ("tau-nice"). p_i = m/n. A float in (0, 1) is a share of n."""
 
-    m: int | float = param(..., "clients of a cohort, or their share in (0, 1)", gt=0, main=True, example=0.5)
+    m: int | float = param(..., "clients of a cohort, or their share in (0, 1)", main=True, example=0.5)
 
     def __post_init__(self) -> None:
+        settle(self)
         share = isinstance(self.m, float) and not self.m.is_integer()
         if isinstance(self.m, bool) or self.m <= 0 or (share and self.m >= 1):
             raise ValueError(f"cohort={self.m!r}: a cohort is a whole number >= 1 or a share of the clients in (0, 1).")
@@ -135,9 +139,7 @@ class Poisson(Sampler):
     p: float | Numbers = param(..., "probability, for all or one each", gt=0, le=1, main=True, example=0.5)
 
     def __post_init__(self) -> None:
-        p = np.asarray(self.p, dtype=float)
-        if not ((p > 0) & (p <= 1)).all():
-            raise ValueError(f"p={self.p!r}: participation probabilities lie in (0, 1].")
+        settle(self)
 
     def check(self, n: int) -> None:
         if np.ndim(self.p) and np.size(self.p) != n:
@@ -159,6 +161,7 @@ class Importance(Sampler):
     m: int = param(1, "draws", ge=1)
 
     def __post_init__(self) -> None:
+        settle(self)
         q = np.asarray(self.q, dtype=float)
         if q.ndim != 1 or (q < 0).any() or not np.isclose(q.sum(), 1):
             raise ValueError(f"q sums to {q.sum():.6g}: importance probabilities are >= 0 and sum to 1.")

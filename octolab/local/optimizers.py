@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from octolab.batches import Batch, Drawn, moves
-from octolab.params import param
+from octolab.params import param, settle
 from octolab.rooms import register
 
 if TYPE_CHECKING:
@@ -113,9 +113,7 @@ class SGD(LocalOptimizer):
     keep_state: bool = param(False, "each client goes on with its own state")
 
     def __post_init__(self) -> None:
-        _within("SGD", "momentum", self.momentum, 0, 1)
-        _within("SGD", "weight_decay", self.weight_decay, 0, math.inf)
-        _clip("SGD", self.clip)
+        settle(self)
         if self.nesterov and not self.momentum:
             raise ValueError("SGD: nesterov=True needs momentum > 0: give momentum=0.9, or leave nesterov out.")
 
@@ -152,15 +150,13 @@ class Adam(LocalOptimizer):
     keep_state: bool = param(False, "each client goes on with its own state")
 
     def __post_init__(self) -> None:
+        settle(self)
         name = type(self).__name__
         if not isinstance(self.betas, Sequence) or len(self.betas) != 2:
             raise ValueError(f"{name}: betas={self.betas!r}: give two numbers in [0, 1), such as (0.9, 0.999).")
-        for beta in self.betas:
-            _within(name, "betas", beta, 0, 1)
+        if not all(_number(beta) and 0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"{name}: betas={self.betas!r}: give two numbers in [0, 1), such as (0.9, 0.999).")
         object.__setattr__(self, "betas", tuple(self.betas))
-        _within(name, "eps", self.eps, 0, math.inf)
-        _within(name, "weight_decay", self.weight_decay, 0, math.inf)
-        _clip(name, self.clip)
 
     def step(
         self, y: torch.Tensor, g: torch.Tensor, lr: float | torch.Tensor, state: State
@@ -199,14 +195,3 @@ def _clipped(g: torch.Tensor, clip: float | None) -> torch.Tensor:
 
 def _number(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _within(owner: str, name: str, value: Any, low: float, high: float) -> None:
-    if not _number(value) or not low <= value < high:
-        allowed = f"a number in [{low:g}, {high:g})" if math.isfinite(high) else f"a number >= {low:g}"
-        raise ValueError(f"{owner}: {name}={value!r}: give {allowed}.")
-
-
-def _clip(owner: str, value: Any) -> None:
-    if value is not None and not (_number(value) and value > 0):
-        raise ValueError(f"{owner}: clip={value!r}: give the largest norm of a gradient, a number > 0, or None.")

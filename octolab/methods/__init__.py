@@ -16,6 +16,8 @@ from octolab.methods.template import template
 if TYPE_CHECKING:
     import pandas as pd
 
+    from octolab.methods.names import *  # noqa: F403  # every page, for editors
+
 
 def register(cls: type[Method]) -> type[Method]:
     """Add a method of your own to the catalogue of this session (a class decorator)."""

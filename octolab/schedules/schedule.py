@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from octolab.params import Theory, param
+from octolab.params import Theory, param, settle
 from octolab.rooms import register
 
 
@@ -19,6 +19,9 @@ class Schedule:
 
     A schedule may hold `Theory()` instead of a number; `resolve` puts the number in, for the problem at hand.
     """
+
+    def __post_init__(self) -> None:
+        settle(self)
 
     def __call__(self, t: int) -> float:
         """The step size of round t (0, 1, ...)."""
@@ -63,9 +66,6 @@ class Constant(Schedule):
 
     lr: float | Theory = param(..., "step size, or Theory()", gt=0, main=True, example=0.1)
 
-    def __post_init__(self) -> None:
-        _positive("Constant", "lr", self.lr)
-
     def __call__(self, t: int) -> float:
         return _number(self.lr)
 
@@ -86,8 +86,7 @@ class Cosine(Schedule):
     floor: float = param(0.0, "the least step", ge=0)
 
     def __post_init__(self) -> None:
-        _positive("Cosine", "lr", self.lr)
-        _whole("Cosine", "rounds", self.rounds)
+        settle(self)
         low = isinstance(self.floor, (int, float)) and math.isfinite(self.floor) and self.floor >= 0
         if not low or (not isinstance(self.lr, Theory) and self.floor > self.lr):
             raise ValueError(f"Cosine: floor={self.floor!r}: give a number from 0 to lr={self.lr!r}.")
@@ -110,11 +109,6 @@ class Step(Schedule):
     every: int = param(..., "rounds between two cuts", ge=1, example=100)
     factor: float = param(0.1, "what a cut multiplies by", gt=0)
 
-    def __post_init__(self) -> None:
-        _positive("Step", "lr", self.lr)
-        _whole("Step", "every", self.every)
-        _positive("Step", "factor", self.factor)
-
     def __call__(self, t: int) -> float:
         return _number(self.lr) * self.factor ** (t // self.every)
 
@@ -129,9 +123,6 @@ class InverseSqrt(Schedule):
     """
 
     lr: float | Theory = param(..., "step size, or Theory()", gt=0, main=True, example=0.1)
-
-    def __post_init__(self) -> None:
-        _positive("InverseSqrt", "lr", self.lr)
 
     def __call__(self, t: int) -> float:
         return _number(self.lr) / math.sqrt(t + 1)
@@ -153,7 +144,7 @@ class Warmup(Schedule):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "schedule", as_schedule(self.schedule, "Warmup: schedule"))
-        _whole("Warmup", "rounds", self.rounds)
+        settle(self)
 
     def __call__(self, t: int) -> float:
         inner = as_schedule(self.schedule)
@@ -170,6 +161,7 @@ class OfRound(Schedule):
     function: Callable[[int], float]
 
     def __post_init__(self) -> None:
+        settle(self)
         if not callable(self.function) or isinstance(self.function, type):
             raise ValueError(
                 f"OfRound: function={self.function!r}: give a function of the round, such as lambda t: 0.1."
@@ -194,18 +186,3 @@ def _number(lr: float | Theory) -> float:
     if isinstance(lr, Theory):
         raise ValueError(f"{lr!r} has no value without a method and a problem: the run asks for it after resolving.")
     return lr
-
-
-def _positive(owner: str, name: str, value: Any) -> None:
-    if isinstance(value, Theory):
-        return
-    good = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value) and float(value) > 0
-    if not good:
-        raise ValueError(
-            f"{owner}: {name}={value!r}: give a number > 0" + ("." if name == "factor" else ", or Theory().")
-        )
-
-
-def _whole(owner: str, name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-        raise ValueError(f"{owner}: {name}={value!r}: give a whole number of rounds >= 1.")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from octolab.params import param
+from octolab.params import param, settle
 from octolab.rooms import register
 
 __all__ = ["CoordinateMedian", "Mean", "TrimmedMean"]
@@ -47,8 +47,7 @@ class TrimmedMean:
     b: int = param(1, "how many of each end are dropped", ge=0, main=True)
 
     def __post_init__(self) -> None:
-        if self.b < 0:
-            raise ValueError(f"TrimmedMean: b={self.b}: give a number of attackers >= 0.")
+        settle(self)
 
     def __call__(self, rows: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         r = len(rows)

@@ -24,9 +24,5 @@ class SignFlip(Attack):
 
     scale: float = param(1.0, "times what it would send if it were honest", gt=0, main=True)
 
-    def __post_init__(self) -> None:
-        if not self.scale > 0:
-            raise ValueError(f"SignFlip: scale={self.scale!r}: give a number > 0.")
-
     def __call__(self, context: AttackContext) -> torch.Tensor:
         return -self.scale * context.own

@@ -167,7 +167,7 @@ def test_one_million_devices():
         (lambda: Nice(0), "whole number >= 1"),
         (lambda: Nice(1.5), "share of the clients"),
         (lambda: Nice(7).check(6), "there are only 6 clients"),
-        (lambda: Poisson(0.0), r"lie in \(0, 1\]"),
+        (lambda: Poisson(0.0), r"p=0.0: give a number in \(0, 1\]"),
         (lambda: Importance([0.5, 0.6]), "sum to 1"),
         (lambda: Weighted([1.0, 0.0], m=2).check(2), "positive weight"),
         (lambda: Stratified(([0, 1], [1])).check(3), "exactly once"),

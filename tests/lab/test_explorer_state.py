@@ -136,7 +136,7 @@ def test_entries_are_read_as_a_person_means_them():
         ("ef21", "start", "nonsense", "choose one of"),
         ("ef21", "clients", "0", r"\[1, 1000\]"),
         ("ef21", "clients", "2.5", "whole number"),
-        ("ef21", "split.alpha", "0", "must be a finite number > 0"),
+        ("ef21", "split.alpha", "0", r"alpha=0.0: give a number in \(0, inf\)"),
         ("ef21", "dropout", "1.5", r"\[0, 1\]"),
         ("ef21", "rounds", "0", r"\[1, inf\)"),
         ("ef21", "problem", "digitz", "Did you mean 'digits'"),

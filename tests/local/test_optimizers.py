@@ -113,10 +113,10 @@ def test_batches_of_unequal_length_move_only_those_who_have_samples():
     [
         (lambda: SGD(momentum=1.0), "momentum=1.0: give a number in [0, 1)"),
         (lambda: SGD(nesterov=True), "needs momentum > 0"),
-        (lambda: SGD(clip=0), "clip=0: give the largest norm"),
+        (lambda: SGD(clip=0), "clip=0: give a number in (0, inf) (largest norm"),
         (lambda: SGD(weight_decay=-1), "weight_decay=-1"),
         (lambda: Adam(betas=(0.9,)), "give two numbers"),
-        (lambda: Adam(betas=(0.9, 1.0)), "betas=1.0"),
+        (lambda: Adam(betas=(0.9, 1.0)), "betas=(0.9, 1.0)"),
         (lambda: Adam(eps=float("nan")), "eps=nan"),
         (lambda: Torch(torch.optim.LBFGS), "LBFGS evaluates the loss"),
         (lambda: Torch(torch.optim.SGD, lr=0.1), "lr=0.1 is the method's"),

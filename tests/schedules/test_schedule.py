@@ -46,7 +46,7 @@ def test_a_round_without_a_step_is_named(value):
     ("make", "words"),
     [
         (lambda: Cosine(0, rounds=3), "Cosine: lr=0"),
-        (lambda: Cosine(0.1, rounds=0), "rounds=0: give a whole number"),
+        (lambda: Cosine(0.1, rounds=0), "rounds=0: give a number in [1, inf), a whole number"),
         (lambda: Cosine(0.1, rounds=2.5), "rounds=2.5"),
         (lambda: Cosine(0.1, rounds=3, floor=0.2), "floor=0.2: give a number from 0 to lr=0.1"),
         (lambda: Step(0.1, every=True), "every=True"),

@@ -101,5 +101,5 @@ def test_the_lessons_of_the_error_table():
 
 
 def test_a_negative_trim_is_refused():
-    with pytest.raises(ValueError, match=r"b=-1.*>= 0"):
+    with pytest.raises(ValueError, match=r"b=-1: give a number in \[0, inf\)"):
         TrimmedMean(b=-1)

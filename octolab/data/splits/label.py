@@ -6,18 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from octolab.data.dataset import check_count
 from octolab.data.splits.base import (
     Draft,
     Samples,
     Split,
-    check_positive,
     dirichlet,
     divide,
     fill_small,
     stream,
 )
-from octolab.params import param
+from octolab.params import param, settle
 from octolab.rooms import register
 
 
@@ -36,8 +34,7 @@ class Dirichlet(Split):
     min_size: int = param(1, "samples that every client has at least", ge=1)
 
     def __post_init__(self) -> None:
-        check_positive(self.alpha, "Dirichlet's alpha", "Try 0.3 (strong skew) or 100 (nearly IID).")
-        check_count(self.min_size, "Dirichlet's min_size")
+        settle(self)
 
     def assign(self, samples: Samples, n: int | None, seed: int) -> Draft:
         n = self.clients_asked(n)
@@ -64,9 +61,7 @@ class Shards(Split):
     by: str = param("shards", "what is dealt out", choices=("shards", "classes"))
 
     def __post_init__(self) -> None:
-        check_count(self.per_client, "Shards' per_client")
-        if self.by not in ("shards", "classes"):
-            raise ValueError(f"Shards' by is {self.by!r}; allowed are 'shards' and 'classes'. Choose one of them.")
+        settle(self)
 
     def assign(self, samples: Samples, n: int | None, seed: int) -> Draft:
         n = self.clients_asked(n)

@@ -9,7 +9,7 @@ import numpy as np
 
 from octolab.data.dataset import check_count
 from octolab.data.splits.base import Draft, Samples, Split, stream
-from octolab.params import param
+from octolab.params import param, settle
 from octolab.rooms import register
 
 
@@ -27,8 +27,7 @@ class Natural(Split):
     fewer: str = param("sample", "what becomes of more natural clients than n", choices=("sample", "group"))
 
     def __post_init__(self) -> None:
-        if self.fewer not in ("sample", "group"):
-            raise ValueError(f"Natural's fewer is {self.fewer!r}; allowed are 'sample' and 'group'. Choose one.")
+        settle(self)
 
     def assign(self, samples: Samples, n: int | None, seed: int) -> Draft:
         if samples.clients is None:

@@ -6,18 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from octolab.data.dataset import check_count
 from octolab.data.splits.base import (
     Draft,
     Samples,
     Split,
-    check_positive,
     dirichlet,
     divide,
     fill_small,
     stream,
 )
-from octolab.params import param
+from octolab.params import param, settle
 from octolab.rooms import register
 
 
@@ -45,8 +43,7 @@ class QuantitySkew(Split):
     min_size: int = param(1, "samples that every client has at least", ge=1)
 
     def __post_init__(self) -> None:
-        check_positive(self.alpha, "QuantitySkew's alpha", "Try 0.5; smaller makes sizes more unequal.")
-        check_count(self.min_size, "QuantitySkew's min_size")
+        settle(self)
 
     def assign(self, samples: Samples, n: int | None, seed: int) -> Draft:
         n = self.clients_asked(n)

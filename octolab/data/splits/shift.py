@@ -8,7 +8,7 @@ import numpy as np
 
 from octolab.data.splits.base import Draft, Samples, Split, stream
 from octolab.data.splits.quantity import IID
-from octolab.params import param
+from octolab.params import param, settle
 from octolab.rooms import register
 
 COLOURS = (1, 3, 4)  # how many planes make a picture
@@ -37,15 +37,7 @@ class FeatureShift(Split):
     base: Split = field(default_factory=IID)
 
     def __post_init__(self) -> None:
-        for name, value, most in (
-            ("rotation", self.rotation, 180.0),
-            ("scale", self.scale, 10.0),
-            ("shift", self.shift, np.inf),
-        ):
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not number or not 0 <= value <= most or value == np.inf:
-                bound = f"from 0 to {most:g}" if most < np.inf else "of at least 0"
-                raise ValueError(f"FeatureShift's {name} is {value!r}; it must be a finite number {bound}.")
+        settle(self)
         if self.rotation == self.scale == self.shift == 0:
             raise ValueError("FeatureShift changes nothing: rotation, scale and shift are all 0. Set one of them > 0.")
         if not isinstance(self.base, Split) or isinstance(self.base, FeatureShift):

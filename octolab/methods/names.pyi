@@ -1,0 +1,102 @@
+# Written by `python -m octolab.testing.stubs`: what editors and type checkers find in octolab.methods.
+from octolab.methods.adaptation.muon import Muon as Muon
+from octolab.methods.asynchronous.asgd import ASGD as ASGD
+from octolab.methods.asynchronous.ringmaster import Ringmaster as Ringmaster
+from octolab.methods.asynchronous.shadowheart import Shadowheart as Shadowheart
+from octolab.methods.baselines.centralised import Centralised as Centralised
+from octolab.methods.baselines.gd import GD as GD
+from octolab.methods.baselines.local_only import LocalOnly as LocalOnly
+from octolab.methods.baselines.sgd import SGD as SGD
+from octolab.methods.communication.adaptive import EF21Adaptive as EF21Adaptive
+from octolab.methods.communication.bicolor import BiCoLoR as BiCoLoR
+from octolab.methods.communication.compressed_scaffnew import CompressedScaffnew as CompressedScaffnew
+from octolab.methods.communication.dcgd import DCGD as DCGD
+from octolab.methods.communication.diana import DIANA as DIANA
+from octolab.methods.communication.ef14 import EF14 as EF14
+from octolab.methods.communication.ef21 import EF21 as EF21
+from octolab.methods.communication.ef21_bc import EF21BC as EF21BC
+from octolab.methods.communication.ef21_p import EF21P as EF21P
+from octolab.methods.communication.ef21_plus import EF21Plus as EF21Plus
+from octolab.methods.communication.ef21_pp import EF21PP as EF21PP
+from octolab.methods.communication.ef21_sgd import EF21SGD as EF21SGD
+from octolab.methods.communication.ef21_sgdm import EF21SGDM as EF21SGDM
+from octolab.methods.communication.ef21_w import EF21W as EF21W
+from octolab.methods.communication.fedcomloc import FedComLoc as FedComLoc
+from octolab.methods.communication.locodl import LoCoDL as LoCoDL
+from octolab.methods.local_training.adacomm import AdaComm as AdaComm
+from octolab.methods.local_training.fedavg import FedAvg as FedAvg
+from octolab.methods.local_training.fedavgm import FedAvgM as FedAvgM
+from octolab.methods.local_training.feddyn import FedDyn as FedDyn
+from octolab.methods.local_training.fednova import FedNova as FedNova
+from octolab.methods.local_training.fedopt import FedAdagrad as FedAdagrad
+from octolab.methods.local_training.fedopt import FedAdam as FedAdam
+from octolab.methods.local_training.fedopt import FedYogi as FedYogi
+from octolab.methods.local_training.fedprox import FedProx as FedProx
+from octolab.methods.local_training.scaffnew import Scaffnew as Scaffnew
+from octolab.methods.local_training.scaffold import SCAFFOLD as SCAFFOLD
+from octolab.methods.participation.cyclic import CyCP as CyCP
+from octolab.methods.participation.fair_floor import FairFloor as FairFloor
+from octolab.methods.participation.ocs import OCS as OCS
+from octolab.methods.participation.osmd import OSMD as OSMD
+from octolab.methods.participation.power_of_choice import PowerOfChoice as PowerOfChoice
+from octolab.methods.participation.rr_cli import RRCLI as RRCLI
+from octolab.methods.participation.sppm_as import SPPMAS as SPPMAS
+from octolab.methods.personalization.apfl import APFL as APFL
+from octolab.methods.personalization.ditto import Ditto as Ditto
+from octolab.methods.personalization.flix import FLIX as FLIX
+from octolab.methods.personalization.pfedme import PFedMe as PFedMe
+from octolab.methods.personalization.scafflix import Scafflix as Scafflix
+from octolab.methods.second_order.fednl import FedNL as FedNL
+from octolab.methods.variance_reduction.marina import MARINA as MARINA
+
+__all__ = [  # noqa: RUF022
+    "APFL",
+    "ASGD",
+    "AdaComm",
+    "BiCoLoR",
+    "Centralised",
+    "CompressedScaffnew",
+    "CyCP",
+    "DCGD",
+    "DIANA",
+    "Ditto",
+    "EF14",
+    "EF21",
+    "EF21Adaptive",
+    "EF21BC",
+    "EF21P",
+    "EF21PP",
+    "EF21Plus",
+    "EF21SGD",
+    "EF21SGDM",
+    "EF21W",
+    "FLIX",
+    "FairFloor",
+    "FedAdagrad",
+    "FedAdam",
+    "FedAvg",
+    "FedAvgM",
+    "FedComLoc",
+    "FedDyn",
+    "FedNL",
+    "FedNova",
+    "FedProx",
+    "FedYogi",
+    "GD",
+    "LoCoDL",
+    "LocalOnly",
+    "MARINA",
+    "Muon",
+    "OCS",
+    "OSMD",
+    "PFedMe",
+    "PowerOfChoice",
+    "RRCLI",
+    "Ringmaster",
+    "SCAFFOLD",
+    "SGD",
+    "SPPMAS",
+    "Scafflix",
+    "Scaffnew",
+    "Shadowheart",
+]
