@@ -91,12 +91,26 @@ if TYPE_CHECKING:
         flower,
         local,
         methods,
+        metrics,
         problems,
         rooms,
         schedules,
         testing,
     )
-    from octolab.experiment import Run, Until, from_spec, load_run, repeat, replay, resume, start, tune, tune_k  # noqa: F401
+    from octolab.experiment import (  # noqa: F401  # noqa: F401
+        Run,
+        Until,
+        callbacks,
+        from_spec,
+        load_run,
+        repeat,
+        replay,
+        resume,
+        start,
+        tune,
+        tune_k,
+    )
+    from octolab.experiment.callbacks import EarlyStopping  # noqa: F401
     from octolab.experiment.compare import compare  # noqa: F401
     from octolab.experiment.launch import run  # noqa: F401
     from octolab.federation import Federation, Fleet, Randomness, Scripted  # noqa: F401

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from octolab.params import param
+from octolab.params import param, settle
 from octolab.rooms import register
 
 
@@ -18,14 +18,6 @@ class Jitter(Protocol):
     """Any function of (seconds, uniforms in [0, 1)) that gives seconds >= 0, growing with the uniforms."""
 
     def __call__(self, seconds: np.ndarray, u: np.ndarray) -> np.ndarray: ...
-
-
-def _number(owner: str, name: str, value: Any, most: float = math.inf) -> None:
-    """A ValueError unless `value` is a number in [0, most]."""
-    real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not real or not math.isfinite(value) or not 0 <= value <= most:
-        allowed = "a finite number >= 0" if most == math.inf else f"a probability in [0, {most:g}]"
-        raise ValueError(f"{owner}: {name}={value!r}: give {allowed}.")
 
 
 @register("jitters")
@@ -36,7 +28,7 @@ class LogNormal:
     sigma: float = param(0.5, "spread of the logarithm", ge=0, main=True)
 
     def __post_init__(self) -> None:
-        _number("LogNormal", "sigma", self.sigma)
+        settle(self)
 
     def __call__(self, seconds: np.ndarray, u: np.ndarray) -> np.ndarray:
         return seconds * np.exp(self.sigma * torch.special.ndtri(torch.from_numpy(u + 2.0**-54)).numpy())
@@ -66,6 +58,7 @@ class HalfNormal:
             good = False
         if not good:
             raise ValueError(f"HalfNormal: variance={self.variance!r}: give a finite number >= 0, or one per client.")
+        settle(self)
 
     def __call__(self, seconds: np.ndarray, u: np.ndarray, clients: np.ndarray | None = None) -> np.ndarray:
         variance = np.asarray(self.variance, dtype=float)
@@ -82,7 +75,7 @@ class Hang:
     p: float = param(0.1, "probability that a job never ends", ge=0, le=1, main=True)
 
     def __post_init__(self) -> None:
-        _number("Hang", "p", self.p, 1)
+        settle(self)
 
     def __call__(self, seconds: np.ndarray, u: np.ndarray) -> np.ndarray:
         return np.where(u < self.p, np.inf, seconds)
