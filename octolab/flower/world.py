@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class FlowerWorld:
     """wire: "float32" sends what is charged, "exact" the simulation's own numbers (see `octolab.flower.codec`).
-    timeout: real seconds after which a client that does not answer is absent. patience: seconds to wait for nodes.
-    least: nodes that must be there to start (None: one for each client); others may join later.
+
+    timeout: real seconds after which a client that does not answer is absent; its first answer may take `patience` more.
+    patience: seconds to wait for nodes at the start, and for one answer where nobody gives any; then the run stops with a
+    sentence. least: nodes that must be there to start (None: one for each client); others may join later.
     """
 
     wire: str = "float32"
