@@ -113,7 +113,7 @@ class EF21Adaptive(Method):
         if self.rule == "theory":
             problem: Constants = Known(fed.problem, type(self).__name__)
             k = np.full(fed.n, self.kmin)
-            if (speed > 0).all():  # everybody has been heard; else nothing can be planned yet
+            if (speed > 0).all():  # something has come from everybody; else nothing can be planned yet
                 k = by_deadline(problem, speed, fixed, self.kmin)
                 k = probed(k, latency, self.kmin, fed.d)
             lr, least = safe_step(k, fed.host(s.least), s.lr / self.lr, problem)
@@ -201,7 +201,7 @@ def safe_step(k: np.ndarray, least: np.ndarray, lr: float, problem: Constants) -
 
 
 def probed(k: np.ndarray, latency: np.ndarray, low: int, d: int) -> np.ndarray:
-    """Counts k (n,), but at least 2 low where the latency cannot be budget yet: that takes two messages of different size."""
+    """Counts k (n,), but at least 2 low where the latency not known yet: that takes two messages of different size."""
     return np.where(np.isnan(latency), np.maximum(k, min(2 * low, d)), k)
 
 
@@ -245,7 +245,7 @@ def known_links(fed: Federation) -> torch.Tensor:
 
 
 def measured_links(links: torch.Tensor, replies: Replies) -> torch.Tensor:
-    """Estimates after an upload, (4, n): bits per second (0: never heard), latency (NaN: cannot be budget yet), and the
+    """Estimates after an upload, (4, n): bits per second (0: nothing has come yet), latency (NaN: not known yet), and the
     smallest message's bits and seconds.
 
     speed <- 0.7 speed + 0.3 bits/(seconds - latency), the first being the first measurement. A message of another size

@@ -53,7 +53,7 @@ class CompressedScaffnew(Scaffnew):
                 f"CompressedScaffnew shares out coordinates among clients, and {problem.name} has only one: use Scaffnew."
             )
         if not isinstance(self.s, Theory) and self.s > problem.n:
-            raise ValueError(f"CompressedScaffnew: s={self.s}: there are {problem.n} clients; give 2 to {problem.n}.")
+            raise ValueError(f"CompressedScaffnew: s={self.s}: held are {problem.n} clients; give 2 to {problem.n}.")
 
     def theory_s(self, problem: Constants) -> int:
         return min(problem.n, max(2, problem.n // problem.d))
@@ -84,20 +84,20 @@ class CompressedScaffnew(Scaffnew):
     def own(self, cohort: Cohort) -> torch.Tensor:
         """(m, ceil(s d/n)): the coordinates of each client this time; -1 where one has fewer than others."""
         seat = cohort.shared_permutation(cohort.n)[torch.from_numpy(cohort.ids)]
-        size = self.s * cohort.d  # there are s d places, and each client has every n-th of them
+        size = self.s * cohort.d  # held are s d places, and each client has every n-th of them
         place = seat[:, None] + torch.arange(0, size, cohort.n, device=seat.device)
         return torch.where(place < size, place // self.s, -1)
 
     def send(self, cohort: Cohort) -> Sparse:
         cohort.memory.own = own = self.own(cohort)
-        at, there = own.clamp(min=0), own >= 0
-        cohort.memory.sent = sent = self.ahead(cohort).gather(1, at) * there
-        return Sparse(sent, at, cohort.d, index="none", count=there.sum(1))
+        at, held = own.clamp(min=0), own >= 0
+        cohort.memory.sent = sent = self.ahead(cohort).gather(1, at) * held
+        return Sparse(sent, at, cohort.d, index="none", count=held.sum(1))
 
     def receive(self, cohort: Cohort, x: torch.Tensor) -> None:
         own, pull = cohort.memory.own, self.p * self.eta / self.lr
-        at, there = own.clamp(min=0), own >= 0
-        cohort.memory.h = cohort.memory.h.scatter_add_(1, at, pull * (x[at] - cohort.memory.sent) * there)
+        at, held = own.clamp(min=0), own >= 0
+        cohort.memory.h = cohort.memory.h.scatter_add_(1, at, pull * (x[at] - cohort.memory.sent) * held)
         cohort.memory.x = x.expand(cohort.m, -1)
 
 

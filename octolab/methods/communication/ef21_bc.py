@@ -72,14 +72,14 @@ class EF21BC(Method):
 
     def init(self, fed: Federation) -> State:
         g = fed.call(self.begin, fed.x0).weighted_sum()
-        fed.call(self.hear, Dense(g))
+        fed.call(self.receive, Dense(g))
         return State(x=fed.x0, g=g, b=g, behind=fed.x0.new_zeros(fed.n, dtype=torch.bool))
 
     def step(self, fed: Federation, s: State) -> State:
         behind = repair(fed, s.behind, self.restore, s.x, s.b)
         g = s.g + fed.call(self.client, to=current(behind)).weighted_sum()
         h = fed.compress(self.downlink, g - s.b)
-        behind = spread(fed, behind, self.hear, h)
+        behind = spread(fed, behind, self.receive, h)
         return State(x=s.x - self.lr * s.b, g=g, b=s.b + h, behind=behind)
 
     def begin(self, cohort: Cohort, x: torch.Tensor) -> torch.Tensor:
@@ -87,7 +87,7 @@ class EF21BC(Method):
         cohort.memory.g = g = cohort.grad(x)
         return g
 
-    def hear(self, cohort: Cohort, h: Payload) -> None:
+    def receive(self, cohort: Cohort, h: Payload) -> None:
         cohort.memory.held = b = cohort.memory.held + h
         cohort.memory.next = cohort.memory.next - self.lr * b
 

@@ -67,12 +67,12 @@ class EF21P(Method):
             return s._replace(behind=behind)
         x = s.x - self.lr * gradients.mean()
         h = fed.compress(self.compressor, x - s.w)
-        return State(x=x, w=s.w + h, behind=spread(fed, behind, self.hear, h))
+        return State(x=x, w=s.w + h, behind=spread(fed, behind, self.receive, h))
 
     def restore(self, cohort: Cohort, w: torch.Tensor) -> None:
         cohort.memory.held = w.expand(cohort.m, -1)
 
-    def hear(self, cohort: Cohort, h: Payload) -> None:
+    def receive(self, cohort: Cohort, h: Payload) -> None:
         cohort.memory.held = cohort.memory.held + h
 
     def client(self, cohort: Cohort) -> torch.Tensor:

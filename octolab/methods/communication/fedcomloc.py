@@ -110,7 +110,9 @@ class FedComLoc(Scaffnew):
     def ahead(self, cohort: Cohort) -> torch.Tensor:
         x, h = cohort.memory.x, cohort.memory.h
         at = self.compressor(x, cohort).dense() if self.variant == "local" else x
-        return x.add_(h.sub_(cohort.grad(at, cohort.batch(self.batch_size))), alpha=self.lr)
+        return x.add_(
+            h.sub_(cohort.grad(at, cohort.batch(self.batch_size))), alpha=self.lr
+        )  # x_i - lr (g_i - h_i), in the copies
 
     def send(self, cohort: Cohort) -> Reply:
         z = self.ahead(cohort)

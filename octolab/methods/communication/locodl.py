@@ -125,7 +125,7 @@ class LoCoDL(Anchored, Method):
     def send(self, cohort: Cohort) -> Payload:
         (y, _), x = self.here(cohort), self.after_a_step(cohort, taken=self.ridge)
         d = self.compressor(x - y, cohort)
-        cohort.memory.x = x
+        cohort.memory.x = x  # what is read from memory is a copy, to be changed in place
         cohort.memory.u = cohort.memory.u.sub_(d.dense(), alpha=self.pull(cohort.d))
         return d
 

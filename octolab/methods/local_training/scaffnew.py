@@ -87,7 +87,9 @@ class Scaffnew(Method):
 
     def ahead(self, cohort: Cohort) -> torch.Tensor:
         x, h = cohort.memory.x, cohort.memory.h
-        return x.add_(h.sub_(cohort.grad(x, cohort.batch(self.batch_size))), alpha=self.lr)  # both are copies
+        return x.add_(
+            h.sub_(cohort.grad(x, cohort.batch(self.batch_size))), alpha=self.lr
+        )  # x_i - lr (grad f_i - h_i), in the copies
 
     def local(self, cohort: Cohort) -> None:
         cohort.memory.x = self.ahead(cohort)

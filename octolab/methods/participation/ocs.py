@@ -90,10 +90,10 @@ class OCS(Method):
 
     def optimal(self, fed: Federation, norms: Replies) -> Replies:
         """The server knows all norms and tells everyone its probability."""
-        there = len(norms)
-        p = water_filling(fed.host(norms.stack()), min(self.budget(fed.n), there), self.floor)
-        told = Each(fed.place(p).to(fed.x0.dtype))
-        return fed.call(self.upload, told, to=None if there == fed.n else norms.clients)
+        answered = len(norms)
+        p = water_filling(fed.host(norms.stack()), min(self.budget(fed.n), answered), self.floor)
+        p_i = Each(fed.place(p).to(fed.x0.dtype))
+        return fed.call(self.upload, p_i, to=None if answered == fed.n else norms.clients)
 
     def agreed(self, fed: Federation, norms: Replies) -> Replies:
         """The server knows sums alone, and clients find their probabilities with it."""

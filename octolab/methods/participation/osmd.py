@@ -64,14 +64,14 @@ class OSMD(Method):
         g = fed.call(self.client, s.x, to=ids)
         if len(g) == 0:
             return s
-        there = g.clients
-        times, weights = times[np.isin(ids, there)], fed.host(g.weights.double())
-        share = times * weights / (self.draws * p[there])
+        who = g.clients
+        times, weights = times[np.isin(ids, who)], fed.host(g.weights.double())
+        share = times * weights / (self.draws * p[who])
         x = s.x - self.lr * g.sum(fed.place(share).to(s.x.dtype))
         a = weights**2 * fed.host((g.stack().double() ** 2).sum(1))
         eta = s.eta or self.first_eta(fed.n, float((times * a).sum() / times.sum()))
         gain = np.zeros(fed.n)
-        gain[there] = eta * times * a / (self.draws**2 * p[there] ** 3)
+        gain[who] = eta * times * a / (self.draws**2 * p[who] ** 3)
         fed.log(p_min=float(p.min()), p_max=float(p.max()))
         return State(x, fed.place(tilted(p, gain, self.floor)), eta)
 

@@ -115,7 +115,7 @@ class Scafflix(Mixture, Scaffnew):
         return rows(cohort, self.scales)[:, 0]
 
     def ahead(self, cohort: Cohort) -> torch.Tensor:
-        x, h = cohort.memory.x, cohort.memory.h  # both are copies
+        x, h = cohort.memory.x, cohort.memory.h  # copies: x_i - (lr_i/alpha_i)(g_i - h_i) in place
         g = cohort.grad(self.mixed(cohort, x), cohort.batch(self.batch_size))
         return x.add_(h.sub_(g).mul_(rows(cohort, self.strides)))
 
