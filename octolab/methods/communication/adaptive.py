@@ -9,7 +9,7 @@ Use: biased compression, everybody takes part, time on the clock counts. The pro
 Avoid: equal or unlimited links (EF21 is the same and simpler); unbiased methods, whose steps need the worst omega
 Assumes: as EF21, which any client- and time-varying compressor keeps as long as alpha_i stays above some alpha_min
 Algorithm:
-    EF21 in which client i has its own C_i: c_i = C_i(grad f_i(x) - g_i), budget by one number that comes with x
+    EF21 in which client i has its own C_i: c_i = C_i(grad f_i(x) - g_i), set by one number that comes with x
     rule "theory": every `retune` rounds k_i(tau) = the most that client i uploads in tau seconds; tau minimises (seconds of a
         round)/lr(tau), lr(tau) = 1/(L + mean L_i xi(k_i/d)); lr falls at once and rises by 1.25 times at least
     rule "balanced": client i takes the k with the most captured energy |C(v)|^2/|v|^2 per second of its round

@@ -108,11 +108,9 @@ class FedComLoc(Scaffnew):
         return x, (e if self.h_mode == "literal" else a + e - x), message
 
     def ahead(self, cohort: Cohort) -> torch.Tensor:
-        x, h = cohort.memory.x, cohort.memory.h
+        x, h = cohort.memory.x, cohort.memory.h  # copies: x_i - lr (g_i - h_i), in place
         at = self.compressor(x, cohort).dense() if self.variant == "local" else x
-        return x.add_(
-            h.sub_(cohort.grad(at, cohort.batch(self.batch_size))), alpha=self.lr
-        )  # x_i - lr (g_i - h_i), in the copies
+        return x.add_(h.sub_(cohort.grad(at, cohort.batch(self.batch_size))), alpha=self.lr)
 
     def send(self, cohort: Cohort) -> Reply:
         z = self.ahead(cohort)

@@ -86,10 +86,8 @@ class Scaffnew(Method):
         cohort.memory.h = cohort.zeros()
 
     def ahead(self, cohort: Cohort) -> torch.Tensor:
-        x, h = cohort.memory.x, cohort.memory.h
-        return x.add_(
-            h.sub_(cohort.grad(x, cohort.batch(self.batch_size))), alpha=self.lr
-        )  # x_i - lr (grad f_i - h_i), in the copies
+        x, h = cohort.memory.x, cohort.memory.h  # copies: x_i - lr (g_i - h_i), in place
+        return x.add_(h.sub_(cohort.grad(x, cohort.batch(self.batch_size))), alpha=self.lr)
 
     def local(self, cohort: Cohort) -> None:
         cohort.memory.x = self.ahead(cohort)

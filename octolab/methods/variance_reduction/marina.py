@@ -30,6 +30,7 @@ import math
 
 from octolab.compressors import RandK
 from octolab.methods.page import Cohort, Compressor, Constants, Federation, Method, NamedTuple, Theory, param, torch
+from octolab.methods.theory.coin_estimators import linear_rate
 from octolab.payloads import Payload
 
 
@@ -63,12 +64,8 @@ class MARINA(Method):
     def rate(self, problem: Constants) -> float | None:
         if not problem.strongly_convex or self.batch_size is not None:
             return None
-        left, change = 1 - self.lr * problem.L, (self.lr * problem.L_qm) ** 2 * self.A_squared(problem)
-        if left < -1e-12 or (change > 0 and change >= left):
-            return None
-        return (
-            1 - self.lr * problem.mu if change == 0 else max(1 - self.lr * problem.mu, 1 - self.p * (1 - change / left))
-        )
+        change = (self.lr * problem.L_qm) ** 2 * self.A_squared(problem)
+        return linear_rate(self.lr, problem.L, change, self.p, problem.mu)
 
     def init(self, fed: Federation) -> State:
         return State(x=fed.x0, g=fed.call(self.full, fed.x0).mean())
