@@ -23,6 +23,8 @@ from octolab.methods import Method, get
 if TYPE_CHECKING:
     import pandas as pd
 
+    from octolab.problems import Problem
+
 SPENT = {"seconds": "time", "bits": "bits_up"}
 MOST_ROUNDS = 100_000
 """Rounds after which an arm that spends next to nothing is taken to have used up its budget."""
@@ -61,7 +63,7 @@ class Halving:
 
 def halving(
     arms: Mapping[str, Method] | Sequence[Method],
-    problem: Any,
+    problem: Problem,
     *,
     budget: float,
     by: str = "seconds",
@@ -114,7 +116,7 @@ def halving(
 
 def tune_k(
     method: Method | str,
-    problem: Any,
+    problem: Problem,
     *,
     budget: float,
     by: str = "seconds",

@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 import threading
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
 if TYPE_CHECKING:
     from octolab.experiment.run import Run
+    from octolab.problems import Problem
 
 MOST = 500
 """Snapshots kept; beyond, every second one is forgotten, and from then on every second one is taken."""
@@ -31,7 +32,7 @@ class Clients(NamedTuple):
 class Observer:
     """Norms per layer at evaluations, at a cost of microseconds each; see `norms`. clients: what `measure` found."""
 
-    def __init__(self, problem: Any):
+    def __init__(self, problem: Problem):
         self._bounds = [(q.start, q.stop) for q in problem.layout]
         self.layers = [q.name for q in problem.layout]
         self._on = len(self.layers) > 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from octolab.errors import OctolabError
 
 if TYPE_CHECKING:
     from octolab.experiment.run import Run
+    from octolab.problems import Problem
 
 
 def personal_columns(run: Run, x: torch.Tensor) -> dict[str, float]:
@@ -27,7 +28,7 @@ def personal_columns(run: Run, x: torch.Tensor) -> dict[str, float]:
     return {} if own is None else personal_metrics(run.federation.objective, own, x)
 
 
-def personal_metrics(problem: Any, own: torch.Tensor, x: torch.Tensor) -> dict[str, float]:
+def personal_metrics(problem: Problem, own: torch.Tensor, x: torch.Tensor) -> dict[str, float]:
     """personal_loss: sum_i w_i f_i(x_i), own (n, d). Where clients have test parts also personal_accuracy (mean over
     clients of each one's accuracy on its own), personal_accuracy_worst10 (mean of the worst tenth of them), and
     client_accuracy, client_accuracy_worst10: the common model x (d,), judged in the same way.

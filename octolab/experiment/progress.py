@@ -12,7 +12,8 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from octolab.experiment.run import FOREVER, Run
+from octolab.experiment.callbacks.progress_bar import ProgressBar
+from octolab.experiment.run import Run
 from octolab.faces import face
 
 
@@ -54,12 +55,15 @@ def watch_all(runs: Mapping[str, Sequence[Run]], live: bool | None, result: Any)
 
 
 def _finish(run: Run, name: str) -> bool:
-    bar = _bar(run, name)
-    try:
-        run.finish(bar)
-    finally:
-        if bar is not None:
-            bar.close()
+    if not _is_terminal():
+        run.finish()
+    else:
+        bar = ProgressBar(name)
+        bar.on_start(run)
+        try:
+            run.finish(bar.on_round)
+        finally:
+            bar.on_end(run)
     return run.status != "stopped" or run.stop_reason is not None  # a callback ends its own run only
 
 
@@ -74,41 +78,6 @@ def _chart(runs: Mapping[str, Sequence[Run]], result: Any) -> Any:
             stacklevel=4,
         )
         return None
-
-
-class _Bar:
-    """A tqdm bar that appears after two seconds, called once per round."""
-
-    def __init__(self, run: Run, name: str):
-        from tqdm import tqdm
-
-        class Quiet(tqdm):
-            monitor_interval = 0  # no monitor thread
-
-        total = None if run.settings.rounds >= FOREVER else run.settings.rounds
-        self._tqdm = Quiet(
-            total=total,
-            desc=name,
-            unit=" rounds",
-            delay=2,
-            leave=False,
-            file=sys.stderr,
-            initial=max(run.round, 0),
-        )
-
-    def __call__(self, run: Run) -> None:
-        bar = self._tqdm
-        if run.round > bar.n and bar.update(run.round - bar.n):
-            loss = run.recorder.last.get("loss")
-            if loss is not None:
-                bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
-
-    def close(self) -> None:
-        self._tqdm.close()
-
-
-def _bar(run: Run, name: str) -> Any:
-    return _Bar(run, name) if _is_terminal() else None
 
 
 def _is_terminal() -> bool:

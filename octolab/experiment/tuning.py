@@ -20,6 +20,8 @@ from octolab.methods import Method, Theory, get
 if TYPE_CHECKING:
     import pandas as pd
 
+    from octolab.problems import Problem
+
 MULTIPLIERS = tuple(2.0**k for k in range(-2, 8))
 """Of the theory step: the grid of `compare(tune=True)` and `tune` where the problem's constants are known."""
 STEPS = tuple(0.1 * 2.0**k for k in range(-6, 5))
@@ -47,7 +49,7 @@ class Tuned:
 
 def tune(
     method: Method | str,
-    problem: Any,
+    problem: Problem,
     *,
     rounds: int | None = None,
     grid: Sequence[float] | None = None,
@@ -75,7 +77,9 @@ def tune(
     return search(made, problem, values, field, seed=seed, rounds=rounds, **settings)
 
 
-def grid_for(methods: Iterable[Method], problem: Any, given: Sequence[float] | None, field: str = "lr") -> list[Any]:
+def grid_for(
+    methods: Iterable[Method], problem: Problem, given: Sequence[float] | None, field: str = "lr"
+) -> list[Any]:
     """The same grid for all: multiples of each theory step if every method has one here, else step sizes."""
     if given is not None and not len(given):
         raise ValueError("tune=[]: give multiples of the theory step, or tune=True for the usual ones.")
@@ -89,7 +93,7 @@ def grid_for(methods: Iterable[Method], problem: Any, given: Sequence[float] | N
     return [Theory(float(m)) for m in (MULTIPLIERS if given is None else given)]
 
 
-def search(method: Method, problem: Any, grid: Sequence[Any], field: str, **plan: Any) -> Tuned:
+def search(method: Method, problem: Problem, grid: Sequence[Any], field: str, **plan: Any) -> Tuned:
     import pandas as pd
 
     from octolab.experiment.progress import counted

@@ -1,6 +1,7 @@
 """Callbacks hear of a run, may end it, and never break it; streams and trackers get every row once."""
 
 import csv
+import io
 import json
 import logging
 import os
@@ -225,6 +226,12 @@ def test_two_runs_do_not_share_a_file(problem, tmp_path):
     with pytest.warns(RuntimeWarning, match="another run's rows already"):
         ol.run("gd", problem, rounds=2, seed=1, callbacks=[made], **QUIET)
     assert first.round == 2
+
+
+def test_a_bar_shows_the_rounds_and_the_loss(problem):
+    screen = io.StringIO()
+    ol.run("gd", problem, rounds=4, callbacks=[ol.callbacks.ProgressBar("mine", delay=0, file=screen)], **QUIET)
+    assert "mine" in screen.getvalue() and "/4" in screen.getvalue()
 
 
 # -- trackers ----------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from octolab.experiment.callbacks.callback import Callback, View
 from octolab.experiment.callbacks.mlflow import MLflow
+from octolab.experiment.callbacks.progress_bar import ProgressBar
 from octolab.experiment.callbacks.stopping import EarlyStopping, KeepBest
 from octolab.experiment.callbacks.stream import CSV, JSONL, Stream
 from octolab.experiment.callbacks.tensorboard import TensorBoard
@@ -21,6 +22,7 @@ __all__ = [
     "EarlyStopping",
     "KeepBest",
     "MLflow",
+    "ProgressBar",
     "Stream",
     "TensorBoard",
     "Trackio",
