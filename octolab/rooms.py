@@ -52,6 +52,7 @@ ROOMS: dict[str, Room] = {
     "aggregators": Room("aggregator", "octolab.trust.aggregators", "ol.aggregators"),
     "schedules": Room("schedule", "octolab.schedules", "ol.schedules"),
     "local": Room("local optimiser", "octolab.local", "ol.local"),
+    "staleness": Room("staleness policy", "octolab.staleness", "ol.staleness"),
     "stops": Room("stop rule", "octolab.experiment.settings", "ol"),
 }
 """Every room. A new one is one line here, and `@register` on its classes."""

@@ -264,9 +264,20 @@ class Federation:
         tag: Any = None,
         work: float = 1.0,
         sends: int | None = None,
+        limit: float = np.inf,
     ) -> Job:
-        """Client starts `fn(cohort, *down)` now. work: units of compute. sends: bits of the reply, if known."""
-        return self.jobs.submit(client, fn, *down, tag=tag, work=work, sends=sends)
+        """Client starts `fn(cohort, *down)` now. work: units of compute. sends: bits of the reply, if known.
+
+        limit: seconds of compute after which the client gives up by itself and sends nothing: the job comes back `clipped`.
+        """
+        return self.jobs.submit(client, fn, *down, tag=tag, work=work, sends=sends, limit=limit)
+
+    def work_of(self, client: int, gradients: int = 1, batch_size: int | None = None) -> float:
+        """The units of compute of a job of that many gradients: gradients, or samples on a fleet that counts these."""
+        if self.fleet.unit == "gradient":
+            return float(gradients)
+        held = int(self.problem.sizes[client])
+        return float(gradients * (held if batch_size is None else min(batch_size, held)))
 
     def next(self) -> Job:
         """Wait for the next arrival in virtual time (ties: the lower client number)."""
@@ -275,6 +286,10 @@ class Federation:
     def cancel(self, job: Job) -> None:
         """Cancel a job: nothing more is sent, its elapsed time stays spent."""
         self.jobs.cancel(job)
+
+    def expect(self, client: int) -> None:
+        """Say that nothing goes on without this client: raises `NothingUnderWay` if it will never answer."""
+        self.jobs.expect(client)
 
     def running(self) -> list[Job]:
         """The jobs under way, by client: what may be cancelled (a job that hangs for ever is among them)."""
@@ -309,6 +324,15 @@ class Federation:
                 break
             self.now = change
         return found
+
+    def pick(self, clients: np.ndarray) -> int:
+        """One of these clients, uniformly at random; addressed, counted and scripted like a cohort."""
+        event = self.counters["cohorts"]
+        self.counters["cohorts"] = event + 1
+        given = self.randomness.scripted_cohort(event)
+        if given is not None:
+            return int(given[0])
+        return int(clients[int(self.randomness.cohort(event, 1)[0] * len(clients))])
 
     def coin(self, p: float) -> bool:
         """One coin, True with probability p, that server and clients share (a common seed: no traffic)."""

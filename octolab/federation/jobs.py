@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from octolab.federation.federation import Federation
 
 RUNNING, UPLOADING, ARRIVED, LOST, CANCELLED = "running", "uploading", "arrived", "lost", "cancelled"
+CLIPPED = "clipped"  # a job that a limit ends before it is done
 NEVER = float("inf")
 
 BLOCK = 16  # job times drawn at once
@@ -69,6 +70,11 @@ class Job:
 
     def __repr__(self) -> str:
         return f"Job(client={self.client}, number={self.number}, tag={self.tag!r}, {self.state}, time={self.time:g})"
+
+    @property
+    def clipped(self) -> bool:
+        """Whether its time was up before it was done: there is no result."""
+        return self.state is CLIPPED
 
     @property
     def payload(self) -> Payload:
@@ -133,6 +139,7 @@ class Jobs:
         tag: Any = None,
         work: float = 1.0,
         sends: int | None = None,
+        limit: float = NEVER,
     ) -> Job:
         """See `Federation.submit`."""
         counts, fed = self.counts, self.fed
@@ -165,7 +172,10 @@ class Jobs:
         else:
             finish = now + self._duration(client, number, work, bits)
         job.time = finish
-        if finish - now > self.timeout or finish == NEVER:
+        if finish - now > limit:
+            job.state, job.time = CLIPPED, now + limit
+            heapq.heappush(self.heap, (job.time, client, number, job))
+        elif finish - now > self.timeout or finish == NEVER:
             self._never(job)
         else:
             heapq.heappush(self.heap, (finish, client, number, job))
@@ -223,6 +233,8 @@ class Jobs:
             if state is LOST:
                 self._give_up(job)
                 continue
+            if state is CLIPPED:
+                return self._clip(job)
             if links and state is RUNNING:
                 self._upload(job, time)
                 continue
@@ -251,6 +263,14 @@ class Jobs:
             "No job is under way, so nothing can arrive: all were cancelled, or their devices dropped out or hang. "
             "Submit a job first, or use a fleet that answers, or one with a timeout."
         )
+
+    def _clip(self, job: Job) -> Job:
+        """Its time is up: it comes back without a reply, and nothing was sent."""
+        self._remember(job)
+        self.fed.now = max(self.fed.now, job.time)
+        self._record(job, job.time, timeline.CANCELLED)
+        self.current[job.client] = None
+        return job
 
     def _give_up(self, job: Job) -> None:
         """The server has waited long enough: the device is started anew, with the same task."""
@@ -345,9 +365,21 @@ class Jobs:
         self.current[job.client] = job
         heapq.heappush(self.heap, (job.time, job.client, job.number, job))
 
+    def expect(self, client: int) -> None:
+        """See `Federation.expect`."""
+        job, fleet = self.current[client], self.fed.fleet
+        if job is None or job.state is not LOST:
+            return
+        always = fleet.of("dropout", client) >= 1 or (fleet.jitter is None and fleet.of("dropout", client) == 0)
+        if self.timeout == NEVER or always:
+            raise NothingUnderWay(
+                f"Client {client} never answers, and the method waits for everybody. Leave it out, give the fleet a timeout "
+                f"that lets it answer, or use a method that goes on without it, such as Ringmaster."
+            )
+
     def cancel(self, job: Job) -> None:
         """Nothing is sent; what was on its way up is charged for the part that left."""
-        if job.state not in (RUNNING, UPLOADING, LOST):
+        if job.state not in (RUNNING, UPLOADING, LOST, CLIPPED):
             return
         fed, client, now = self.fed, job.client, self.fed.now
         self._remember(job)
@@ -407,7 +439,7 @@ class Jobs:
 
     def put_back(self, job: Job, state: str) -> None:
         """Restore a job from a checkpoint."""
-        job.state = next(s for s in (RUNNING, UPLOADING, LOST) if s == state)
+        job.state = next(s for s in (RUNNING, UPLOADING, LOST, CLIPPED) if s == state)
         self.current[job.client] = job
         if job.time < NEVER:
             heapq.heappush(self.heap, (job.time, job.client, job.number, job))

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -217,6 +217,19 @@ class Fleet:
     def of(self, name: str, clients: np.ndarray | int) -> Any:
         value = getattr(self, name)
         return value[clients] if isinstance(value, np.ndarray) else value
+
+    def mean_seconds(self, n: int) -> np.ndarray:
+        """(n,) the mean time of one unit of work on each device, over its random times."""
+        if self.jitter is None:
+            return np.broadcast_to(np.asarray(self.seconds, dtype=float), (n,)).copy()
+        return np.array([times.mean() for times in self.law(n)])
+
+    def law(self, n: int, points: int = 4096) -> Iterator[np.ndarray]:
+        """For each device its random time of one unit of work, at `points` evenly spaced quantiles, ascending."""
+        u = (np.arange(points) + 0.5) / points
+        for i in range(n):
+            seconds = np.full(points, float(self.of("seconds", i)))
+            yield np.sort(seconds if self.jitter is None else self._jittered(seconds, u, np.full(points, i)))
 
     def compute(self, work: Any, clients: np.ndarray, event: int, source: Randomness, kind: int = CALL) -> np.ndarray:
         """Seconds (m,) that the clients compute for `work` units in a call."""

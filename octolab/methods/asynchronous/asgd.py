@@ -12,7 +12,7 @@ Algorithm:
     all workers start at x0, k = 0
     on the arrival of g from worker i, computed at x_{k - delay}:
         x_{k+1} = x_k - lr_k g;  k <- k + 1;  worker i starts at the new x
-    policy "vanilla": lr_k = lr;  "delay-adaptive": lr_k = lr * n/max(n, delay)
+    lr_k = lr s(delay) for a staleness policy s (constant: the paper's vanilla form); a weight 0 discards g, k stays
 Up: d numbers per arrival
 Down: d numbers per start
 Step size: 1/(2 n L), and with a target eps also at most eps/(4 L sigma^2): Ringmaster's with R = n
@@ -24,7 +24,10 @@ Unconfirmed: the constants (the order is the paper's); tune lr for real use
 
 from __future__ import annotations
 
+import warnings
+
 from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Theory, param, torch
+from octolab.staleness import Constant, DelayAdaptive, Staleness
 
 
 class State(NamedTuple):
@@ -38,9 +41,21 @@ class ASGD(Method):
     tags = ("asynchronous", "stochastic", "nonconvex", "networks")
 
     lr: Theory[float] = param(Theory(), "step size", gt=0, main=True)
-    policy: str = param("vanilla", "how staleness changes the step", choices=("vanilla", "delay-adaptive"), main=True)
+    staleness: Staleness = param(Constant(), "weight of a late gradient", main=True)
     batch_size: int | None = param(1, "samples per gradient; None: all", ge=1, main=True)
     eps: float | None = param(None, "target for |grad f|^2 in the theory step; None: ignore the noise", gt=0)
+    policy: str = param("vanilla", "the old name of two policies", choices=("vanilla", "delay-adaptive"))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.policy == "delay-adaptive":
+            warnings.warn(
+                "ASGD(policy='delay-adaptive') is now the method DelayAdaptiveASGD, or staleness=ol.staleness.DelayAdaptive().",
+                DeprecationWarning,
+                stacklevel=3,
+            )
+            object.__setattr__(self, "staleness", DelayAdaptive())
+            object.__setattr__(self, "policy", "vanilla")
 
     def stepsize(self, problem: Constants) -> float:
         lr = 1 / (2 * problem.n * problem.L)
@@ -56,9 +71,10 @@ class ASGD(Method):
     def step(self, fed: Federation, s: State) -> State:
         job = fed.next()
         delay = s.k - job.tag
-        lr = self.lr * fed.n / max(fed.n, delay) if self.policy == "delay-adaptive" else self.lr
-        s = State(x=s.x - lr * job.result, k=s.k + 1)
-        fed.log(delay=delay)
+        weight = self.staleness(delay, fed.n)
+        if weight > 0:  # a rejected gradient is not even evaluated
+            s = State(x=s.x - self.lr * weight * job.result, k=s.k + 1)
+        fed.log(delay=delay, accepted=weight > 0)
         fed.submit(job.client, self.client, s.x, tag=s.k)
         return s
 
