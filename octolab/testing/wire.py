@@ -32,7 +32,8 @@ class Wire:
             self.jobs.append(following())
             return self.jobs[-1]
 
-        fed.executor.run, fed.jobs.next = run, arrival
+        fed.executor.run = run
+        fed.jobs.next = fed.next = arrival  # type: ignore[method-assign]
 
     def arrived(self) -> np.ndarray:
         """Bits up per client, jobs included; those that the server ignored are evaluated now."""

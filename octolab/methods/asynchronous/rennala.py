@@ -46,7 +46,7 @@ class Rennala(Method):
         "stop", "what becomes of jobs at the old point: cancelled, or ignored on arrival", choices=("stop", "ignore")
     )
     batch_size: int | None = param(1, "samples per gradient; None: all", ge=1, main=True)
-    eps: float = param(1e-2, "target for |grad f|^2 in the theory values", gt=0)
+    eps: float = param(0.5, "target for |grad f|^2 in the theory values", gt=0)
 
     def theory_S(self, problem: Constants) -> int:
         return max(1, math.ceil(problem.variance(self.batch_size) / self.eps * (1 - 1e-12)))  # 2.0000000000000004 is 2

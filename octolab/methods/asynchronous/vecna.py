@@ -16,8 +16,8 @@ Algorithm:
 Up: d numbers per successful trial
 Down: d numbers per client and round
 Step size: 0.02/L, a rule of thumb that worked in our runs: tune it
-Theorem: with $B_i = \lceil T/(\tau_i + t_i)\rceil$, $T = \max_i(\tau_i+t_i) + \frac sn\cdot\frac1n\sum_i\frac{\tau_i+t_i}{p_i}$, a round lasts
-    about $T$ seconds and its noise is of order $\sigma^2$ over the harmonic mean of the $p_iB_i$
+Theorem: with $B_i = \lceil T/(\tau_i + t_i)\rceil$, $T = \max_i(\tau_i+t_i) + \frac sn\cdot\frac1n\sum_i\frac{\tau_i+t_i}{p_i}$,
+    a round lasts about $T$ seconds and its noise is of order $\sigma^2$ over the harmonic mean of the $p_iB_i$
 Unconfirmed: the plan is recalled, and the step size is ours: the paper's could not be checked
 """
 
@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from octolab.errors import NothingUnderWay
 from octolab.methods.asynchronous.mindflayer import MindFlayer, State
 from octolab.methods.page import Constants, Federation, torch
 
@@ -32,25 +33,27 @@ from octolab.methods.page import Constants, Federation, torch
 class Vecna(MindFlayer):
     slug = "vecna"
     needs = ("full participation",)
-    tags = ("asynchronous", "stochastic", "heterogeneous", "nonconvex", "networks", "stragglers", "heavy tails")
+    tags = (
+        "asynchronous",
+        "stochastic",
+        "heterogeneous",
+        "nonconvex",
+        "networks",
+        "stragglers",
+        "heavy tails",
+    )
 
     def stepsize(self, problem: Constants) -> float:
         return 0.02 / problem.L
 
-    def init(self, fed: Federation) -> State:
-        s = super().init(fed)
-        never = torch.nonzero(s.p * s.B == 0)[:, 0]
-        if len(never):
-            raise ValueError(
-                f"Vecna: client {int(never[0])} makes no trial that succeeds, and every client counts: give a longer clip or "
-                f"more trials."
-            )
-        return s
-
     def plan(self, least: np.ndarray, limit: np.ndarray, p: np.ndarray) -> np.ndarray:
-        with np.errstate(divide="ignore"):
-            T = limit.max() + self.s / len(p) * (limit / p).mean()
-        return np.where(p > 0, np.ceil(np.minimum(T, 1e18) / limit * (1 - 1e-12)), 0).astype(np.int64)
+        if not p.all():
+            raise NothingUnderWay(
+                f"Vecna: client {int(p.argmin())} makes no trial that succeeds, and every client counts: give a longer clip, or "
+                f"leave it out."
+            )
+        T = limit.max() + self.s / len(p) * (limit / p).mean()
+        return np.ceil(T / limit * (1 - 1e-12)).astype(np.int64)
 
     def combine(self, fed: Federation, s: State, sums: torch.Tensor) -> torch.Tensor:
         return fed.weights @ (sums / (s.p * s.B).to(sums.dtype)[:, None])
