@@ -68,24 +68,37 @@ def test_a_timeout_is_one_number_of_seconds(bad):
 
 
 ASYNCHRONOUS = [slug for slug in slugs() if "asynchronous" in get(slug).tags]
+HEARS_EVERYBODY = (
+    "asgd",
+    "delay-adaptive-asgd",
+    "fedasync",
+    "fedbuff",
+    "ia2sgd",
+    "malenia",
+    "ringleader",
+    "ringmaster",
+)
 
 
 def survives(slug, n, arrivals, dropout=0.3):
-    fleet = Fleet(seconds=np.sqrt(np.arange(1, n + 1)), dropout=dropout, timeout=2 * np.sqrt(n))
-    run = ol.run(get(slug)(lr=1e-4), problem(n), rounds=arrivals, fleet=fleet, evaluate_every=arrivals, live=False)
+    method = get(slug)(lr=1e-4)
+    longest = np.sqrt(n) * getattr(method, "local_steps", 1)  # seconds of the slowest device's job
+    fleet = Fleet(seconds=np.sqrt(np.arange(1, n + 1)), dropout=dropout, timeout=2 * longest)
+    run = ol.run(method, problem(n), rounds=arrivals, fleet=fleet, evaluate_every=arrivals, live=False)
     assert run.status == "finished" and run.round == arrivals
     return run
 
 
 @pytest.mark.parametrize("slug", ASYNCHRONOUS)
 def test_with_a_timeout_no_device_is_lost_for_good(slug):
-    run = survives(slug, 20, 600)
-    if run.federation._jobs is not None:
+    run = survives(slug, 20, 60 if slug == "malenia" else 600)
+    if slug in HEARS_EVERYBODY:
         assert (run.federation.ledger.per_client("replies") > 0).all()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("slug", ASYNCHRONOUS)
 def test_ten_thousand_devices_with_thirty_percent_drop_out_for_a_hundred_thousand_arrivals(slug):
-    rounds = 100_000 if slug in ("asgd", "ringmaster") else 100
+    one_arrival_each = ("asgd", "ringmaster", "delay-adaptive-asgd", "fedasync", "naive-optimal-asgd")
+    rounds = 100_000 if slug in one_arrival_each else 3 if slug == "malenia" else 100
     survives(slug, 10_000, rounds)
