@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import io
 import json
+from collections.abc import Hashable
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,7 @@ def shakespeare(
     )
 
 
-def read_bundled(name: str, n: int, folder: Any = None) -> tuple[bytes, Provenance]:
+def read_bundled(name: str, n: int, folder: Path | None = None) -> tuple[bytes, Provenance]:
     """The bytes of a bundled file, checked against the manifest, and their provenance (with n samples).
 
     `folder` (a path with `manifest.json`) stands for the package's own folder. Raises ChecksumError if size
@@ -163,7 +164,7 @@ def images(
     y: np.ndarray,
     x_test: np.ndarray,
     y_test: np.ndarray,
-    classes: tuple[Any, ...],
+    classes: tuple[Hashable, ...],
     provenance: Provenance,
     dtype: str,
 ) -> Dataset:
@@ -192,7 +193,7 @@ def _tabular(
     y: np.ndarray,
     train: np.ndarray,
     test: np.ndarray,
-    classes: tuple[Any, ...],
+    classes: tuple[Hashable, ...],
     provenance: Provenance,
     feature_names: tuple[str, ...],
 ) -> Dataset:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 
@@ -73,7 +73,7 @@ class Dataset:
     y_test: np.ndarray | None
     clients: np.ndarray | None
     client_names: tuple[str, ...]
-    classes: tuple[Any, ...]
+    classes: tuple[Hashable, ...]
     kind: str
     provenance: Provenance
     feature_names: tuple[str, ...] | None = None
@@ -192,7 +192,7 @@ class Dataset:
         """The string that a (T,) array of character codes spells (text data sets only)."""
         if self.kind != "text":
             raise ValueError(f"{self.name} is a {self.kind} data set; text() spells character codes of a text one.")
-        return "".join(self.classes[int(c)] for c in np.asarray(codes).ravel())
+        return "".join(str(self.classes[int(c)]) for c in np.asarray(codes).ravel())
 
     def __repr__(self) -> str:
         shape = " x ".join(str(s) for s in self.x.shape[1:])
@@ -214,7 +214,7 @@ class Dataset:
         if self.kind in ("classification", "multi-label"):
             lines.append(f"  classes  {listed(self.classes, 10)}")
         elif self.kind == "text":
-            lines.append(f"  symbols  {''.join(self.classes)!r}")
+            lines.append(f"  symbols  {''.join(map(str, self.classes))!r}")
         p = self.provenance
         lines += [
             f"  clients  {natural}",
@@ -228,7 +228,7 @@ class Dataset:
         return "\n".join(lines)
 
 
-def listed(items: Any, most: int) -> str:
+def listed(items: Iterable[object], most: int) -> str:
     """The first `most` items separated by commas, and how many more there are: "a, b, ... (5 in all)"."""
     items = list(items)
     text = ", ".join(str(i) for i in items[:most])
@@ -264,7 +264,7 @@ def check_share(share: float, name: str) -> None:
         )
 
 
-def check_count(value: Any, name: str, least: int = 1) -> int:
+def check_count(value: SupportsIndex, name: str, least: int = 1) -> int:
     """The integer `value` as an int; ValueError, in words, if it is not an integer >= least."""
     try:
         if isinstance(value, bool):
@@ -277,7 +277,7 @@ def check_count(value: Any, name: str, least: int = 1) -> int:
     return count
 
 
-def encode_labels(labels: np.ndarray, name: str = "labels") -> tuple[np.ndarray, tuple[Any, ...]]:
+def encode_labels(labels: np.ndarray, name: str = "labels") -> tuple[np.ndarray, tuple[Hashable, ...]]:
     """Codes and classes of one-dimensional labels: codes (N,) int64 in 0..C-1, classes sorted.
 
     Works for integers, whole-number floats, booleans and strings; integers and whole-number floats give int

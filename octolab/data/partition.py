@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
@@ -43,7 +43,7 @@ class Partition:
     train: list[np.ndarray]
     test: list[np.ndarray]
     codes: np.ndarray
-    classes: tuple[Any, ...]
+    classes: tuple[Hashable, ...]
     spec: dict[str, Any]
     notes: tuple[str, ...] = ()
     client_names: tuple[str, ...] = ()

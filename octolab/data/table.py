@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -151,7 +151,9 @@ class Encoder:
             values = (values - middle) / np.where(spread > 0, spread, 1)
         return {name: values, **out}
 
-    def _middle(self, values: np.ndarray, of: Any, name: str, what: str) -> np.ndarray | float:
+    def _middle(
+        self, values: np.ndarray, of: Callable[[np.ndarray], float], name: str, what: str
+    ) -> np.ndarray | float:
         """A statistic of the present training values: one number, or one per row, its client's."""
         present = np.isfinite(values) & (True if self.train is None else self.train)
         if self.statistics == "pooled":
@@ -327,7 +329,7 @@ def _holds_arrays(series: pd.Series) -> bool:
     return isinstance(series.iloc[0], (np.ndarray, list, tuple)) or hasattr(series.iloc[0], "detach")
 
 
-def _codes(series: pd.Series) -> tuple[np.ndarray, list[Any]]:
+def _codes(series: pd.Series) -> tuple[np.ndarray, list[Hashable]]:
     """Codes (N,) of a column's sorted values, -1 for missing ones."""
     import pandas as pd
 

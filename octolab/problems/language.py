@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 
 from octolab import data
+from octolab.problems.division import Weights
 from octolab.problems.network import Network
 from octolab.problems.networks import CharGPT
 
 
 def language(
-    dataset: Any = "shakespeare",
+    dataset: str | data.Dataset = "shakespeare",
     *,
     clients: int | None = None,
     context: int = 64,
@@ -22,7 +21,7 @@ def language(
     width: int = 64,
     heads: int = 4,
     blocks: int = 3,
-    weights: Any = "examples",
+    weights: Weights = "examples",
     seed: int = 0,
     test_share: float = 0.1,
     dtype: torch.dtype | str = torch.float32,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field, fields
 from typing import Any
 from zlib import crc32
@@ -18,7 +19,7 @@ class Samples:
     """What a split may look at: `codes` (N,) or (N, T) int64, `classes`, natural `clients` (N,) or None."""
 
     codes: np.ndarray
-    classes: tuple[Any, ...]
+    classes: tuple[Hashable, ...]
     clients: np.ndarray | None
     client_names: tuple[str, ...]
 
@@ -127,7 +128,7 @@ def stream(seed: int, purpose: str, *more: int) -> np.random.Generator:
 
 def read_samples(labels: Dataset | np.ndarray, clients: np.ndarray | None) -> Samples:
     """Codes, classes and natural clients of a Dataset or of plain labels. Raises ValueError, in words."""
-    names: tuple[Any, ...] = ()
+    names: tuple[Hashable, ...] = ()
     if isinstance(labels, Dataset):
         codes, classes = labels.y, labels.classes
         if labels.kind in ("regression", "multi-label"):
@@ -147,7 +148,7 @@ def read_samples(labels: Dataset | np.ndarray, clients: np.ndarray | None) -> Sa
     return Samples(codes, classes, clients, tuple(str(name) for name in names))
 
 
-def _codes(labels: np.ndarray) -> tuple[np.ndarray, tuple[Any, ...]]:
+def _codes(labels: np.ndarray) -> tuple[np.ndarray, tuple[Hashable, ...]]:
     if labels.ndim == 0 or len(labels) == 0:
         raise ValueError("The labels are empty; a split needs one label per sample, for at least one sample.")
     if labels.ndim == 2 and labels.shape[1] == 1:
@@ -181,7 +182,7 @@ def observations(p: Partition) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def check_positive(value: Any, name: str, why: str) -> None:
+def check_positive(value: float, name: str, why: str) -> None:
     """Raise ValueError, in words, unless value is a finite number > 0."""
     number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
     if not number or not np.isfinite(value) or value <= 0:
