@@ -293,6 +293,8 @@ class Run(Background, Arrivals):
 
     def _advance(self) -> bool:
         """One step (the first is init), its row, and a run file if one is due. False: the run cannot go on."""
+        if self.world is not None and self.world.remote:
+            self.world.launch()  # before the step, because what the run goes on from is saved for it
         self.turns.begin()
         try:
             good = self._turn()

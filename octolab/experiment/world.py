@@ -29,6 +29,10 @@ class Connection(Protocol):
         """Whether a run file can be written now: what clients remember must be there to be fetched."""
         ...
 
+    def launch(self) -> None:
+        """Start a remote run, if that has not been done."""
+        ...
+
     def advance(self) -> bool:
         """The next round of a remote run. False: it has ended."""
         ...

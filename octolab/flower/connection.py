@@ -97,6 +97,9 @@ class Connection:
     def stop(self) -> None:
         pass
 
+    def launch(self) -> None:
+        """Nothing to do: the run's steps are taken here."""
+
     def advance(self) -> bool:
         raise NotImplementedError
 

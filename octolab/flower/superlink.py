@@ -81,7 +81,9 @@ class SuperLinkConnection:
 
     # -- start -----------------------------------------------------------------------------------------------------
     def launch(self) -> None:
-        """Export the run, hand it over, and follow its log."""
+        """Export the run, hand it over, and follow its log, if that has not been done."""
+        if self._flwr is not None:
+            return
         from octolab.flower.exported_app import export
 
         self._flwr = Flwr(self.link)
@@ -136,8 +138,6 @@ class SuperLinkConnection:
     # -- follow ----------------------------------------------------------------------------------------------------
     def advance(self) -> bool:
         """Wait for the next row of the history. False: the run has ended."""
-        if self._flwr is None:
-            self.launch()
         while not self._ended:
             if self.run.stopping:
                 return False

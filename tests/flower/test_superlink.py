@@ -1,5 +1,7 @@
 """What is said, and put right, when a ServerApp dies: on a SuperLink that answers as told, without a process."""
 
+from pathlib import Path
+
 import pytest
 
 import octolab as ol
@@ -43,3 +45,28 @@ def test_the_record_of_a_run_whose_serverapp_died_is_put_right_or_said(status, w
     with pytest.raises(OctolabError, match=f"ServerApp ended after round -1 without a result.*{words}"):
         run.finish()
     assert run.status == "failed" and flwr.asked == asked
+
+
+def test_a_run_that_has_rounds_behind_it_takes_its_run_file_along(monkeypatch):
+    """It is saved before the first step, since within a step a run's state is nobody's."""
+    from octolab.flower import superlink
+
+    handed = []
+
+    class Refusing(Flwr):
+        def __init__(self, link):
+            super().__init__(None)
+
+        def ask(self, *words, seconds=60.0):
+            if words[0] == "run":
+                experiment = next(Path(words[1]).glob("*/experiment.py"))
+                handed.append(experiment.read_text())
+            return super().ask(*words)
+
+    monkeypatch.setattr(superlink, "Flwr", Refusing)
+    problem = ol.problems.quadratics(n=3, d=4, L=10, mu=1)
+    half = ol.run("gd", problem, rounds=2, live=False)
+    again = half.fork(rounds=5, on=ol.flower.SuperLink("127.0.0.1:1", insecure=True))
+    with pytest.raises(Unreachable):
+        again.finish()
+    assert 'EXPERIMENT["start"] = "' in handed[0]
