@@ -122,7 +122,8 @@ class Randomness:
     def scripted_cohort(self, event: int) -> np.ndarray | None:
         return None
 
-    def scripted(self, purpose: str, address: tuple[int, int, int]) -> Any:
+    def scripted(self, kind: str, address: tuple[int | str, ...]) -> Any:
+        """What is given for a draw at (event, draw, client or -1 for a whole cohort, purpose); None: nothing."""
         return None
 
     def scripts(self, kind: str | None = None) -> bool:
@@ -184,8 +185,12 @@ class Draws:
         self._count[purpose] = number + 1
         return number
 
-    def _given(self, purpose: str, draw: int) -> Any:
-        return self.source.scripted(purpose, (self._event, draw, int(self._clients[0]) if self._kind == JOB else -1))
+    def _given(self, kind: str, purpose: str, draw: int) -> Any:
+        if not self.source.scripts(kind):
+            return None
+        first = int(self._clients[0]) if self.m else -1
+        who = first if self._kind == JOB or first == SERVER else -1  # the server's draws are not the clients'
+        return self.source.scripted(kind, (self._event, draw, who, purpose))
 
     def _rows(self, entry: Any, width: int) -> np.ndarray:
         """The rows of a scripted entry: one row per slot of the cohort, or one that all share."""
@@ -200,7 +205,7 @@ class Draws:
     def uniform(self, width: int, purpose: str = "uniform") -> torch.Tensor:
         """(m, width) float64 in [0, 1)."""
         draw = self._next(purpose)
-        given = self._given("uniforms", draw)
+        given = self._given("uniforms", purpose, draw)
         if given is not None:
             return torch.as_tensor(np.array(self._rows(given, width), dtype=np.float64))
         return self._uniform(width, purpose, draw)
@@ -208,7 +213,7 @@ class Draws:
     def normal(self, width: int, purpose: str = "noise") -> torch.Tensor:
         """(m, width) float64 standard normals, by inversion, so that a row depends on its address alone."""
         draw = self._next(purpose)
-        given = self._given("noise", draw)
+        given = self._given("noise", purpose, draw)
         if given is not None:
             return torch.as_tensor(np.array(self._rows(given, width), dtype=np.float64))
         return torch.special.ndtri(self._uniform(width, purpose, draw) + 2.0**-54)
@@ -220,7 +225,7 @@ class Draws:
     def subset(self, size: int, k: int, purpose: str = "permutation") -> torch.Tensor:
         """(m, k) int64: k distinct numbers of range(size) in random order, the first k of a permutation."""
         draw = self._next(purpose)
-        given = self._given("permutations", draw)
+        given = self._given("permutations", purpose, draw)
         if given is not None:
             return torch.as_tensor(np.array(self._rows(given, size)[:, :k], dtype=np.int64))
         if 4 * k > size or size < 32:
@@ -249,7 +254,7 @@ class Draws:
     def shared_permutation(self, size: int, purpose: str = "shared") -> torch.Tensor:
         """(size,) int64: one permutation, the same for every client of this event (a shared seed: no traffic)."""
         draw = self._next(purpose)
-        given = self._given("permutations", draw)
+        given = self._given("permutations", purpose, draw)
         if given is not None:
             return torch.as_tensor(np.asarray(given, dtype=np.int64))
         u = self.source.uniform(purpose, [SERVER], self._event, size, draw, self._kind)
@@ -258,7 +263,7 @@ class Draws:
     def scripted_batch(self) -> list[np.ndarray] | None:
         """The given sample numbers of each row, if batches were scripted."""
         draw = self._next("batch/script")
-        given = self._given("batches", draw)
+        given = self._given("batches", "batch", draw)
         if given is None:
             return None
         if len(given) and np.ndim(given[0]) == 0:
@@ -273,7 +278,9 @@ class Scripted(Randomness):
     sample numbers per client of the cohort (or one list for all). permutations: per use, (m, size) or (size,).
     noise, uniforms: per use, (m, width), (width,) or one number. Noise stands for standard normals, which a problem
     scales by its own sigma; on a problem without noise it is the gradient noise itself, one use per `cohort.batch`.
-    times: one duration per random time.
+    times: one duration per random time. Where several purposes draw (a compressor's "uniform", OCS's "upload"), a list
+    serves them all in order of use, each use its own entry; a dict {purpose: list} gives each its own list, and what it
+    does not name is drawn. The server's own draws are uses of their own, under "server/" + purpose in a dict.
     An asynchronous job is a use of its own, when its result is first read. Runs out: `ScriptExhausted`.
 
     >>> Scripted(coins=[1, 0]).coin(0.5, event=0)
@@ -282,27 +289,39 @@ class Scripted(Randomness):
 
     KINDS = ("coins", "cohorts", "batches", "permutations", "noise", "uniforms", "times")
 
-    def __init__(self, *, seed: int = 0, **given: Sequence[Any] | None):
+    def __init__(self, *, seed: int = 0, **given: Sequence[Any] | dict[str, Sequence[Any]] | None):
         super().__init__(seed)
         unknown = set(given) - set(self.KINDS)
         if unknown:
             raise ValueError(f"Scripted got {sorted(unknown)}: what can be given is {', '.join(self.KINDS)}.")
-        self.given = {kind: list(values) for kind, values in given.items() if values is not None}
-        self._seen: dict[str, dict[tuple[int, ...], int]] = {kind: {} for kind in self.given}
+        by_purpose = [k for k in ("coins", "cohorts", "times") if isinstance(given.get(k), dict)]
+        if by_purpose:
+            raise ValueError(f"Scripted: {', '.join(by_purpose)} have one purpose: give a list.")
+        self.given: dict[str, Any] = {
+            kind: {p: list(v) for p, v in values.items()} if isinstance(values, dict) else list(values)
+            for kind, values in given.items()
+            if values is not None
+        }
+        self._seen: dict[str, dict[tuple[int | str, ...], int]] = {}
 
     def __repr__(self) -> str:
         return "Scripted(" + ", ".join(f"{kind}: {len(v)}" for kind, v in self.given.items()) + ")"
 
-    def _take(self, kind: str, address: tuple[int, ...]) -> Any:
+    def _take(self, kind: str, address: tuple[int | str, ...]) -> Any:
         """Entries are handed out in the order in which addresses first appear, so chunks of one call share theirs."""
-        if kind not in self.given:
+        entries, name = self.given.get(kind), kind
+        if isinstance(entries, dict):
+            purpose = str(address[-1])
+            name = f"server/{purpose}" if SERVER in address else purpose
+            entries, name = entries.get(name), f"{kind}: {name}"
+        if entries is None:
             return None
-        seen, entries = self._seen[kind], self.given[kind]
+        seen = self._seen.setdefault(name, {})
         index = seen.setdefault(address, len(seen))
         if index >= len(entries):
             raise ScriptExhausted(
-                f"Scripted randomness ran out: {len(entries)} {kind} were given and use number {index + 1} asks for "
-                f"another. Give more {kind} or run fewer rounds."
+                f"Scripted randomness ran out: {len(entries)} {name} were given and use number {index + 1} asks for "
+                f"another. Give more of them or run fewer rounds."
             )
         return entries[index]
 
@@ -314,8 +333,8 @@ class Scripted(Randomness):
         given = self._take("cohorts", (event,))
         return None if given is None else np.asarray(given, dtype=np.int64)
 
-    def scripted(self, purpose: str, address: tuple[int, int, int]) -> Any:
-        return self._take(purpose, address)
+    def scripted(self, kind: str, address: tuple[int | str, ...]) -> Any:
+        return self._take(kind, address)
 
     def scripts(self, kind: str | None = None) -> bool:
         return bool(self.given) if kind is None else kind in self.given

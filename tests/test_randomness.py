@@ -8,7 +8,7 @@ import torch
 
 from octolab.errors import ScriptExhausted
 from octolab.federation import Randomness, Scripted
-from octolab.randomness import JOB, Draws
+from octolab.randomness import JOB, SERVER, Draws
 
 
 def test_philox_known_answer():
@@ -120,3 +120,17 @@ def test_a_bad_seed_gets_a_sentence(seed):
 def test_unknown_scripts_get_a_sentence():
     with pytest.raises(ValueError, match="what can be given is coins, cohorts"):
         Scripted(dice=[1])
+
+
+def test_scripted_purposes_are_uses_of_their_own():
+    flat = Scripted(uniforms=[[0.1], [0.2], [0.3], [0.4]])
+    draws = flat.draws(2)
+    assert draws.uniform(1, "send").tolist() == [[0.1], [0.1]] and draws.uniform(1, "noise").tolist() == [[0.2], [0.2]]
+    assert flat.draws([SERVER]).uniform(1, "send").tolist() == [[0.3]]  # the server's, at the same event
+    assert flat.draws(2).uniform(1, "send").tolist() == [[0.1], [0.1]]  # another chunk of the first use
+    own = Scripted(seed=3, uniforms={"send": [[0.5]], "server/send": [[0.9]]})
+    draws = own.draws(1)
+    assert torch.equal(draws.uniform(2, "other"), Randomness(3).draws(1).uniform(2, "other"))  # not named: drawn
+    assert draws.uniform(1, "send").item() == 0.5 and own.draws([SERVER]).uniform(1, "send").item() == 0.9
+    with pytest.raises(ScriptExhausted, match="1 uniforms: send were given"):
+        own.draws(1, event=1).uniform(1, "send")

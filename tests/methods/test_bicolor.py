@@ -23,7 +23,8 @@ def test_the_algorithm_box_with_given_coins_and_permutations():
     n, d, lr, rho, eta, p, b, s = 3, 6, 0.05, 0.2, 0.3, 0.4, 0.7, 0.25
     problem = ol.problems.quadratics(n=n, d=d, L=8, seed=3)
     grad, given = gradients(problem), permutations(COINS.count(1), n, d)
-    use = iter(given)
+    own = permutations(COINS.count(1), 1, d, seed=7)
+    use = zip(given, own, strict=True)
     x, u = [np.zeros(d)] * n, [np.zeros(d)] * n
     xs = us = y = v = np.zeros(d)
     path = [y]
@@ -31,8 +32,8 @@ def test_the_algorithm_box_with_given_coins_and_permutations():
         x = [x[i] - lr * (grad[i](x[i]) - s * (1 + b) * x[i]) + lr * u[i] for i in range(n)]
         xs, y = xs - lr * s * xs + lr * us, y - lr * s * y + lr * v
         if coin:
-            pi = next(use)  # scripts address an event: the server's draw is its first row
-            up, down = [rand(x[i] - y, 2, pi[i]) for i in range(n)], rand(xs - y, 3, pi[0])
+            pi, server = next(use)  # the server's draw is its own
+            up, down = [rand(x[i] - y, 2, pi[i]) for i in range(n)], rand(xs - y, 3, server[0])
             x = [x[i] - rho * (x[i] - y - down) for i in range(n)]
             xs = xs - rho * ((1 + b) * (xs - y) - sum(up) / n)
             y = y + rho * down
@@ -40,8 +41,9 @@ def test_the_algorithm_box_with_given_coins_and_permutations():
             us, v = us - eta * ((1 + b) * down - sum(up) / n), v + eta * down
         path.append(y)
     method = BiCoLoR(compressor=RandK(2), downlink=RandK(3), b=b, ridge=s, lr=lr, rho=rho, eta=eta, p=p)
+    script_of = {"permutation": given, "server/permutation": own}
     script = {"rounds": len(COINS), "keep": "x", "live": False}
-    run = ol.run(method, problem, randomness=ol.Scripted(coins=COINS, permutations=given), **script)
+    run = ol.run(method, problem, randomness=ol.Scripted(coins=COINS, permutations=script_of), **script)
     close(run.iterates, path)
     close(run.federation.memory.x, x)
     close(run.federation.memory.u, u)

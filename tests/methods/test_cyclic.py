@@ -37,10 +37,10 @@ def test_one_group_is_ordinary_uniform_sampling():
 
 def test_only_the_group_whose_turn_it_is_takes_part_and_m_of_it():
     run = ol.run(CyCP(groups=GROUPS, per_round=2, lr=0.01), PROBLEM, rounds=0, live=False)
-    before = run.federation.ledger.per_client("rounds").copy()
+    before = run.federation.ledger.per_client("replies").copy()
     for t in range(9):
         run.advance()
-        now = run.federation.ledger.per_client("rounds").copy()
+        now = run.federation.ledger.per_client("replies").copy()
         came = np.flatnonzero(now - before).tolist()
         assert len(came) == 2 and set(came) <= set(GROUPS[t % 3])
         before = now

@@ -19,7 +19,7 @@ FAVOURITES = [1e9] * 3 + [1.0] * 17  # three clients whom the free places always
 
 
 def counted(run) -> list[int]:
-    return run.federation.ledger.per_client("rounds").astype(int).tolist()
+    return run.federation.ledger.per_client("replies").astype(int).tolist()
 
 
 def test_seventeen_devices_get_their_ten_rounds_and_three_favourites_the_rest():

@@ -175,7 +175,7 @@ def test_over_all_cohorts_of_two_the_unbiased_rules_average_to_the_step_of_every
 def test_sampled_cohorts_are_drawn_in_proportion_to_the_weights():
     p = weighted(ol.problems.quadratics(n=3, d=2), w=[1, 2, 7])
     run = ol.run(ol.methods.FedAvg(lr=1e-6, cohort=2, weighting="sampled"), p, rounds=2000, live=False)
-    shares = run.federation.ledger.per_client("rounds") / 4000
+    shares = run.federation.ledger.per_client("replies") / 4000
     assert np.abs(shares - [0.1, 0.2, 0.7]).max() < 4 * 0.5 / np.sqrt(4000)  # four standard deviations
 
 

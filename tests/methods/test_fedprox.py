@@ -110,9 +110,9 @@ def test_keeping_the_partial_work_of_slow_devices_beats_dropping_it():
     slow = [6.0] * 4 + [1.0] * 4
     world = {"fleet": ol.Fleet(seconds=slow), "deadline": 12.5, "rounds": 150, "live": False}
     dropped = ol.run(FedAvg(lr=0.02, local_steps=12), p, **world)
-    assert dropped.federation.ledger.per_client("rounds").tolist() == [0] * 4 + [150] * 4
+    assert dropped.federation.ledger.per_client("replies").tolist() == [0] * 4 + [150] * 4
     kept = ol.run(FedProx(lr=0.02, mu=1.0, local_steps=(2,) * 4 + (12,) * 4), p, **world)
-    assert kept.federation.ledger.per_client("rounds").min() == 150
+    assert kept.federation.ledger.per_client("replies").min() == 150
     assert distance(p, kept.x) < 0.7 * distance(p, dropped.x)
 
 

@@ -76,7 +76,7 @@ def test_everybody_comes_once_per_turn_in_a_new_order():
     run = ol.run(RRCLI(cohort=2, lr=0.01), PROBLEM, rounds=3, live=False)
     orders = []
     for turn in range(1, 5):
-        assert (run.federation.ledger.per_client("rounds") == turn).all()
+        assert (run.federation.ledger.per_client("replies") == turn).all()
         orders.append([Reshuffled(2).draw(6, ol.Randomness(0), 3 * turn + r).tolist() for r in range(3)])
         run.advance(3)
     assert len({str(o) for o in orders}) > 1
@@ -124,7 +124,7 @@ def test_a_cohort_that_drops_out_misses_its_round_and_the_turn_goes_on():
     gone = np.array([1.0, 1.0, 0, 0, 0, 0])
     run = ol.run(RRCLI(cohort=2, lr=0.01), PROBLEM, rounds=30, fleet=ol.Fleet(dropout=gone), live=False)
     assert run.status == "finished" and run.state.place == 0
-    assert (run.federation.ledger.per_client("rounds") == [0, 0, 10, 10, 10, 10]).all()
+    assert (run.federation.ledger.per_client("replies") == [0, 0, 10, 10, 10, 10]).all()
 
 
 def test_where_the_clients_agree_it_contracts_at_the_theorem_s_rate():

@@ -361,7 +361,7 @@ def test_a_client_drawn_twice_counts_twice_and_is_asked_once():
     method = SPPMAS(cohort=sampler, gamma=2.0, solver="cg", local_rounds=6)
     run = ol.run(method, p, rounds=1, live=False, randomness=ol.Scripted(cohorts=[[3, 3]]))
     close(run.x, prox(p, sampler, (3, 3), np.zeros(5), 2.0), 1e-9)
-    assert run.federation.ledger.per_client("rounds")[3] == 6
+    assert run.federation.ledger.per_client("replies")[3] == 6
 
 
 @pytest.mark.filterwarnings("ignore::octolab.errors.AssumptionWarning")
