@@ -6,7 +6,9 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from numpy.typing import ArrayLike
+from torch import nn
 
 from octolab.experiment.callbacks.callback import Callback
 from octolab.experiment.run import FOREVER, Run, Settings, Until
@@ -59,10 +61,10 @@ def run(
     until: Until | Mapping[str, float] | None = None,
     fleet: Fleet | None = None,
     seed: int = 0,
-    x0: ArrayLike | None = None,
+    x0: ArrayLike | Mapping[str, torch.Tensor] | nn.Module | None = None,
     dtype: str | None = None,
     randomness: Randomness | None = None,
-    keep: str | None = None,
+    keep: str | tuple[str, ...] | None = None,
     deadline: float | None = None,
     attack: Attack | None = None,
     evaluate_every: int | None = None,
@@ -79,8 +81,10 @@ def run(
 
     method: a method, or its slug for the defaults. problem: from `ol.problems`. rounds: steps (default 100), or
     until=dict(loss=..., grad_norm_sq=..., bits=..., seconds=..., accuracy=...), whichever comes first. fleet: devices' speeds and
-    links. seed: everything random follows from it. x0: (d,) start. dtype: "float32" or "float64". randomness:
-    `ol.Scripted(...)` replays given draws. keep="x" keeps every iterate in `run.iterates`. deadline: seconds after
+    links. seed: everything random follows from it. x0: the start: (d,), a module or its
+    state_dict. dtype: "float32" or "float64". randomness:
+    `ol.Scripted(...)` replays given draws. keep="x" keeps every iterate in `run.iterates`, "best" the best
+    validated model in `run.best`. deadline: seconds after
     which a round stops waiting. attack: who lies. evaluate_every: rounds between evaluations of the objective.
     metrics: names ("f1", "auroc", ...) or functions f(labels, scores), on the test samples: see `octolab.metrics`.
     executor: "auto", "stacked", "loop". on: where clients run: None (here), "flower", "flower-simulation", or

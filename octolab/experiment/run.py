@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from torch import nn
 
 from octolab.errors import AssumptionWarning, ClientAway, NonFinite, NoReplies, NothingUnderWay
 from octolab.experiment.arrivals import Arrivals
@@ -23,6 +25,7 @@ from octolab.experiment.personal import personal_columns
 from octolab.experiment.record import COUNTED, Recorder, Snapshot
 from octolab.experiment.settings import FOREVER, Settings, Until, writable
 from octolab.experiment.threads import interruptible, one_thread
+from octolab.experiment.trained import Best, module_of, predicted, save_module
 from octolab.experiment.world import Connection, world_of
 from octolab.experiment.writing import claimed
 from octolab.faces import face
@@ -85,11 +88,12 @@ class Run(Background, Arrivals):
         self.round = -1  # nothing done yet; 0 after init
         self.error: Exception | None = None
         self.status = "new"  # new, running, paused, stopped, finished, diverged, stalled
-        self.recorder = Recorder(keep=settings.keep == "x")
+        self.recorder = Recorder(keep="x" in settings.kept)
         self.observer = Observer(self.problem)
         self.listen(callbacks)
         self._shown: tuple[int, dict[str, float]] = (-1, {})  # the objective at a round that recorded none
         self.name = given.card.name or type(given).__name__
+        self._best = Best.of(self) if "best" in settings.kept else None
         self.measure = (
             None
             if settings.metrics is None
@@ -137,7 +141,7 @@ class Run(Background, Arrivals):
     @property
     def iterates(self) -> torch.Tensor:
         """(T+1, d): the server model after init and after every step. Needs keep='x'."""
-        if self.settings.keep != "x":
+        if "x" not in self.settings.kept:
             raise ValueError("This run kept no iterates: run again with keep='x'.")
         return torch.stack(self.recorder.iterates)
 
@@ -171,6 +175,34 @@ class Run(Background, Arrivals):
         """The objective at the current model: loss, grad_norm_sq, where there are test data accuracy, and `metrics=`."""
         found = self.federation.objective.evaluate(self.x)
         return found if self.measure is None else found | self.measure(self.x)
+
+    def module(self, personal: int | None = None) -> nn.Module:
+        """The trained model as a torch module, in evaluation mode; personal: the model of that client.
+
+        Of a linear problem a torch.nn.Linear over flat features.
+        """
+        return module_of(self, personal)
+
+    def state_dict(self, personal: int | None = None) -> dict[str, torch.Tensor]:
+        """The trained module's tensors by name: `x0=` takes them, and so does your own module."""
+        return dict(self.module(personal).state_dict())
+
+    def predict(self, X: ArrayLike, *, scores: bool = False, personal: int | None = None) -> np.ndarray:
+        """Class numbers (N,) for inputs X (N, ...), values of a regression, or with scores=True the outputs themselves."""
+        return predicted(self, X, scores, personal)
+
+    def save_model(self, folder: str | os.PathLike, personal: int | None = None) -> str:
+        """Write the trained module into a folder: safetensors and a JSON card. `octolab.load_model(folder)` reads it."""
+        return save_module(self, folder, personal)
+
+    @property
+    def best(self) -> Best:
+        """The model of the best validation value so far: round, column, value, x, module(). Needs keep="best"."""
+        if self._best is None:
+            raise ValueError(
+                "This run kept no best model: run again with keep='best' and a problem with validation_share=."
+            )
+        return self._best
 
     def client_metrics(self, personal: bool = False) -> dict[str, np.ndarray]:
         """Per-client metrics, arrays (n,): training loss, and accuracy on each client's own test part.
@@ -372,6 +404,8 @@ class Run(Background, Arrivals):
         self.recorder.add(self.round, self.federation, row, x)
         if row:
             self.observer.see(self, x)
+            if self._best is not None:
+                self._best.see(self.round, row, x, self.federation.objective)
         return row
 
     def _evaluate(self, x: torch.Tensor) -> dict[str, float]:

@@ -89,7 +89,7 @@ class Settings:
     seed: int = 0
     x0: Any = None
     dtype: str | None = None
-    keep: str | None = None
+    keep: str | tuple[str, ...] | None = None
     deadline: float | None = None
     attack: Attack | None = None
     executor: str | int = "auto"
@@ -109,12 +109,20 @@ class Settings:
                 isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low
             ):
                 raise ValueError(f"{name}={value!r}: give a whole number >= {low}.")
-        if self.keep not in (None, "x"):
-            raise ValueError(f"keep={self.keep!r}: keep='x' keeps every iterate, keep=None none.")
+        if not self.kept <= {"x", "best"}:
+            raise ValueError(
+                f"keep={self.keep!r}: 'x' keeps every iterate, 'best' the model of the best validation value, ('x', 'best') "
+                "both, None none."
+            )
         if self.dtype not in (None, "float32", "float64"):
             raise ValueError(f"dtype={self.dtype!r}: choose 'float32' or 'float64'.")
         if self.checkpoint_every is not None and self.checkpoint is None:
             raise ValueError("checkpoint_every was given without checkpoint: say where, checkpoint='run.octo'.")
+
+    @property
+    def kept(self) -> set[str]:
+        """The names in `keep`."""
+        return {self.keep} if isinstance(self.keep, str) else set(self.keep or ())
 
     @property
     def every(self) -> int:

@@ -11,8 +11,6 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 import octolab
 from octolab.errors import RunFileError
 from octolab.experiment.permission import ASKS, check_spec, in_words
@@ -47,7 +45,7 @@ def describe(run: Run) -> dict[str, Any]:
     if run.settings.metrics is not None:
         spec["settings"]["metrics"] = [metric.spec for metric in run.settings.metrics]
     if run.settings.x0 is not None:
-        spec["x0"] = {"array": np.asarray(run.settings.x0, dtype=float).tolist()}
+        spec["x0"] = {"array": run.federation.x0.double().tolist()}
     spec["hash"] = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:12]
     return spec
 

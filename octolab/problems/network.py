@@ -26,6 +26,7 @@ from octolab.problems.modules import checked, named_layout, own_parameters, suit
 from octolab.problems.problem import Clients, Problem, fingerprint, make_weights
 from octolab.problems.scoring import Pair, TestPart
 from octolab.problems.statistics import Memory, statistics
+from octolab.problems.trained_module import trained
 
 Share = float | torch.Tensor
 BUNDLED = ("mlp", "cnn", "logistic", "linear")  # models that a spec rebuilds by name
@@ -451,6 +452,10 @@ class Network(Problem):
             index = N * torch.arange(k)[:, None] + torch.arange(a, min(a + wide, N))
             parts.append(kernel.outputs(views, kernel.take(flat, index), shown))
         return torch.cat(parts, 1)
+
+    def as_module(self, x: torch.Tensor, kept: torch.Tensor | None = None) -> nn.Module:
+        """The user's module with the weights x (d,). kept: (s,) statistics that belong to it; None: the server's."""
+        return trained(self, x.detach(), kept)
 
     def _hits(self, x: torch.Tensor, X: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
         """Share of right answers for each sample: 0 or 1; for text, over its positions. (N,), or (k, N) for x (k, d)."""

@@ -45,6 +45,8 @@ class _OwnModule(Kernel):
             self._local.module = module = copy.deepcopy(self.module)
             self._local.dropouts = [part for part in module.modules() if isinstance(part, Dropout)]
             self._local.training = module.training
+            for name in self.conduct.local:
+                module.get_parameter(name).requires_grad_(True)
         return self._local.module
 
     def _mode(self, training: bool) -> nn.Module:
@@ -233,10 +235,7 @@ class OneByOne(_OwnModule):
         self._lift(module, state.kept[k])
 
     def _own_parameters(self, module: nn.Module) -> list[nn.Parameter]:
-        own = [module.get_parameter(name) for name in self.conduct.local]
-        for p in own:
-            p.requires_grad_(True)
-        return own
+        return [module.get_parameter(name) for name in self.conduct.local]
 
     def add(self, pieces: list[Any], views: Views, alpha: float, overwrite: bool = False) -> None:
         for k, grads in enumerate(pieces):

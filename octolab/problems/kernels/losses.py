@@ -115,6 +115,13 @@ class Loss:
         heard = torch.ne(targets, _never(self._is.ignored)).flatten(lead)
         return (right.flatten(lead) & heard).double().sum(lead) / heard.sum(lead).clamp(min=1)
 
+    def answers(self, outputs: torch.Tensor) -> torch.Tensor:
+        """What outputs (B, ...) say: class numbers, 0 or 1, or the outputs themselves."""
+        if self._answers == "signs":
+            said = (outputs > self._is.threshold).long()
+            return said[:, 0] if said.dim() == 2 and said.shape[1] == 1 else said
+        return outputs.argmax(self.axis) if self._answers == "classes" else outputs
+
     # -- what fits ---------------------------------------------------------------------------------------------------
     def fit(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """The targets (N, ...) as this loss reads them beside outputs (B, ...); a ValueError in words if they do not fit."""
