@@ -21,6 +21,8 @@ SLUGS = ol.methods.slugs()
 class Chart:
     """In place of the dashboard, whose program alone takes a second: remembers what it was shown."""
 
+    x = "round"
+
     def __init__(self):
         self.shown = []
 
@@ -326,3 +328,14 @@ def test_without_widgets_the_state_is_still_there(monkeypatch):
     state = ol.lab("ef21", rounds=3)
     assert isinstance(state, ExplorerState) and state.prepare().finish().round == 3
     assert list(ol.lab().slug) == [c.slug for c in ol.methods.cards()]
+
+
+def test_what_leaves_the_screen_has_every_curve(lab, tmp_path):
+    explorer = lab("ef21", "quadratics", rounds=5)
+    with pytest.raises(ValueError, match="press Run first"):
+        explorer.figure()
+    explorer.start()
+    wait(lambda: explorer.phase == "done" and not explorer.pair.active)
+    assert {t.meta[0] for t in explorer.figure().data if t.meta[0]} == {"EF21", "GD (baseline)"}
+    drawn = (tmp_path / "a.svg").read_text() if explorer.export(tmp_path / "a.svg") else ""
+    assert "EF21" in drawn and "GD (baseline)" in drawn

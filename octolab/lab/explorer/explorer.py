@@ -6,10 +6,11 @@ a thread that ends when they are there. Buttons only set events. While nothing r
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
@@ -17,12 +18,16 @@ from octolab.experiment import summary
 from octolab.experiment.run import Run
 from octolab.lab import display, theme
 from octolab.lab.controls import View
+from octolab.lab.dashboard.static import StaticDashboard
 from octolab.lab.explorer import baseline, clients, form_rows, levels, static_cards
 from octolab.lab.explorer.chart_slot import ChartSlot
 from octolab.lab.explorer.run_pair import RunPair, Worker
 from octolab.lab.explorer.state import ExplorerState
 from octolab.lab.explorer.tuning import Tuning
 from octolab.methods import Method
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 HERTZ = 10
 PREVIEW = 20_000
@@ -123,6 +128,22 @@ class Explorer(ipywidgets.VBox):
         if self.pair is not None and self.pair.main is not None:
             return self.pair.runs
         return {} if self.preview is None else {baseline.label(self.preview[1].run): [self.preview[1].run]}
+
+    def figure(self) -> go.Figure:
+        """The chart as it is now, as a plotly figure: every curve, with its name, on the chosen axis."""
+        return self._static().figure()
+
+    def export(self, path: str | os.PathLike[str], **options: Any) -> str:
+        """Write all curves of the chart as a file (.png, .svg, .pdf, .html, .csv, .tex): see `octolab.lab.export`."""
+        return self._static().export(path, **options)
+
+    def _static(self) -> StaticDashboard:
+        if not self.runs:
+            raise ValueError("There is no curve yet: press Run first, or call explorer.start().")
+        chart = self.chart_slot.chart
+        shown = StaticDashboard(None, x=baseline.axis(self.method) if chart is None else chart.x)
+        shown.style.know([self.method.card.name])
+        return shown.show(self.runs)
 
     # -- buttons: they only set events -------------------------------------------------------------------------------
     def press(self, what: str) -> None:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 FORMATS = {
     "csv": ("CSV", "text/csv"), "parquet": ("Parquet", "application/octet-stream"), "html": ("HTML page", "text/html"),
-    "svg": ("SVG", "image/svg+xml"), "png": ("PNG", "image/png"), "tex": ("LaTeX table", "text/x-tex"),
+    "svg": ("SVG", "image/svg+xml"), "png": ("PNG", "image/png"),
+    "pdf": ("PDF", "application/pdf"), "tex": ("LaTeX table", "text/x-tex"),
 }  # fmt: skip
 
 
@@ -186,7 +187,7 @@ class Code(Level):
             try:
                 with tempfile.TemporaryDirectory() as folder:
                     path = Path(folder) / name
-                    run.export(path)
+                    self.explorer.export(path)
                     data = path.read_bytes()
                 self.exports.send({"download": name, "type": mime}, buffers=[data])
                 said = f"{name}: {len(data):,} bytes"
