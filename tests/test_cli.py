@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import subprocess
 import sys
 
@@ -226,3 +228,57 @@ def test_help_and_version_load_nothing_heavy():
     code += "print(sorted({'torch', 'numpy', 'pandas', 'plotly'} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.stdout.splitlines() == [f"octolab {ol.__version__}", "[]"], run.stderr
+
+
+# -- terminals ---------------------------------------------------------------------------------------
+def test_python_m_octolab_is_the_command():
+    told = subprocess.run([sys.executable, "-m", "octolab", "--version"], capture_output=True, text=True)
+    assert told.stdout.strip() == f"octolab {ol.__version__}"
+
+
+@pytest.mark.parametrize("verb", ["run", "compare", "resume", "export", "methods", "data", "completion"])
+def test_help_fits_40_columns(capsys, monkeypatch, verb):
+    monkeypatch.setenv("COLUMNS", "40")
+    with pytest.raises(SystemExit):
+        cli.main([verb, "--help"])
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 40
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_completion_script_knows_verbs_options_and_methods(capsys, shell):
+    text = call(capsys, "completion", shell)
+    assert all(word in text for word in ("compare", "fleet-seconds", "ef21", "breast-cancer"))
+
+
+def test_letters_that_the_encoding_lacks_do_not_lose_the_result(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert cli.main(["run", "gd", *QUADRATIC, "--rounds", "1"]) == 0
+    stream.seek(0)
+    assert "|?f|" in stream.read() and stream.errors == "strict"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full")
+def test_a_full_disk_is_said_in_words():
+    code = "import sys; from octolab.cli import main; sys.exit(main(['methods']))"
+    with open("/dev/full", "w") as full:
+        told = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert told.returncode == 2
+    assert told.stderr == "octolab methods: The output cannot be written: No space left on device.\n"
+
+
+@pytest.mark.parametrize("when", ["within a step", "between two rounds"])
+def test_an_interrupted_run_writes_what_there_is(capsys, monkeypatch, tmp_path, when):
+    from octolab.experiment import progress
+
+    def watch(run):
+        run.advance(4)
+        if when == "within a step":
+            raise KeyboardInterrupt
+        return run.finish(lambda r: r.stop())
+
+    monkeypatch.setattr(progress, "watch", watch)
+    file = tmp_path / "run.octo"
+    assert cli.main(["run", "gd", *QUADRATIC, "--rounds", "50", "--save", str(file)]) == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert 3 <= ol.load_run(file).round < 50

@@ -3,8 +3,10 @@
 from dataclasses import FrozenInstanceError, dataclass, fields
 from typing import get_type_hints
 
+import numpy as np
 import pytest
 
+import octolab as ol
 from octolab.methods import Method, Theory, param
 
 
@@ -65,3 +67,24 @@ def test_a_field_that_theory_may_give_is_a_union_for_readers_of_annotations():
         R: Theory[int] = param(Theory(), "delays", ge=1)
 
     assert get_type_hints(Plain)["lr"] == float | Theory and get_type_hints(Plain)["R"] == int | Theory
+
+
+def test_numpys_scalars_never_show():
+    share = np.linspace(0.05, 0.5, 3)[1]
+    assert repr(ol.methods.EF21(compressor=ol.compressors.TopK(share))) == "EF21(compressor=TopK(0.275))"
+    assert ol.compressors.RandK(np.float32(0.5)) == ol.compressors.RandK(0.5)
+    made = [
+        ol.methods.FedAvg(lr=np.float64(0.5), local_steps=tuple(np.arange(1, 3)), cohort=np.int64(2)),
+        ol.federation.Nice(np.int64(3)), ol.federation.Poisson(share), ol.data.Dirichlet(share),
+        ol.attacks.SignFlip((np.int64(0),)),
+        ol.aggregators.TrimmedMean(np.int64(1)), ol.fleets.LogNormal(share), ol.schedules.Cosine(share, rounds=np.int64(9)),
+        ol.local.SGD(momentum=share), ol.Until(loss=share), ol.Fleet(seconds=share), ol.Theory(share),
+    ]  # fmt: skip
+    assert not [value for value in made if "np." in repr(value)]
+
+
+def test_fleets_of_the_same_devices_are_equal_and_hash_alike():
+    assert (
+        ol.Fleet(seconds=1.0) == ol.Fleet(seconds=1.0) and len({ol.Fleet(up=[1.0, 2.0]), ol.Fleet(up=[1.0, 2.0])}) == 1
+    )
+    assert ol.Fleet(seconds=1.0) != ol.Fleet(seconds=2.0) and ol.Fleet() != 1.0

@@ -26,7 +26,7 @@ class LeastSquares(Linear):
     smallest eigenvalue, L and mu those of sum_i w_i H_i, and x_star solves the normal equations (where they have many
     solutions: the shortest).
 
-    >>> LeastSquares([[[1.0], [3.0]]], [[2.0, 6.0]], bias=False).x_star
+    >>> LeastSquares([[[1.0], [3.0]]], [[2.0, 6.0]], bias=False).x_star.round(decimals=6)
     tensor([2.], dtype=torch.float64)
     """
 
