@@ -1,8 +1,20 @@
 # Written by `python -m octolab.testing.stubs`: what editors and type checkers find in octolab.methods.
 from octolab.methods.adaptation.muon import Muon as Muon
 from octolab.methods.asynchronous.asgd import ASGD as ASGD
+from octolab.methods.asynchronous.ata import ATA as ATA
+from octolab.methods.asynchronous.delay_adaptive_asgd import DelayAdaptiveASGD as DelayAdaptiveASGD
+from octolab.methods.asynchronous.fedasync import FedAsync as FedAsync
+from octolab.methods.asynchronous.fedbuff import FedBuff as FedBuff
+from octolab.methods.asynchronous.ia2sgd import IA2SGD as IA2SGD
+from octolab.methods.asynchronous.m_sync import MSync as MSync
+from octolab.methods.asynchronous.malenia import Malenia as Malenia
+from octolab.methods.asynchronous.mindflayer import MindFlayer as MindFlayer
+from octolab.methods.asynchronous.naive_optimal_asgd import NaiveOptimalASGD as NaiveOptimalASGD
+from octolab.methods.asynchronous.rennala import Rennala as Rennala
+from octolab.methods.asynchronous.ringleader import Ringleader as Ringleader
 from octolab.methods.asynchronous.ringmaster import Ringmaster as Ringmaster
 from octolab.methods.asynchronous.shadowheart import Shadowheart as Shadowheart
+from octolab.methods.asynchronous.vecna import Vecna as Vecna
 from octolab.methods.baselines.centralised import Centralised as Centralised
 from octolab.methods.baselines.gd import GD as GD
 from octolab.methods.baselines.local_only import LocalOnly as LocalOnly
@@ -47,11 +59,15 @@ from octolab.methods.personalization.flix import FLIX as FLIX
 from octolab.methods.personalization.pfedme import PFedMe as PFedMe
 from octolab.methods.personalization.scafflix import Scafflix as Scafflix
 from octolab.methods.second_order.fednl import FedNL as FedNL
+from octolab.methods.variance_reduction.l_svrg import LSVRG as LSVRG
 from octolab.methods.variance_reduction.marina import MARINA as MARINA
+from octolab.methods.variance_reduction.page import PAGE as PAGE
+from octolab.methods.variance_reduction.saga import SAGA as SAGA
 
 __all__ = [  # noqa: RUF022
     "APFL",
     "ASGD",
+    "ATA",
     "AdaComm",
     "BiCoLoR",
     "Centralised",
@@ -59,6 +75,7 @@ __all__ = [  # noqa: RUF022
     "CyCP",
     "DCGD",
     "DIANA",
+    "DelayAdaptiveASGD",
     "Ditto",
     "EF14",
     "EF21",
@@ -74,8 +91,10 @@ __all__ = [  # noqa: RUF022
     "FairFloor",
     "FedAdagrad",
     "FedAdam",
+    "FedAsync",
     "FedAvg",
     "FedAvgM",
+    "FedBuff",
     "FedComLoc",
     "FedDyn",
     "FedNL",
@@ -83,20 +102,31 @@ __all__ = [  # noqa: RUF022
     "FedProx",
     "FedYogi",
     "GD",
+    "IA2SGD",
+    "LSVRG",
     "LoCoDL",
     "LocalOnly",
     "MARINA",
+    "MSync",
+    "Malenia",
+    "MindFlayer",
     "Muon",
+    "NaiveOptimalASGD",
     "OCS",
     "OSMD",
+    "PAGE",
     "PFedMe",
     "PowerOfChoice",
     "RRCLI",
+    "Rennala",
+    "Ringleader",
     "Ringmaster",
+    "SAGA",
     "SCAFFOLD",
     "SGD",
     "SPPMAS",
     "Scafflix",
     "Scaffnew",
     "Shadowheart",
+    "Vecna",
 ]
