@@ -149,7 +149,7 @@ def test_a_bad_value_shows_its_sentence_beside_the_knob_and_starts_nothing(lab):
     assert "a count" in row["error"] and row["entered"] == "-3"
     explorer.press("run")
     assert explorer.run is run and len(explorer.chart_slot.chart.shown) == drawn  # the last chart stays
-    assert explorer.buttons.state["status"].startswith("First mend this: TopK: k is -3")
+    assert explorer.buttons.state["status"].startswith("First mend this: TopK: k=-3")
     explorer.receive({"path": "method.compressor.k", "value": "0.1"})
     assert shown(explorer.main_form, "method.compressor.k")["error"] == ""
     assert explorer.buttons.state["status"].startswith("finished")
