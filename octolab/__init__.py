@@ -95,9 +95,11 @@ if TYPE_CHECKING:
         local,
         methods,
         metrics,
+        models,
         problems,
         rooms,
         schedules,
+        staleness,
         testing,
     )
     from octolab.experiment import (  # noqa: F401  # noqa: F401
@@ -120,6 +122,7 @@ if TYPE_CHECKING:
     from octolab.lab import lab  # noqa: F401
     from octolab.lab.dashboard import dashboard  # noqa: F401
     from octolab.methods import Method, param  # noqa: F401
+    from octolab.models import load_model  # noqa: F401
     from octolab.params import Theory  # noqa: F401
     from octolab.rooms import register  # noqa: F401
     from octolab.trust import aggregators, attacks  # noqa: F401
