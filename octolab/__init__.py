@@ -28,6 +28,7 @@ _MODULES = {
     "flower": "octolab.flower",
     "local": "octolab.local",
     "methods": "octolab.methods",
+    "payloads": "octolab.payloads",
     "models": "octolab.models",
     "problems": "octolab.problems",
     "schedules": "octolab.schedules",
@@ -56,6 +57,7 @@ _NAMES = {
     "Run": "octolab.experiment",
     "Until": "octolab.experiment",
     "Fleet": "octolab.federation",
+    "Recorded": "octolab.fleets",
     "Federation": "octolab.federation",
     "Randomness": "octolab.federation",
     "Scripted": "octolab.federation",
@@ -96,6 +98,7 @@ if TYPE_CHECKING:
         methods,
         metrics,
         models,
+        payloads,
         problems,
         rooms,
         schedules,
@@ -119,6 +122,7 @@ if TYPE_CHECKING:
     from octolab.experiment.compare import compare  # noqa: F401
     from octolab.experiment.launch import run  # noqa: F401
     from octolab.federation import Federation, Fleet, Randomness, Scripted  # noqa: F401
+    from octolab.fleets import Recorded  # noqa: F401
     from octolab.lab import lab  # noqa: F401
     from octolab.lab.dashboard import dashboard  # noqa: F401
     from octolab.methods import Method, param  # noqa: F401

@@ -37,7 +37,7 @@ def test_bytes_bits_and_message_agree(c, draws, normals):
         assert p.bits.tolist() == [c.bits(6)] * 5
     assert (p.dense()[1] == 0).all()
     torch.testing.assert_close(p.sum(), p.dense().sum(0))
-    assert torch.equal(c(x[2], draws(1)).dense(), c(x[2:3], draws(1)).dense()[0])
+    torch.testing.assert_close(c(x[2], draws(1)).dense(), c(x[2:3], draws(1)).dense()[0])  # eigenvectors' last bits
     assert from_spec(c.spec) == c
 
 

@@ -97,7 +97,9 @@ def test_every_method_tells_its_assumptions_and_constants_on_its_problem(slug):
     assert len(checks) >= len(state.method.needs)
     assert not any(c.holds is False for c in checks[: len(state.method.needs)]), "it starts outside its own assumptions"
     assert {f.meaning for f in theory.steps(state)} == {
-        f"{k.doc}: by theory" for k in state.knobs("method") if isinstance(k.value, ol.Theory)
+        f"{k.doc}: by theory" + ("" if k.value.multiplier == 1 else f", times {k.value.multiplier:g}")
+        for k in state.knobs("method")
+        if isinstance(k.value, ol.Theory)
     }
     found = theory.rate(state)
     assert found is None or 0 < found < 1

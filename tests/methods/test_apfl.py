@@ -111,7 +111,7 @@ def test_numbers_of_each_clients_own_survive_json():
         ({"a": 1.2}, r"a=1.2: give a number in \[0, 1\]"),
         ({"a": (0.1, 0.2, -0.1, 1)}, "a=-0.1 for client 2"),
         ({"a": (0.1, 0.2)}, "a has 2 entries and there are 4 clients"),
-        ({"local_steps": (1, 2, 3, 4)}, "give one whole number"),
+        ({"local_steps": (1, 2, 3, 4)}, "a whole number"),
         ({"weighting": "sampled"}, "'ratio', 'unbiased'"),
     ],
 )

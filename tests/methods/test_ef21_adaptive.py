@@ -64,7 +64,7 @@ def test_rule_theory_against_plain_loops(seconds: float):
     run = ol.run(
         ol.methods.EF21Adaptive(), p, rounds=25, keep="x", fleet=ol.Fleet(seconds=seconds, up=SPEEDS), live=False
     )
-    assert run.state.told.tolist() == k and run.state.lr == pytest.approx(lr)
+    assert run.state.budget.tolist() == k and run.state.lr == pytest.approx(lr)
     close(run.iterates, path)
     each = [bits(ki, 30) for ki in k]
     assert run.federation.ledger.per_client("up").tolist() == [26 * b for b in each]
@@ -76,7 +76,7 @@ def test_without_limits_everything_is_sent_and_it_is_gradient_descent_with_step_
     p = ol.problems.quadratics(n=5, d=8)
     fleet = ol.Fleet(seconds=1.0, up=speeds)
     run = ol.run(ol.methods.EF21Adaptive(), p, rounds=30, keep="x", fleet=fleet, live=False)
-    assert run.state.lr == pytest.approx(1 / p.L) and (run.state.told == 8).all()
+    assert run.state.lr == pytest.approx(1 / p.L) and (run.state.budget == 8).all()
     assert (run.history.k_min == 8).all() and (run.history.alpha_min == 1).all()
     close(run.iterates, iterates(ol.methods.GD(), p, 30), 1e-12)
     assert run.history.bits_up.tolist() == [32 * 8 * t for t in range(1, 32)]
@@ -90,10 +90,10 @@ def test_its_step_allows_every_client_its_own_alpha():
     run = ol.run(
         ol.methods.EF21Adaptive(), p, rounds=300, evaluate_every=1, fleet=ol.Fleet(seconds=0.01, up=SPEEDS), live=False
     )
-    alpha = run.state.told.numpy() / 10
+    alpha = run.state.budget.numpy() / 10
     assert alpha.min() < 1
     S, v = float(np.mean(p.L_i * [xi(a) for a in alpha])), p.grad(p.x0).numpy()
-    g0 = [top(v[i], int(run.state.told[i])) for i in range(4)]  # where C is dense there is no error at all
+    g0 = [top(v[i], int(run.state.budget[i])) for i in range(4)]  # where C is dense there is no error at all
     psi = (
         p.value(p.x0)
         - p.f_star
@@ -226,7 +226,7 @@ def test_estimates_move_by_three_tenths():
     class Heard:
         def __init__(self, seconds: float):
             self.clients, self.seconds = np.array([0]), np.array([seconds])
-            self.payload = ol.federation.payloads.Dense(torch.ones(1, 100))
+            self.payload = ol.payloads.Dense(torch.ones(1, 100))
 
         def __len__(self) -> int:
             return 1

@@ -53,7 +53,7 @@ class CompressedScaffnew(Scaffnew):
                 f"CompressedScaffnew shares out coordinates among clients, and {problem.name} has only one: use Scaffnew."
             )
         if not isinstance(self.s, Theory) and self.s > problem.n:
-            raise ValueError(f"CompressedScaffnew: s={self.s}: held are {problem.n} clients; give 2 to {problem.n}.")
+            raise ValueError(f"CompressedScaffnew: s={self.s}: there are {problem.n} clients; give 2 to {problem.n}.")
 
     def theory_s(self, problem: Constants) -> int:
         return min(problem.n, max(2, problem.n // problem.d))
