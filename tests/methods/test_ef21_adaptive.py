@@ -226,7 +226,7 @@ def test_estimates_move_by_three_tenths():
     class Heard:
         def __init__(self, seconds: float):
             self.clients, self.seconds = np.array([0]), np.array([seconds])
-            self.payload = ol.payloads.Dense(torch.ones(1, 100))
+            self.payload, self.index = ol.payloads.Dense(torch.ones(1, 100)), torch.tensor([0])
 
         def __len__(self) -> int:
             return 1
