@@ -1,5 +1,9 @@
 """The world a method runs in: federation, cohorts, payloads, ledger, randomness, devices, virtual clock."""
 
+import importlib
+import warnings
+from typing import Any
+
 from octolab.federation.attack import Attack, AttackContext
 from octolab.federation.cohort import Cohort
 from octolab.federation.executor import Each
@@ -25,6 +29,17 @@ from octolab.federation.sampling import (
 from octolab.federation.timeline import Timeline
 from octolab.fleets.fleet import Exponential, Fleet, HalfNormal, Hang, LogNormal
 from octolab.randomness import Randomness, Scripted
+
+_MOVED = {"payloads": "octolab.payloads", "randomness": "octolab.randomness", "fleet": "octolab.fleets"}
+
+
+def __getattr__(name: str) -> Any:
+    """The rooms that were modules here before 0.2."""
+    if name not in _MOVED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(f"octolab.federation.{name} is now {_MOVED[name]}.", DeprecationWarning, stacklevel=2)
+    return importlib.import_module(_MOVED[name])
+
 
 __all__ = [
     "Attack",

@@ -39,7 +39,7 @@ runs = {
 }"""
 SHOW = "board = ol.dashboard(runs)\nboard"
 ASYNCHRONOUS = """p = ol.problems.Tridiagonal(d=200, n=1000)
-fleet = ol.Fleet(seconds=np.sqrt(np.arange(1, 1001)), jitter=ol.federation.fleet.LogNormal(0.3))
+fleet = ol.Fleet(seconds=np.sqrt(np.arange(1, 1001)), jitter=ol.fleets.LogNormal(0.3))
 ring = ol.start(ol.methods.Ringmaster(R=1500, lr=0.002), p, rounds=1_000_000, fleet=fleet)
 asgd = ol.start(ol.methods.ASGD(lr=0.0005), p, rounds=1_000_000, fleet=fleet)
 events = ol.dashboard({"Ringmaster": ring, "ASGD": asgd}, panel="time")
