@@ -14,6 +14,7 @@ import json
 import sys
 import warnings
 
+
 def table() -> dict[str, str]:
     import octolab as ol
 
