@@ -26,8 +26,7 @@ class Chain(Compressor):
     unbiased second with omega_2 < 1 counts as alpha_2 = 1 - omega_2: |C(x) - x|^2 = |x - x_S|^2 + |C_2(x_S) -
     x_S|^2. omega_2 and alpha_2 are those of length k. Bits: second's for k values + first's positions.
 
-    first must keep coordinates (TopK, RandK, ...). RandK's factor d/k is applied after second, by the
-    receiver.
+    first must keep coordinates (TopK, RandK, ...). RandK's factor d/k is applied after second, by the receiver.
 
     >>> (TopK(0.1) | QSGD(7)).bits(100)
     142
@@ -194,8 +193,7 @@ class Scaled(_Around):
 class Bernoulli(Compressor):
     """C(x) with probability p, else nothing: 0 bits, read as zero (``scaled=True``: C(x)/p).
 
-    Unscaled: alpha = p alpha_C. Scaled: unbiased if C is, 1 + omega = (1 + omega_C)/p. Each client tosses its own
-    coin.
+    Unscaled: alpha = p alpha_C. Scaled: unbiased if C is, 1 + omega = (1 + omega_C)/p. Each client tosses its own coin.
     """
 
     p: float = param(..., "probability of sending", gt=0, le=1, main=True, example=0.5)

@@ -36,8 +36,7 @@ def fresh_draws(m: int) -> Draws:
 
 @dataclass(frozen=True, repr=False)
 class Compressor:
-    """The base of all compressors: ``c(x, draws=None) -> Payload`` for x (d,) or the stacked x (m, d) of m
-    clients.
+    """The base of all compressors: ``c(x, draws=None) -> Payload`` for x (d,) or the stacked x (m, d) of m clients.
 
     unbiased:      E C(x) = x
     deterministic: draws nothing

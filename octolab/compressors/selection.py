@@ -20,8 +20,7 @@ def largest(x: Tensor, k: int) -> Tensor:
     (m, k).
 
     Selection is np.partition's k-th value as a threshold, then one comparison; only rows with a tie across
-    the threshold are looked at again. NaN counts as infinitely large, so a diverging run is seen by the
-    receiver.
+    the threshold are looked at again. NaN counts as infinitely large, so a diverging run is seen by the receiver.
     """
     if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
         # a stable descending sort keeps the lowest index first among equals

@@ -121,9 +121,7 @@ def as_float(values: np.ndarray, dtype: np.dtype, what: str) -> np.ndarray:
 
 
 def check_alike(train: np.ndarray, test: np.ndarray, what: str) -> None:
-    """Whether test features are like the training features: ValueError for another shape, a DataWarning for another
-    scale.
-    """
+    """Whether test features are like the training features: ValueError for another shape, a DataWarning for another scale."""
     if test.shape[1:] != train.shape[1:]:
         raise ValueError(
             f"{what} have shape {tuple(test.shape[1:])} a sample and the training features {tuple(train.shape[1:])}; "

@@ -33,7 +33,7 @@ import torch
 from octolab.compressors import Compressor
 from octolab.errors import AssumptionWarning, OutsideAssumptions, UnknownConstant
 from octolab.federation import Federation
-from octolab.federation.sampling import as_sampler, may_repeat
+from octolab.federation.sampling import Sampler, as_sampler, may_repeat
 from octolab.methods.card import Card, read_card
 from octolab.methods.constants import Constants, Known
 from octolab.methods.stage import Stage
@@ -217,7 +217,7 @@ class Method(Frozen):
                 f"step (1/L, p = 0.1) as a heuristic."
             )
 
-    def _check_cohort(self, field: str, cohort: Any, n: int) -> None:
+    def _check_cohort(self, field: str, cohort: Sampler | int | float | None, n: int) -> None:
         as_sampler(cohort).check(n)
         if "at most once" in self.needs and may_repeat(cohort):
             raise OutsideAssumptions(
