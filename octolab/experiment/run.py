@@ -106,6 +106,7 @@ class Run(Background, Arrivals):
 
     def _check_schedule(self) -> None:
         """Every planned round has a step size, as far as ten thousand rounds show."""
+        self._scheduled = self._plan.schedule is not None
         if self._plan.schedule is not None:
             for t in {*range(min(self.settings.rounds, 10_000)), max(self.settings.rounds - 1, 0)}:
                 self._plan.schedule.at(t)
@@ -364,7 +365,7 @@ class Run(Background, Arrivals):
     def _one_step(self, fed: Federation) -> bool:
         """The method's init or step, checked and recorded."""
         marker = fed.memory.version
-        if self._plan.schedule is not None:
+        if self._scheduled:
             self.method = self._plan.at(max(self.round, 0))
         try:
             if self.round < 0:
@@ -380,8 +381,8 @@ class Run(Background, Arrivals):
         if not math.isfinite(float(x.sum())) and not bool(torch.isfinite(x).all()):
             return self._end("diverged", fed.blame(self.round + 1, getattr(self.method, "lr", None)))
         self.round += 1
-        loss = self._record(x).get("loss", 0.0)
-        if math.isnan(loss):
+        row = self._record(x)
+        if row and math.isnan(row.get("loss", 0.0)):
             return self._end("diverged", fed.no_loss(self.round, getattr(self.method, "lr", None)))
         return True
 

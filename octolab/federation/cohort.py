@@ -64,8 +64,11 @@ class Cohort(Draws):
         self._work(1, batch)
         if gradients is not None:
             self.gradients = self.gradients - 1 + np.asarray(gradients)
-        seeded = self._seeded(batch)
-        return self._trained(lambda problem: problem.grad(x, self.rows, seeded))
+        if self.problem.random:
+            batch = self._seeded(batch)
+        if self.problem.statistics is None:
+            return self.problem.grad(x, self.rows, batch)
+        return self._trained(lambda problem: problem.grad(x, self.rows, batch))
 
     def _seeded(self, batch: Batch | None, steps: int | None = None) -> Batch | None:
         """The batch with seeds (m,), or (steps, m), of what is random inside a module: a function of client and event."""

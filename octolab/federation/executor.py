@@ -63,7 +63,7 @@ class Result:
 
     def settle(self, memory: Memory, replied: np.ndarray | None) -> None:
         """The call's end: what clients staged counts for those who replied, (m,) bool (None: everybody)."""
-        m = sum(part.stop - part.start for _, _, part in self.staged)
+        m = self.staged[-1][2].stop if self.staged else 0  # chunks are in order
         for staged, rows, part in self.staged:
             memory.commit(staged, rows, None if replied is None else replied[part], m)
 

@@ -111,15 +111,19 @@ class Federation:
         event = self.counters["calls"]
         self.counters["calls"] = event + 1
         self._last = ()  # the last call's replies make room for these
-        self.problem = self.objective
+        averaged = self.problem.statistics is not None
+        if averaged:
+            self.problem = self.objective
         result = self.executor.run(self, fn, ids, down, event)
         if self.out:
             staying_out = np.isin(ids, list(self.out))
             result.absent = staying_out if result.absent is None else result.absent | staying_out
-        sent = self.size_of(down) + self.beside
-        if self.beside and np.any(result.gradients):
-            result.bits = (0 if result.bits is None else result.bits) + self.beside
-            result.paper_bits = (0 if result.paper_bits is None else result.paper_bits) + self.beside
+        sent = self.size_of(down)
+        if averaged:
+            sent += self.beside
+            if np.any(result.gradients):
+                result.bits = (0 if result.bits is None else result.bits) + self.beside
+                result.paper_bits = (0 if result.paper_bits is None else result.paper_bits) + self.beside
         replied = self._clock(ids, result, sent, event)
         self._charge(ids if to is not None else None, result, sent, replied)
         result.settle(self.memory, replied)
