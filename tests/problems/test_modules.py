@@ -117,6 +117,7 @@ DROPPING = {
     "function": lambda: Written(
         lambda m, x: m.b(F.dropout(m.a(x), 0.5, m.training)), a=nn.Linear(4, 5), b=nn.Linear(5, 3)
     ),
+    "many of them": lambda: sequence(nn.Dropout(0.5), *(nn.Dropout(0.1) for _ in range(5))),
     "noise": lambda: Written(lambda m, x: m.a(x + m.training * torch.randn_like(x)), a=nn.Linear(4, 3)),
     "unknown layer": lambda: sequence(nn.Dropout(0.5), nn.LayerNorm(5)),
 }

@@ -27,6 +27,11 @@ def _shifted(z: torch.Tensor, by: int) -> torch.Tensor:
     return (z >> by) & ((1 << (64 - by)) - 1)
 
 
+def _wrapped(number: int) -> int:
+    """As int64 has it, which wraps around."""
+    return (number + 2**63) % 2**64 - 2**63
+
+
 def kept(seed: torch.Tensor, size: int, p: float) -> torch.Tensor:
     """Which of `size` numbers stay, each with probability 1 - p: bool (*seed.shape, size) for seeds int64."""
     z = seed.unsqueeze(-1) + _counter(size)
@@ -57,7 +62,7 @@ class Dropout(nn.Module):
         """Zeros and 1/(1 - p), (*seed.shape, *shape) or, of channels, broadcastable to it. shape: of one client's input."""
         cut = len(shape) if self.spatial is None else max(0, len(shape) - self.spatial)
         drawn = (*shape[:cut], *(1 for _ in shape[cut:]))
-        stay = kept(seed + (self.number * 1_000_003 + call) * FIRST, math.prod(drawn), self.p)
+        stay = kept(seed + _wrapped((self.number * 1_000_003 + call) * FIRST), math.prod(drawn), self.p)
         mask = stay.view((*seed.shape, *drawn)).to(dtype)
         return mask / (1 - self.p) if self.p < 1 else mask
 
