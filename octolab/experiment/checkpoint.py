@@ -134,6 +134,8 @@ def _snapshot(run: Run) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         "record": writer.put(run.recorder.state()),
         "jobs": None if fed._jobs is None else _put_jobs(fed._jobs, writer, run.method),
     }
+    if any(fed.kept.values()):
+        body["kept"] = writer.put(fed.kept)
     if out := fed.out | fed.memory.missing:
         body["out"] = sorted(out)
     return body, writer.tensors
@@ -182,6 +184,8 @@ def restore(run: Run, body: dict[str, Any], tensors: dict[str, torch.Tensor]) ->
         fed.ledger.restore(reader.get(body["ledger"]))
         fed.now, fed.counters, fed.started = body["now"], dict(body["counters"]), bool(body["started"])
         fed.randomness.restore(body["randomness"])
+        if body.get("kept") is not None:
+            fed.kept = reader.get(body["kept"])
         if body.get("spent") is not None:
             fed.spent = reader.get(body["spent"])
         if body.get("timeline") is not None:

@@ -102,6 +102,11 @@ class Run(Background, Arrivals):
         self._check_until()
         self.world: Connection | None = None  # where client functions run, if not here
         if settings.on is not None:
+            if self.federation.problem is not self.federation.given:
+                raise ValueError(
+                    f"attack={settings.attack!r} changes the clients' data, and on={settings.on!r} the data are the nodes' "
+                    f"own: run it here, or give those nodes such data."
+                )
             self.world = world_of(settings.on).join(self)
 
     def _check_schedule(self) -> None:
@@ -365,6 +370,7 @@ class Run(Background, Arrivals):
     def _one_step(self, fed: Federation) -> bool:
         """The method's init or step, checked and recorded."""
         marker = fed.memory.version
+        fed.round, fed.state = self.round + 1, self.state
         if self._scheduled:
             self.method = self._plan.at(max(self.round, 0))
         try:

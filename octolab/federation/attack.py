@@ -18,6 +18,7 @@ from octolab.params import param, settle
 if TYPE_CHECKING:
     from octolab.federation.federation import Federation
     from octolab.federation.replies import Replies
+    from octolab.problems import Problem
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class AttackContext:
 
     honest: (g, d) what the honest clients send; own: (b, d) what each attacker asked would send if it were honest;
     clients: (b,) the attackers asked; down: what the server sent; event: number of the call; part: which vector of the
-    reply this is; fed: the federation itself (x0, n, the clock, the problem).
+    reply this is; fed: the federation itself (x0, n, the clock, the problem); fn: the client function that was called;
+    asked: how many honest clients were asked, where an attack also sees others; honest_clients: their numbers.
     """
 
     honest: torch.Tensor
@@ -36,14 +38,34 @@ class AttackContext:
     down: tuple
     event: int
     part: int
+    fn: Callable[..., Any] | None = None
+    asked: int = 0
+    honest_clients: np.ndarray | Sequence[int] = ()
+
+    @property
+    def state(self) -> Any:
+        """The server's state before this step (None before the first)."""
+        return self.fed.state
+
+    @property
+    def message(self) -> str | None:
+        """What the reply is: "gradient", "difference" (of gradients) or "update" (of the model), as the page declares."""
+        method = getattr(self.fn, "__self__", None)
+        declared: dict[str, str] = getattr(method, "messages", {})
+        return declared.get(getattr(self.fn, "__name__", ""))
 
 
 @dataclass(frozen=True, eq=False)
 class Attack:
-    """The base of all attacks. clients: the attackers' numbers. sees_all: also sees honest clients not asked."""
+    """The base of all attacks. clients: the attackers' numbers.
+
+    sees_all: also sees honest clients not asked. compares: looks at other clients' messages, so that it needs a call of
+    many, not an asynchronous job of one.
+    """
 
     clients: Sequence[int] = param((), "the attackers' numbers")
     sees_all = False
+    compares = False
 
     def __post_init__(self) -> None:
         settle(self)
@@ -51,6 +73,10 @@ class Attack:
     def __call__(self, context: AttackContext) -> torch.Tensor:
         """One row per attacker asked, (b, d)."""
         raise NotImplementedError
+
+    def data(self, problem: Problem) -> Problem:
+        """The problem as the clients have it: an attack on the data changes the attackers' part."""
+        return problem
 
     def check(self, n: int) -> None:
         bad = [c for c in self.clients if not 0 <= int(c) < n]
@@ -66,9 +92,12 @@ class Attack:
         rows = replies.stack().clone()
         mask = torch.from_numpy(liars)
         honest = rows[~mask]
+        asked = len(honest)
         if self.sees_all:
             honest = torch.cat([honest, self._unasked(fed, replies, fn, down, event, part)])
-        context = AttackContext(honest, rows[mask], replies.clients[liars], fed, down, event, part)
+        context = AttackContext(
+            honest, rows[mask], replies.clients[liars], fed, down, event, part, fn, asked, replies.clients[~liars]
+        )
         rows[mask] = self(context)
         return rows
 

@@ -11,6 +11,7 @@ A method never loops over clients and never touches the network.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from octolab.federation.jobs import Job, Jobs
 from octolab.federation.ledger import Ledger
 from octolab.federation.memory import Memory
 from octolab.federation.replies import Replies
+from octolab.federation.rule import RuleContext, suspicion
 from octolab.federation.sampling import Nice, Sampler, as_sampler, draw_online
 from octolab.federation.timeline import DONE, DROPPED, LATE, Timeline
 from octolab.federation.transaction import Transaction
@@ -58,19 +60,25 @@ class Federation:
         executor: Any = "auto",
         threads: int | None = None,
     ):
-        self.problem, self.n, self.d = problem, problem.n, problem.d
+        self.given, self.n, self.d = problem, problem.n, problem.d
+        if attack is not None:
+            attack.check(self.n)
+        self.problem = problem if attack is None else attack.data(problem)
+        """What the clients train on: the problem, unless an attack has changed the data of some."""
         self.fleet = fleet or Fleet()
         self.fleet.check(self.n)
         self.randomness = randomness if isinstance(randomness, Randomness) else Randomness(randomness)
         if deadline is not None and not deadline > 0:
             raise ValueError(f"deadline={deadline!r}: give seconds > 0, or None to wait for everybody.")
         self.deadline, self.attack = deadline, attack
-        if attack is not None:
-            attack.check(self.n)
         self.x0 = problem.x0 if x0 is None else x0
         self._step = Transaction(self)
         self.memory, self.ledger, self.now = Memory(self.n, self._step), Ledger(self.n), 0.0
         self.counters = {"calls": 0, "coins": 0, "cohorts": 0}
+        self.kept: dict[str, dict[str, torch.Tensor]] = {}
+        """What aggregation rules keep from call to call, by call and name."""
+        self.round, self.state = 0, None
+        """The step under way and the server's state before it, as whoever steps says: an omniscient attacker sees them."""
         self.out: set[int] = set()
         """Clients that take part no more, because what they remembered is lost: their replies never count."""
         self.spent = np.zeros(self.n) if self.fleet.limited else None
@@ -113,7 +121,7 @@ class Federation:
         self._last = ()  # the last call's replies make room for these
         averaged = self.problem.statistics is not None
         if averaged:
-            self.problem = self.objective
+            self.problem = self.problem.at(self.memory)
         result = self.executor.run(self, fn, ids, down, event)
         if self.out:
             staying_out = np.isin(ids, list(self.out))
@@ -132,7 +140,7 @@ class Federation:
     @property
     def objective(self) -> Problem:
         """The problem with what clients keep beside the model (running statistics, say) as it is now."""
-        return self.problem if self.problem.statistics is None else self.problem.at(self.memory)
+        return self.given if self.given.statistics is None else self.given.at(self.memory)
 
     @property
     def beside(self) -> int:
@@ -246,11 +254,24 @@ class Federation:
             replies = Replies(payload, clients, self.weights, self.same_weight, self.d, f"Call {event} ({fn.__name__})")
             if result.seconds is not None:
                 replies.seconds = result.seconds if replied is None else result.seconds[replied]
+            replies.judge = partial(self._judge, f"{fn.__name__}/{len(out)}", event)
             if self.attack is not None and payload is not None and len(clients):
                 replies.attacked = self.attack.apply(self, replies, fn, down, event, len(out))
             out.append(replies)
         self._last = tuple(out)
         return out[0] if not result.is_tuple else tuple(out)
+
+    def _judge(self, name: str, event: int, replies: Replies, finite: torch.Tensor) -> RuleContext:
+        """What the rule of this call may use; what it is given is looked at, and written down."""
+        if not bool(finite.all()):
+            self._log["rejected"] = self._log.get("rejected", 0) + int((~finite).sum())
+        if self.attack is not None:
+            for column, count in suspicion(replies, finite, self.attack.clients).items():
+                self._log[column] = self._log.get(column, 0) + count
+        kept = self.kept.setdefault(name, {})
+        if self._step.open:
+            self._step.note(self.kept.__setitem__, name, kept.copy())
+        return RuleContext(self.randomness.draws([SERVER], event), kept)
 
     # -- asynchronous ------------------------------------------------------------------------------------------------
     @property
@@ -388,6 +409,11 @@ class Federation:
         """The asynchronous form of the attack hook: one liar's reply."""
         if self.attack is None or client not in self.attack.clients:
             return payload
+        if self.attack.compares:
+            raise ValueError(
+                f"{type(self.attack).__name__} is made of the other clients' messages, and an asynchronous method gets one "
+                f"at a time: use SignFlip, GaussianNoise or LabelFlip."
+            )
         own = payload.dense()
         context = AttackContext(
             honest=own[:0], own=own, clients=np.array([client]), fed=self, down=(), event=-1, part=0

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from octolab.errors import NoReplies
+from octolab.federation.rule import Rule, RuleContext, combined
 from octolab.payloads import Payload
 
 Reply = torch.Tensor | Payload | None | tuple[torch.Tensor | Payload, ...]
@@ -38,6 +39,7 @@ class Replies:
         self._weights, self._same, self._d, self._where = weights, same, d, where
         self.attacked: torch.Tensor | None = None  # (r, d) what arrived, where attackers changed it
         self.seconds: np.ndarray | None = None  # (r,) virtual seconds of the upload; None where links take no time
+        self.judge: Callable[[Replies, torch.Tensor], RuleContext] = _no_world
 
     @cached_property
     def weights(self) -> torch.Tensor:
@@ -91,12 +93,22 @@ class Replies:
         self._someone()
         return self.sum(self.weights / self.weights.sum()) if self._same is None else self.sum() / len(self)
 
-    def aggregate(self, rule: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None) -> torch.Tensor:
-        """`rule(stack, weights)`, e.g. a robust aggregator; None: `mean()`."""
+    def aggregate(self, rule: Rule | None) -> torch.Tensor:
+        """`rule(stack, weights, context)`, e.g. a robust aggregator; None: `mean()`.
+
+        A row that is not finite is never given to a rule: it is left out, as if its client had not replied.
+        """
         if rule is None:
             return self.mean()
         self._someone()
-        return rule(self.stack(), self.weights)
+        rows, weights = self.stack(), self.weights
+        finite = torch.isfinite(rows.reshape(len(rows), -1).sum(1))
+        context = self.judge(self, finite)
+        if not bool(finite.all()):
+            rows, weights = rows[finite], weights[finite]
+            if len(rows) == 0:
+                raise NoReplies(f"{self._where}: no reply was finite, so there is nothing to average.")
+        return combined(rule, rows, weights, context)
 
     def _someone(self) -> None:
         if len(self) == 0:
@@ -104,6 +116,11 @@ class Replies:
                 f"{self._where}: nobody replied, so there is nothing to average. Ask more clients, lower the drop-out, "
                 f"or extend the deadline."
             )
+
+
+def _no_world(replies: Replies, finite: torch.Tensor) -> RuleContext:
+    """What a rule may use where there is no federation."""
+    return RuleContext()
 
 
 def _column(weights: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -24,6 +24,7 @@ import dataclasses
 import inspect
 import sys
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, dataclass_transform
@@ -69,6 +70,9 @@ class Method(Frozen):
     needs: ClassVar[tuple[str, ...]] = ()
     tags: ClassVar[tuple[str, ...]] = ()
     stage: ClassVar[Stage | None] = None
+    messages: ClassVar[Mapping[str, str]] = {}
+    """What a client function's reply is, by the function's name: "gradient", "difference" (of gradients) or "update" (of
+    the model). Attacks that aim need to know it."""
 
     @classmethod
     def own_stage(cls) -> Stage | None:

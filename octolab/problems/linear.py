@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from functools import cached_property, reduce
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -322,11 +322,16 @@ class Linear(Problem):
         size = self.d * self.dtype.itemsize
         return self.n if self.n * size <= 2**23 else max(16, 2**21 // size)
 
-    def with_dtype(self, dtype: torch.dtype) -> Linear:
-        """The same problem in another precision; its data are these data, rounded if it is the lower one."""
+    def _twin(self) -> Self:
+        """A copy that remembers nothing that was computed of its data."""
         twin = copy.copy(self)
         for key in [k for k in twin.__dict__ if isinstance(getattr(type(self), k, None), cached_property)]:
             del twin.__dict__[key]
+        return twin
+
+    def with_dtype(self, dtype: torch.dtype) -> Linear:
+        """The same problem in another precision; its data are these data, rounded if it is the lower one."""
+        twin = self._twin()
         twin.dtype, twin.data, twin.x0 = dtype, self.data.to(dtype), self.x0.to(dtype)
         twin._test = None if self._test is None else self._test.to(dtype)
         twin._global_test = None if self._global_test is None else self._global_test.to(dtype)

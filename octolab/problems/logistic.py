@@ -77,6 +77,14 @@ class Logistic(Linear):
         if not bool((y.abs() == 1).all()):
             raise ValueError(f"{what} are {y.unique()[:5].tolist()}; logistic regression needs -1 and +1.")
 
+    def mislabelled(self, clients: Sequence[int]) -> Logistic:
+        twin, rows = self._twin(), self.data.rows_of(clients)
+        twin.data = self.data.twin()
+        twin.data.flat, twin.data.flat_y = self.data.flat.clone(), self.data.flat_y.clone()
+        twin.data.flat[rows] *= -1  # rows are y_ij a_ij
+        twin.data.flat_y[rows] *= -1
+        return twin
+
     # -- one block of clients --------------------------------------------------------------------------------
     def _gradient(
         self,

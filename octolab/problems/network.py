@@ -506,6 +506,19 @@ class Network(Problem):
         fit = max(1, budget // (self.d * self.dtype.itemsize))
         return min(self.n, fit if fast is not None else max(fit, 4 * MANY))
 
+    def mislabelled(self, clients: Sequence[int]) -> Network:
+        if not self.loss_of.judges:
+            return super().mislabelled(clients)  # type: ignore[return-value]
+        twin, top = copy.copy(self), int(self.Y.max())
+        twin.Y = self.Y.clone()
+        for client in clients:
+            first = int(self.first[client])
+            own = slice(first, first + int(self.sizes[client]))
+            given = self.Y[own]
+            twin.Y[own] = torch.where(given < 0, given, top - given)  # negative: ignored
+        twin._mass = twin.loss_of.mass(twin.Y) if twin.loss_of.weighs else None
+        return twin
+
     def with_dtype(self, dtype: torch.dtype) -> Network:
         twin = copy.copy(self)
         twin.dtype, twin.module, twin.x0 = dtype, copy.deepcopy(self.module).to(dtype), self.x0.to(dtype)

@@ -241,6 +241,13 @@ class Problem:
         """What is measured on the global test set: accuracy; of a regression mse, mae, r2."""
         return {}
 
+    def mislabelled(self, clients: Sequence[int]) -> Problem:
+        """This problem with the labels of these clients turned round: class c of C becomes C - 1 - c.
+
+        Test and validation parts stay. ValueError where there are no classes.
+        """
+        raise ValueError(f"{self.name} has no classes, so no labels can be turned round.")
+
     def held_out_loss(self, x: torch.Tensor, part: TestPart) -> float:
         """The mean loss over held-out samples, without the regulariser."""
         raise NotImplementedError

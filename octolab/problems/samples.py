@@ -153,10 +153,20 @@ class Samples:
         first = int(self.first[i])
         return self.flat[first : first + int(self.sizes[i])].double().numpy()
 
-    def to(self, dtype: torch.dtype) -> Samples:
+    def rows_of(self, clients: Sequence[int]) -> torch.Tensor:
+        """Where the samples of these clients lie in `flat`."""
+        spans = [torch.arange(int(self.sizes[c])) + int(self.first[c]) for c in clients]
+        return torch.cat(spans) if spans else torch.zeros(0, dtype=torch.int64)
+
+    def twin(self) -> Samples:
+        """The same samples, with nothing remembered that was computed of them."""
         twin = copy.copy(self)
         for cached in ("groups", "_everybody"):
             twin.__dict__.pop(cached, None)
+        return twin
+
+    def to(self, dtype: torch.dtype) -> Samples:
+        twin = self.twin()
         twin.dtype, twin.flat = dtype, self.flat.to(dtype)
         if self.flat_y.is_floating_point():
             twin.flat_y = self.flat_y.to(dtype)

@@ -71,6 +71,13 @@ class Softmax(Linear):
         if x0 is not None:
             self.x0 = self.check_x0(x0)
 
+    def mislabelled(self, clients: Sequence[int]) -> Softmax:
+        twin, rows = self._twin(), self.data.rows_of(clients)
+        twin.data = self.data.twin()
+        twin.data.flat_y = self.data.flat_y.clone()
+        twin.data.flat_y[rows] = self.classes - 1 - twin.data.flat_y[rows]
+        return twin
+
     # -- one block of clients --------------------------------------------------------------------------------
     def _scores(self, rows: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         return rows @ x.view(*x.shape[:-1], self.classes, self.p).mT  # (m, N, C)

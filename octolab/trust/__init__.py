@@ -1,1 +1,33 @@
-"""Attackers and robust aggregators (accountants and fairness metrics come with their issues)."""
+"""Trust: attackers, robust aggregators, and what may be said of privacy.
+
+ol.trust.aggregators    rules that a server uses instead of the mean (also `ol.aggregators`)
+ol.trust.attacks        what liars send (also `ol.attacks`)
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from octolab.trust import aggregators, attacks
+    from octolab.trust.flags import detection
+
+_MODULES = ("aggregators", "attacks")
+_NAMES = {"detection": "octolab.trust.flags"}
+
+__all__ = ["aggregators", "attacks", "detection"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        module: ModuleType = importlib.import_module(f"octolab.trust.{name}")
+        return module
+    if name in _NAMES:
+        return getattr(importlib.import_module(_NAMES[name]), name)
+    raise AttributeError(f"octolab.trust has no {name!r}; it has {', '.join(__all__)}.")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -34,6 +34,7 @@ class State(NamedTuple):
 class GD(Method):
     slug = "gd"
     tags = ("deterministic",)
+    messages = {"client": "gradient"}  # noqa: RUF012
 
     lr: Theory[float] = param(Theory(), "step size", gt=0, main=True)
 

@@ -34,6 +34,7 @@ class State(NamedTuple):
 class SGD(Method):
     slug = "sgd"
     tags = ("stochastic", "client sampling", "networks", "nonconvex")
+    messages = {"client": "gradient"}  # noqa: RUF012
 
     lr: Theory[float] = param(Theory(), "step size", gt=0, main=True)
     batch_size: int | None = param(32, "samples per gradient; None: all", ge=1, main=True)

@@ -24,7 +24,7 @@ Theorem: one local step is gradient descent: $f(x_t) - f^* \le (1 - \gamma\mu)^t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -58,6 +58,7 @@ class FedAvg(Method):
     aggregator: Callable | None = param(None, "how updates are combined; None: the weighted mean", room="aggregators")
     local: LocalOptimizer | None = param(None, "optimiser of the local steps; None: SGD with momentum")
 
+    messages: ClassVar[Mapping[str, str]] = {"client": "update"}
     any_optimizer: ClassVar[bool] = True  # whether the local steps may be another optimiser's
 
     def __post_init__(self) -> None:

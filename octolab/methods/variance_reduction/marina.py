@@ -43,6 +43,7 @@ class MARINA(Method):
     slug = "marina"
     needs = ("unbiased", "full participation")
     tags = ("heterogeneous", "nonconvex", "unbiased compression", "variance reduction")
+    messages = {"full": "gradient", "difference": "difference"}  # noqa: RUF012
 
     compressor: Compressor = param(RandK(0.1), "unbiased compressor Q", main=True)
     p: Theory[float] = param(Theory(), "probability of a full-gradient round", gt=0, le=1, main=True)
