@@ -63,7 +63,8 @@ class Method(Frozen):
     slug: the paper's usual short name. needs: what its theory or its algorithm cannot do without, out of
     "unbiased" (compressor), "contractive" (compressor), "homogeneous" (same objective on every client),
     "strongly convex", "strongly convex clients" (every f_i), "hessian" (which solver="exact" needs of any method),
-    "full participation", "at most once" (no client twice in a cohort). tags: for searching. stage: where its claim is shown.
+    "positive losses", "full participation", "at most once" (no client twice in a cohort). tags: for searching. stage: where
+    its claim is shown.
     """
 
     slug: ClassVar[str] = ""
@@ -209,6 +210,11 @@ class Method(Frozen):
             caution(
                 f"{name} assumes that all clients share one objective; {problem.name} is heterogeneous, so it will "
                 f"favour the clients that answer most often."
+            )
+        if "positive losses" in self.needs and not problem.nonnegative:
+            raise OutsideAssumptions(
+                f"{name} weighs clients by their losses, which must be positive, and those of {problem.name} may be negative: "
+                f"use a classification or a regression."
             )
         if "strongly convex" in self.needs and not problem.strongly_convex:
             caution(

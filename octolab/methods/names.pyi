@@ -59,17 +59,27 @@ from octolab.methods.personalization.flix import FLIX as FLIX
 from octolab.methods.personalization.pfedme import PFedMe as PFedMe
 from octolab.methods.personalization.scafflix import Scafflix as Scafflix
 from octolab.methods.second_order.fednl import FedNL as FedNL
+from octolab.methods.trust.afl import AFL as AFL
+from octolab.methods.trust.bounded_group_loss import BoundedGroupLoss as BoundedGroupLoss
+from octolab.methods.trust.byz_vr_marina import ByzVRMARINA as ByzVRMARINA
+from octolab.methods.trust.byz_vr_marina_pp import ByzVRMARINAPP as ByzVRMARINAPP
+from octolab.methods.trust.q_ffl import QFFL as QFFL
+from octolab.methods.trust.robust_momentum import RobustMomentum as RobustMomentum
 from octolab.methods.variance_reduction.l_svrg import LSVRG as LSVRG
 from octolab.methods.variance_reduction.marina import MARINA as MARINA
 from octolab.methods.variance_reduction.page import PAGE as PAGE
 from octolab.methods.variance_reduction.saga import SAGA as SAGA
 
 __all__ = [  # noqa: RUF022
+    "AFL",
     "APFL",
     "ASGD",
     "ATA",
     "AdaComm",
     "BiCoLoR",
+    "BoundedGroupLoss",
+    "ByzVRMARINA",
+    "ByzVRMARINAPP",
     "Centralised",
     "CompressedScaffnew",
     "CyCP",
@@ -117,10 +127,12 @@ __all__ = [  # noqa: RUF022
     "PAGE",
     "PFedMe",
     "PowerOfChoice",
+    "QFFL",
     "RRCLI",
     "Rennala",
     "Ringleader",
     "Ringmaster",
+    "RobustMomentum",
     "SAGA",
     "SCAFFOLD",
     "SGD",

@@ -70,6 +70,7 @@ def keeps_to_assumptions(method: Method, problem: Any) -> str | None:
         "homogeneous": ("heterogeneous", quadratics),
         "strongly convex": ("strong convexity", with_attributes(quadratics, strongly_convex=False)),
         "strongly convex clients": ("strong convexity of every f_i", flat),
+        "positive losses": ("positive", quadratics),
         "hessian": ("Hessian", with_attributes(quadratics, has_hessian=False)),
     }
     said += [_refusal(method, where, word) for need, (word, where) in elsewhere.items() if need in method.needs]

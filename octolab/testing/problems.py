@@ -27,6 +27,8 @@ def home(method: Method, n: int = 6, d: int = 12) -> Any:
     """A small problem on which the method's assumptions hold."""
     if "homogeneous" in method.needs:
         return problems.Tridiagonal(d=d, n=n, noise=0.01)
+    if "positive losses" in method.needs:
+        return problems.classification("breast-cancer", clients=n)
     return problems.quadratics(n=n, d=d, L=10, mu=1)
 
 

@@ -12,12 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from octolab.trust import aggregators, attacks
+    from octolab.trust.fairness import evenness, fairness_table, groups, jain
     from octolab.trust.flags import detection
 
 _MODULES = ("aggregators", "attacks")
-_NAMES = {"detection": "octolab.trust.flags"}
+_NAMES = {
+    "detection": "octolab.trust.flags",
+    "evenness": "octolab.trust.fairness",
+    "fairness_table": "octolab.trust.fairness",
+    "groups": "octolab.trust.fairness",
+    "jain": "octolab.trust.fairness",
+}
 
-__all__ = ["aggregators", "attacks", "detection"]
+__all__ = ["aggregators", "attacks", "detection", "evenness", "fairness_table", "groups", "jain"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,1 @@
+"""Trust: attackers, privacy, and fairness between clients or groups."""
