@@ -7,13 +7,14 @@ from functools import cached_property
 import torch
 from torch import nn
 
-from octolab.problems.kernels import Conduct, Kernel, Loss, OneByOne, Vmapped, choose
+from octolab.problems.kernels import Batched, Conduct, Kernel, Loss, OneByOne, choose
+from octolab.problems.kernels.freed import keep_freed
 from octolab.problems.kernels.probe import agrees
 from octolab.problems.modules import products
 
-MANY = 8  # clients from which vmap can beat a loop, and below how many
-PARAMETERS, PRODUCTS = 2**14, 2**18  # parameters and multiplications a step per parameter tensor (measured)
-RECURRENT = (nn.RNNBase, nn.RNNCellBase)  # torch has fast loops of its own for these, which vmap takes apart
+# Where clients side by side beat a loop (measured, `python -m benchmarks w1`): from how many on, up to how many parameters
+# per tensor, since small products of large matrices are slow, and up to how many multiplications a client's step.
+MANY, PARAMETERS, PRODUCTS = 3, 2**15, 2**27
 
 
 class KernelChoice:
@@ -32,10 +33,11 @@ class KernelChoice:
         kept: torch.Tensor | None,
         tier: str = "auto",
     ):
+        keep_freed()
         sample = tuple(data[0].shape[1:])
         self.module, self.conduct, self._data, self._x0, self._kept = module, conduct, data, x0, kept
         self.loop = OneByOne(module, loss, sample, conduct)
-        self.vmap = Vmapped(module, loss, sample, conduct)
+        self.batched = Batched(module, loss, sample, conduct)
         self.fast = choose(module, loss, sample, tier, conduct)
         if tier == "auto" and self.fast is not None and not self._agrees(self.fast):
             self.fast = None
@@ -59,12 +61,11 @@ class KernelChoice:
             return self.loop  # padding must not enter a batch's statistics, and who rests must keep his
         if self.fast is not None:
             return self.fast
-        return self.vmap if m >= MANY and self._light(samples) and self._vmap_works else self.loop
+        return self.batched if m >= MANY and self._light(samples) and self._batched_works else self.loop
 
     def _light(self, samples: int) -> bool:
-        """Whether a client's step is so light that calling torch costs more than computing: then vmap pays."""
-        tensors = len(self.loop.names)
-        return len(self._x0) <= tensors * PARAMETERS and samples * self._products <= tensors * PRODUCTS
+        """Whether a client's step is so light that calling torch costs as much as computing."""
+        return len(self._x0) <= len(self.loop.names) * PARAMETERS and samples * self._products <= PRODUCTS
 
     @cached_property
     def _products(self) -> int:
@@ -73,9 +74,6 @@ class KernelChoice:
         return products(self.module, some) // len(some)
 
     @cached_property
-    def _vmap_works(self) -> bool:
-        """Whether vmap takes this module, and gives what the loop gives; tried once, when it is first wanted."""
-        if any(isinstance(part, RECURRENT) for part in self.module.modules()):
-            return False
-        conduct = self.conduct
-        return not (conduct.random or conduct.always or conduct.local) and self._agrees(self.vmap)
+    def _batched_works(self) -> bool:
+        """Whether clients can be computed side by side, and it gives what the loop gives; tried once, when first wanted."""
+        return not (self.conduct.random or self.conduct.always) and self._agrees(self.batched)

@@ -18,7 +18,7 @@ from octolab.batches import Batch
 from octolab.metrics import Scored
 from octolab.problems.conduct import few, observe
 from octolab.problems.identity import identity
-from octolab.problems.kernel_choice import MANY, KernelChoice
+from octolab.problems.kernel_choice import KernelChoice
 from octolab.problems.kernels import Kernel, Loss, State
 from octolab.problems.kernels.descent import Now, Schedule, descend
 from octolab.problems.kernels.kernel import trained_parameters
@@ -64,7 +64,7 @@ class Network(Problem):
     statistics, every batch is normalised by its own, in evaluation too. buffers: the same for other buffers that a call
     changes: "averaged", "local" (each client keeps its own), or "server" (they stay as they were).
 
-    kernel: "auto", or a tier by name ("chain", "stacked", "vmap", "loop") to compare them.
+    kernel: "auto", or a tier by name ("chain", "stacked", "batched", "loop") to compare them.
     """
 
     _kept: torch.Tensor | None = None  # (m, s) what a cohort keeps beside the model, while it trains
@@ -498,13 +498,13 @@ class Network(Problem):
     # -- the rest --------------------------------------------------------------------------------------------
     @property
     def chunk(self) -> int:
-        """Stacked weights of about 4 MB (2 MB where activations are kept too); more for vmap, which wants
-        many clients.
+        """Stacked weights of about 4 MB (2 MB where activations are kept too); some clients in any case, where calls of torch
+        are to be shared.
         """
         fast = self.kernels.fast
         budget = 2**22 if fast is not None and fast.name == "chain" else 2**21
         fit = max(1, budget // (self.d * self.dtype.itemsize))
-        return min(self.n, fit if fast is not None else max(fit, 4 * MANY))
+        return min(self.n, fit if fast is not None else max(fit, 32))
 
     def mislabelled(self, clients: Sequence[int]) -> Network:
         if not self.loss_of.judges:

@@ -119,7 +119,7 @@ def test_other_data_under_the_same_name_are_noticed():
 
 def test_language_predicts_characters_of_natural_clients():
     p = language(clients=3, samples=4, width=16, heads=2, blocks=1)
-    assert p.n == 3 and p.Y.shape[1] == 64 and (p.sizes <= 4).all() and p.kernel_for(3).name == "loop"
+    assert p.n == 3 and p.Y.shape[1] == 64 and (p.sizes <= 4).all() and p.kernel_for(3).name == "batched"
     seen = p.evaluate(p.x0)
     assert seen["loss"] == pytest.approx(np.log(71), rel=0.1) and 0 <= seen["accuracy"] < 0.2
     assert p.value(p.x0 - 0.5 * p.gradient(p.x0)) < seen["loss"]

@@ -59,7 +59,7 @@ DATA = {name: data(name, [4, 7, 5, 4, 4, 6, 4, 3, 5, 4]) for name in MODULES}
 @pytest.mark.parametrize("dtype, tol", [(torch.float64, 1e-12), (torch.float32, 1e-6)])
 def test_all_tiers_agree(name, dtype, tol):
     results = {}
-    for tier in ("chain", "stacked", "vmap", "loop", "auto"):
+    for tier in ("chain", "stacked", "batched", "loop", "auto"):
         try:
             p = build(name, None, tier, dtype)
         except ValueError as error:
@@ -70,7 +70,7 @@ def test_all_tiers_agree(name, dtype, tol):
         index = torch.from_numpy(rng.integers(0, 3, (3, p.n, 2)))
         trained = p.local_sgd(p.x0, None, lr=0.1, steps=3, batch=Batch(index, None, None), prox=0.1)
         results[tier] = (p.grad(p.x0), p.grad(x), p.loss(x), p.gradient(p.x0), trained)
-    assert {"loop", "vmap", "auto"} <= set(results)
+    assert {"loop", "batched", "auto"} <= set(results)
     assert (FITTING[name] in results) == (FITTING[name] is not None)
     for parts in results.values():
         for ours, theirs in zip(parts, results["loop"], strict=True):
@@ -80,8 +80,8 @@ def test_all_tiers_agree(name, dtype, tol):
 @pytest.mark.parametrize("name", MODULES)
 def test_auto_takes_the_fastest_that_fits(name):
     p = build(name, None, "auto", torch.float32)
-    assert p.kernel_for(10).name == (FITTING[name] or "vmap")
-    assert p.kernel_for(3).name == (FITTING[name] or "loop")
+    assert p.kernel_for(10).name == (FITTING[name] or "batched")
+    assert p.kernel_for(2).name == (FITTING[name] or "loop")
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -96,19 +96,19 @@ def test_gradients_are_torchs_own(name):
         assert float(p.loss(p.x0)[i]) == pytest.approx(float(loss.detach() + 0.15 * p.x0 @ p.x0), rel=1e-12)
 
 
-def test_vmap_is_for_light_steps():
+def test_batched_is_for_light_steps():
     wide = lambda: nn.Sequential(  # noqa: E731
-        nn.Linear(6, 9000), nn.LayerNorm(9000), nn.Linear(9000, 3)
+        nn.Linear(6, 40000), nn.LayerNorm(40000), nn.Linear(40000, 3)
     )
     p, q = build("norm", None, "auto", torch.float32), Network(wide(), "cross_entropy", *DATA["norm"])
-    assert p.kernels._products == 6 * 5 + 5 * 3 and q.kernels._products == 9 * 9000
-    assert p.kernel_for(10, 10).name == "vmap" and p.kernel_for(10, 10**6).name == "loop"
-    assert q.kernel_for(10, 10).name == "loop"  # more than 16,384 parameters a tensor
+    assert p.kernels._products == 6 * 5 + 5 * 3 and q.kernels._products == 9 * 40000
+    assert p.kernel_for(10, 10).name == "batched" and p.kernel_for(10, 10**7).name == "loop"
+    assert q.kernel_for(10, 10).name == "loop"  # more than 32,768 parameters a tensor
     conv = Network(MODULES["strided"](), "cross_entropy", *DATA["strided"], kernel="loop")
     assert conv.kernels._products == 3 * 9 * 16 + 12 * 3
 
 
-def test_where_vmap_refuses_the_loop_serves():
+def test_where_clients_cannot_be_computed_together_the_loop_serves():
     class Branching(nn.Module):
         def __init__(self):
             super().__init__()
@@ -174,7 +174,7 @@ def test_the_gpt_is_causal_and_its_tiers_agree():
     x = [rng.integers(0, 11, (3, 8)) for _ in range(9)]
     y = [rng.integers(0, 11, (3, 8)) for _ in range(9)]
     results = []
-    for kernel in ("vmap", "loop"):
+    for kernel in ("batched", "loop"):
         p = Network(CharGPT(11, 8, 16, 2, 2), "cross_entropy", x, y, dtype=torch.float64, kernel=kernel)
         batch = Batch(torch.zeros(9, 2, dtype=torch.int64) + torch.tensor([0, 2]), None, None)
         results.append((p.grad(p.x0, None, batch), p.grad(p.x0)))

@@ -34,9 +34,9 @@ def seeded(make) -> nn.Module:
 
 MODULES = {"mlp": lambda: MLP(6, 5, 4, 3), "cnn": lambda: CNN(1, 8, 3), "residual": lambda: seeded(Residual)}
 TIERS = {
-    "mlp": ["chain", "stacked", "vmap", "loop"],
-    "cnn": ["stacked", "vmap", "loop"],
-    "residual": ["vmap", "loop"],
+    "mlp": ["chain", "stacked", "batched", "loop"],
+    "cnn": ["stacked", "batched", "loop"],
+    "residual": ["batched", "loop"],
 }
 CASES = [(name, tier) for name in MODULES for tier in TIERS[name]]
 OPTIONS = {

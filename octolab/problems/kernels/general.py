@@ -1,4 +1,4 @@
-"""Tier three: any module. vmap over named views for many clients, one client at a time for few."""
+"""Any module, one client at a time: what every other kernel is compared with."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def seeded(seed: int) -> Iterator[None]:
             torch.random.set_rng_state(before)
 
 
-class _OwnModule(Kernel):
-    """Keeps one copy of the module per thread, since both tiers put parameters into it."""
+class OwnModule(Kernel):
+    """Keeps one copy of the module per thread, since these tiers put parameters into it."""
 
     def __init__(self, module: nn.Module, loss: Loss, sample: tuple[int, ...], conduct: Conduct = CALM):
         super().__init__(module, loss, sample, conduct)
@@ -57,9 +57,9 @@ class _OwnModule(Kernel):
             self._local.training = training
         return module
 
-    def _begin(self, seed: torch.Tensor) -> None:
+    def _begin(self, seed: torch.Tensor, lay: Callable[[torch.Tensor], torch.Tensor] | None = None) -> None:
         for part in self._local.dropouts:
-            part.begin(seed)
+            part.begin(seed, lay)
 
     def _split(self, kept: torch.Tensor) -> list[torch.Tensor]:
         """Views of what a client keeps (..., s), with the buffers' shapes."""
@@ -81,63 +81,7 @@ def set_mode(module: nn.Module, training: bool) -> None:
             part.eval()
 
 
-class Vmapped(_OwnModule):
-    """vmap(grad) over the parameters' views (differentiating the flat vector would be half as fast).
-
-    The first call imports torch's compiler, about a second.
-    """
-
-    name = "vmap"
-
-    def _call(self, views: Any, kept: torch.Tensor | None, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The module's output for one client's views, and what it keeps afterwards."""
-        from torch.func import functional_call
-
-        given = dict(zip(self.names, views, strict=True))
-        if kept is None:
-            return functional_call(self.own, given, (x,)), None
-        for (name, buffer), part in zip(self.buffers, self._split(kept), strict=True):
-            given[name] = part.to(buffer.dtype) if part.dtype != buffer.dtype else part.clone()
-        out = functional_call(self.own, given, (x,))
-        return out, torch.cat([given[name].detach().reshape(-1).to(kept.dtype) for name, _ in self.buffers])
-
-    def outputs(self, views: Views, xb: torch.Tensor, kept: torch.Tensor | None = None) -> torch.Tensor:
-        from torch.func import vmap
-
-        self._mode(False)
-        dims = (None if self.shared(views) else 0, None if kept is None or kept.dim() == 1 else 0, 0)
-        with torch.no_grad():
-            return vmap(lambda v, s, x: self._call(v, s, x)[0], in_dims=dims)(views, kept, xb)
-
-    def pieces(
-        self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share, state: State | None = None
-    ) -> tuple[Views, torch.Tensor]:
-        from torch.func import grad, vmap
-
-        state = State(training=False) if state is None else state
-        self._mode(state.training)
-        kept, seeds = state.kept, state.seeds
-        even = isinstance(share, float)
-
-        def objective(v: Any, x: Any, y: Any, s: Any, rows: Any, seed: Any) -> tuple[torch.Tensor, Any]:
-            if seed is not None:
-                self._begin(seed)
-            out, after = self._call(v, rows, x)
-            return self.loss.total(out, y, share if even else s), (out,) if after is None else (out, after)
-
-        weight = yb if even else share  # one number for all is no argument of vmap
-        each = [None if kept is None or kept.dim() == 1 else 0, None if seeds is None else 0]
-        dims = (None if self.shared(views) else 0, 0, 0, 0, *each)
-        with torch.enable_grad():
-            grads, (out, *after) = vmap(grad(objective, has_aux=True), in_dims=dims)(
-                tuple(views), xb, yb, weight, kept, seeds
-            )
-        if kept is not None and state.training:
-            kept.copy_(after[0])
-        return [g.detach() for g in grads], out.detach()
-
-
-class OneByOne(_OwnModule):
+class OneByOne(OwnModule):
     """A plain autograd pass per client, its parameters laid into the module without a copy."""
 
     name = "loop"
@@ -163,7 +107,7 @@ class OneByOne(_OwnModule):
             for k, x in enumerate(xb):
                 module = self._bind(views, k, False)[0]
                 if kept is not None:
-                    self._lay(module, kept if kept.dim() == 1 else kept[k])
+                    self._lay((kept if kept.dim() == 1 else kept[k]).clone())
                 outs.append(self._run(module, x, 0 if self.conduct.always else None))
             return torch.stack(outs)
 
@@ -174,17 +118,28 @@ class OneByOne(_OwnModule):
         with seeded(seed):
             return module(x)
 
-    def _lay(self, module: nn.Module, kept: torch.Tensor) -> None:
-        """Put what a client keeps (s,) into the module's buffers."""
-        with torch.no_grad():
-            for (name, _), part in zip(self.buffers, self._split(kept), strict=True):
-                _tensor(module, name).copy_(part)
+    def _lay(self, kept: torch.Tensor) -> None:
+        """Put what a client keeps (s,) into the own module, which shares its memory where dtypes are equal."""
+        for (owner, last), (_, like), part in zip(self._owners, self.buffers, self._split(kept), strict=True):
+            if last in owner._parameters:
+                owner.get_parameter(last).data = part
+            else:
+                owner._buffers[last] = part if part.dtype == like.dtype else part.to(like.dtype)
 
-    def _lift(self, module: nn.Module, kept: torch.Tensor) -> None:
-        """Take what the client keeps (s,) out of the buffers again."""
-        with torch.no_grad():
-            for (name, _), part in zip(self.buffers, self._split(kept), strict=True):
-                part.copy_(_tensor(module, name))
+    def _lift(self, kept: torch.Tensor) -> None:
+        """Take out again what lies elsewhere: a buffer of another dtype, or one that was replaced."""
+        for (owner, last), part in zip(self._owners, self._split(kept), strict=True):
+            now = getattr(owner, last)
+            if now.data_ptr() != part.data_ptr():
+                part.copy_(now.detach())
+
+    @property
+    def _owners(self) -> list[tuple[nn.Module, str]]:
+        """Which parts of the own module hold what clients keep, and under which names."""
+        if not hasattr(self._local, "owners"):
+            cut = [name.rpartition(".") for name, _ in self.buffers]
+            self._local.owners = [(self.own.get_submodule(place), last) for place, _, last in cut]
+        return self._local.owners  # type: ignore[no-any-return]
 
     def pieces(
         self, views: Views, xb: torch.Tensor, yb: torch.Tensor, share: Share, state: State | None = None
@@ -220,8 +175,8 @@ class OneByOne(_OwnModule):
             if self.conduct.random or self.conduct.always:
                 seed = int(state.seeds[k])
         if kept is not None:
-            self._lay(module, kept)
-        return _alone(lambda: self._run(module, x, seed), module) if self.conduct.mixes else self._run(module, x, seed)
+            self._lay(kept if state.training else kept.clone())
+        return alone(lambda: self._run(module, x, seed), module) if self.conduct.mixes else self._run(module, x, seed)
 
     def _settle(self, module: nn.Module, state: State, k: int, own: Sequence[torch.Tensor]) -> None:
         """After a pass in training: the client keeps the buffers as they are now, and its own parameters take a step."""
@@ -232,7 +187,7 @@ class OneByOne(_OwnModule):
             with torch.no_grad():
                 for p, g in zip(self._own_parameters(module), own, strict=True):
                     p.sub_(g, alpha=rate)
-        self._lift(module, state.kept[k])
+        self._lift(state.kept[k])
 
     def _own_parameters(self, module: nn.Module) -> list[nn.Parameter]:
         return [module.get_parameter(name) for name in self.conduct.local]
@@ -240,12 +195,6 @@ class OneByOne(_OwnModule):
     def add(self, pieces: list[Any], views: Views, alpha: float, overwrite: bool = False) -> None:
         for k, grads in enumerate(pieces):
             super().add(grads, [v[k] for v in views], alpha, overwrite)
-
-
-def _tensor(module: nn.Module, name: str) -> torch.Tensor:
-    """The buffer or parameter of that name."""
-    owner, _, last = name.rpartition(".")
-    return getattr(module.get_submodule(owner), last)  # type: ignore[no-any-return]
 
 
 def _stacked(outs: list[torch.Tensor | None]) -> torch.Tensor:
@@ -265,7 +214,7 @@ def _padded(out: torch.Tensor, there: torch.Tensor | None) -> torch.Tensor:
     return whole
 
 
-def _alone(run: Callable[[], torch.Tensor], module: nn.Module) -> torch.Tensor:
+def alone(run: Callable[[], torch.Tensor], module: nn.Module) -> torch.Tensor:
     """A batch without statistics (one number per channel) is normalised by the running ones, where torch would refuse."""
     try:
         return run()
