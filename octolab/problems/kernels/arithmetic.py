@@ -6,12 +6,15 @@ a probe compares for every module.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 
-from octolab.problems.kernels.stack import RULES, Stack, order
+from octolab.problems.kernels.stack import RULES, Function, Rule, Stack, order
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 ELEMENTWISE = (
     "add sub subtract mul multiply div divide true_divide rsub pow neg abs exp log "
@@ -33,37 +36,37 @@ META = (
 PLAIN = "new_zeros new_ones new_full new_empty new_tensor"  # tensors of nobody's
 
 
-def rule(*names: str) -> Any:
-    def keep(function: Any) -> Any:
+def rule(*names: str) -> Callable[[Rule], Rule]:
+    def keep(function: Rule) -> Rule:
         RULES.update({one: function for name in names for one in name.split()})
         return function
 
     return keep
 
 
-def stacked(*values: object) -> bool:
-    return all(isinstance(value, Stack) for value in values)
+def stacked(value: object) -> TypeIs[Stack]:
+    return isinstance(value, Stack)
 
 
 # -- what is the same for every number -----------------------------------------------------------------------------------
 @rule(META)
-def meta(func: Any, x: Stack, *args: Any, **kwargs: Any) -> Any:
+def meta(func: Function, x: Stack, *args: object, **kwargs: object) -> object:
     with torch._C.DisableTorchFunctionSubclass():
         return func(x, *args, **kwargs)
 
 
 @rule("requires_grad")
-def requires_grad(func: Any, x: Stack) -> bool:
+def requires_grad(func: Function, x: Stack) -> bool:
     return x.value.requires_grad
 
 
 @rule(PLAIN)
-def plain(func: Any, x: Stack, *args: Any, **kwargs: Any) -> Any:
+def plain(func: Function, x: Stack, *args: object, **kwargs: object) -> object:
     return func(x.value, *args, **kwargs)
 
 
 @rule(ELEMENTWISE)
-def elementwise(func: Any, *args: Any, **kwargs: Any) -> Any:
+def elementwise(func: Function, *args: object, **kwargs: object) -> object:
     tensors = [a for a in args if isinstance(a, torch.Tensor)]
     if any(isinstance(v, torch.Tensor) for v in kwargs.values()):
         return NotImplemented
@@ -83,7 +86,15 @@ def side_by_side(tensors: Sequence[torch.Tensor]) -> int:
     return images.clients if images is not None and fit else 0
 
 
-def aligned(value: Any, rank: int) -> Any:
+@overload
+def aligned(value: torch.Tensor, rank: int) -> torch.Tensor: ...
+@overload
+def aligned(value: None, rank: int) -> None: ...
+@overload
+def aligned(value: torch.Tensor | None, rank: int) -> torch.Tensor | None: ...
+@overload
+def aligned(value: object, rank: int) -> object: ...
+def aligned(value: object, rank: int) -> object:
     """The rows of a stack with ones before its shape, so that they broadcast against others of this rank."""
     if not isinstance(value, Stack):
         return value
@@ -92,7 +103,7 @@ def aligned(value: Any, rank: int) -> Any:
 
 
 @rule(IN_PLACE)
-def in_place(func: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
+def in_place(func: Function, x: Any, *args: object, **kwargs: object) -> object:
     tensors = [a for a in args if isinstance(a, torch.Tensor)]
     if not isinstance(x, Stack) or kwargs or any(t.dim() > x.dim() for t in tensors):
         return NotImplemented
@@ -106,15 +117,18 @@ def in_place(func: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 # -- shapes and sums -----------------------------------------------------------------------------------------------------
-def after(dim: Any) -> Any:
-    """Dimensions of one client's tensor as those of the rows."""
-    if isinstance(dim, Sequence):
-        return [after(d) for d in dim]
+def after(dim: int) -> int:
+    """A dimension of one client's tensor as one of the rows."""
     return dim + 1 if dim >= 0 else dim
 
 
+def numbers(given: tuple[Any, ...]) -> tuple[int, ...]:
+    """Whole numbers that were given one by one, or as one sequence."""
+    return tuple(given[0]) if len(given) == 1 and isinstance(given[0], Sequence) else given
+
+
 @rule("mean sum amax amin softmax log_softmax cumsum logsumexp argmax var std norm")
-def over(func: Any, x: Stack, dim: Any = None, *args: Any, **kwargs: Any) -> Any:
+def over(func: Function, x: Stack, dim: Any = None, *args: object, **kwargs: object) -> object:
     if dim is None or not isinstance(dim, (int, tuple, list)) or isinstance(dim, bool):
         return NotImplemented
     if func.__name__ == "norm" or any(isinstance(v, torch.Tensor) for v in (*args, *kwargs.values())):
@@ -129,7 +143,7 @@ def over(func: Any, x: Stack, dim: Any = None, *args: Any, **kwargs: Any) -> Any
     ):
         mean = image_means(x)
         return Stack(mean[..., None, None]) if kwargs.get("keepdim") else Stack(mean)
-    return Stack(func(x.rows, after(dim), *args, **kwargs))
+    return Stack(func(x.rows, [after(d) for d in dims] if isinstance(dim, Sequence) else after(dim), *args, **kwargs))
 
 
 def image_means(x: Stack) -> torch.Tensor:
@@ -140,16 +154,13 @@ def image_means(x: Stack) -> torch.Tensor:
 
 
 @rule("view reshape")
-def reshape(func: Any, x: Stack, *shape: Any) -> Any:
-    shape = shape[0] if len(shape) == 1 and isinstance(shape[0], Sequence) else shape
-    if not all(isinstance(n, int) for n in shape):
-        return NotImplemented
-    rows = x.rows
-    return Stack(rows.reshape(len(rows), *shape))
+def reshape(func: Function, x: Stack, *shape: Any) -> object:
+    sizes, rows = numbers(shape), x.rows
+    return Stack(rows.reshape(len(rows), *sizes)) if all(isinstance(n, int) for n in sizes) else NotImplemented
 
 
 @rule("flatten")
-def flatten(func: Any, x: Stack, start_dim: int = 0, end_dim: int = -1) -> Any:
+def flatten(func: Function, x: Stack, start_dim: int = 0, end_dim: int = -1) -> object:
     return Stack(x.rows.flatten(after(start_dim), after(end_dim))) if x.dim() else NotImplemented
 
 
@@ -166,7 +177,7 @@ def flatten(func: Any, x: Stack, start_dim: int = 0, end_dim: int = -1) -> Any:
     "split",
     "tensor_split",
 )
-def along(func: Any, x: Stack, *args: Any, **kwargs: Any) -> Any:
+def along(func: Function, x: Stack, *args: Any, **kwargs: Any) -> object:
     """Functions of numbers of which some are dimensions."""
     name, found = func.__name__, {"chunk": (1,), "split": (1,), "tensor_split": (1,), "roll": (1,)}
     if kwargs and not (set(kwargs) == {"dim"} and name in found):
@@ -184,34 +195,33 @@ def along(func: Any, x: Stack, *args: Any, **kwargs: Any) -> Any:
 
 
 @rule("permute")
-def permute(func: Any, x: Stack, *dims: Any) -> Any:
-    dims = dims[0] if len(dims) == 1 and isinstance(dims[0], Sequence) else dims
-    return Stack(x.rows.permute(0, *(d % x.dim() + 1 for d in dims)))
+def permute(func: Function, x: Stack, *dims: Any) -> object:
+    return Stack(x.rows.permute(0, *(d % x.dim() + 1 for d in numbers(dims))))
 
 
 @rule("T mT t")
-def turned(func: Any, x: Stack) -> Any:
+def turned(func: Function, x: Stack) -> object:
     return Stack(x.rows.mT) if x.dim() == 2 or (x.dim() > 2 and func.__name__ == "__get__") else NotImplemented
 
 
 @rule("unsqueeze")
-def unsqueeze(func: Any, x: Stack, dim: int) -> Any:
+def unsqueeze(func: Function, x: Stack, dim: int) -> object:
     return Stack(x.rows.unsqueeze(after(dim)))
 
 
 @rule("squeeze")
-def squeeze(func: Any, x: Stack, dim: Any = None) -> Any:
-    return NotImplemented if dim is None else Stack(x.rows.squeeze(after(dim)))
+def squeeze(func: Function, x: Stack, dim: object = None) -> object:
+    return Stack(x.rows.squeeze(after(dim))) if isinstance(dim, int) else NotImplemented
 
 
 @rule("expand")
-def expand(func: Any, x: Stack, *shape: Any) -> Any:
-    shape = shape[0] if len(shape) == 1 and isinstance(shape[0], Sequence) else shape
-    return Stack(aligned(x, len(shape)).expand(x.clients, *shape))
+def expand(func: Function, x: Stack, *shape: Any) -> object:
+    sizes = numbers(shape)
+    return Stack(aligned(x, len(sizes)).expand(x.clients, *sizes))
 
 
 @rule("__getitem__")
-def getitem(func: Any, x: Any, index: Any) -> Any:
+def getitem(func: Function, x: Any, index: Any) -> object:
     index = index if isinstance(index, tuple) else (index,)
     if not isinstance(x, Stack) or not all(i is None or i is ... or isinstance(i, (int, slice)) for i in index):
         return NotImplemented
@@ -219,7 +229,7 @@ def getitem(func: Any, x: Any, index: Any) -> Any:
 
 
 @rule("cat concat stack")
-def joined(func: Any, parts: Any, dim: int = 0) -> Any:
+def joined(func: Function, parts: Any, dim: int = 0) -> object:
     known = next(part for part in parts if isinstance(part, Stack))
     if func.__name__ != "stack" and dim == 1 and all(isinstance(p, Stack) and p.images for p in parts):
         B, _, *space = known.value.shape

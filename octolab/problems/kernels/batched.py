@@ -80,9 +80,8 @@ class Batched(OwnModule):
         kept, first = state.kept, len(self.conduct.moving)
         assert kept is not None
         for at, g in enumerate(slopes, first):
-            held[at] = held[at].detach() - g * (
-                state.rate if isinstance(state.rate, float) else state.rate.view(-1, *[1] * (g.dim() - 1))
-            )
+            rate = state.rate.view(-1, *[1] * (g.dim() - 1)) if isinstance(state.rate, torch.Tensor) else state.rate
+            held[at] = held[at].detach() - g * rate
         kept.copy_(torch.cat([h.detach().reshape(len(kept), -1).to(kept.dtype) for h in held], 1))
 
     def _slots(self, module: nn.Module) -> dict[str, list[Slot]]:
@@ -92,8 +91,8 @@ class Batched(OwnModule):
             slots: dict[str, list[Slot]] = {name: [] for name in wanted.values()}
             for part in module.modules():
                 flat = vars(part).get("_flat_weights", []) if isinstance(part, nn.RNNBase) else []
-                held = [(part._parameters, k) for k in part._parameters] + [(part._buffers, k) for k in part._buffers]
-                for place, key in [*held, *((flat, k) for k in range(len(flat)))]:
+                held: list[Slot] = [(place, k) for place in (part._parameters, part._buffers) for k in place]
+                for place, key in held + [(flat, k) for k in range(len(flat))]:
                     if id(place[key]) in wanted:
                         slots[wanted[id(place[key])]].append((place, key))
             self._local.slots = slots

@@ -11,14 +11,16 @@ import torch
 from torch.nn import functional as F
 
 from octolab.problems.kernels.arithmetic import aligned, image_means, rule, stacked
-from octolab.problems.kernels.stack import Stack, order
+from octolab.problems.kernels.stack import Function, Stack, order
+
+Size = int | tuple[int, ...]
 
 SHORT = 64  # length of texts up to which attention is computed by plain products
 
 
 # -- products ------------------------------------------------------------------------------------------------------------
 @rule("matmul __matmul__ bmm mm")
-def matmul(func: Any, a: torch.Tensor, b: torch.Tensor) -> Any:
+def matmul(func: Function, a: torch.Tensor, b: torch.Tensor) -> object:
     if a.dim() < 2 or b.dim() < 2:
         return NotImplemented
     rank = max(a.dim(), b.dim())
@@ -26,13 +28,13 @@ def matmul(func: Any, a: torch.Tensor, b: torch.Tensor) -> Any:
 
 
 @rule("linear")
-def linear(func: Any, input: Any, weight: Any, bias: Any = None) -> Any:
+def linear(func: Function, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> object:
     if not stacked(input) or (stacked(bias) and not stacked(weight)):
         return NotImplemented
     return Stack(product(input.rows, weight, bias))
 
 
-def product(rows: torch.Tensor, weight: Any, bias: Any) -> torch.Tensor:
+def product(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """x W' + b for rows (K, ..., F), with everybody's weight or each client's."""
     if not stacked(weight):
         return F.linear(rows, weight, bias)
@@ -45,7 +47,7 @@ def product(rows: torch.Tensor, weight: Any, bias: Any) -> torch.Tensor:
 
 
 @rule("embedding")
-def embedding(func: Any, input: Any, weight: Any, *args: Any, **kwargs: Any) -> Any:
+def embedding(func: Function, input: torch.Tensor, weight: torch.Tensor, *args: Any, **kwargs: Any) -> object:
     if any(kwargs.pop(name, None) for name in ("max_norm", "scale_grad_by_freq", "sparse")) or any(args[1:]):
         return NotImplemented
     hole = args[0] if args else kwargs.pop("padding_idx", None)
@@ -53,7 +55,7 @@ def embedding(func: Any, input: Any, weight: Any, *args: Any, **kwargs: Any) -> 
     if kwargs:
         return NotImplemented
     if not stacked(weight):
-        return Stack(F.embedding(input.rows, weight, hole))
+        return Stack(F.embedding(input.rows, weight, hole)) if stacked(input) else NotImplemented
     K, V = weight.rows.shape[:2]
     table, first = weight.rows.flatten(0, 1), (V * torch.arange(K)).view(K, *[1] * input.dim())
     at = (input.rows if stacked(input) else input.expand(K, *input.shape)) + first
@@ -66,14 +68,22 @@ def embedding(func: Any, input: Any, weight: Any, *args: Any, **kwargs: Any) -> 
 
 @rule("scaled_dot_product_attention")
 def attention(
-    func: Any, query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, is_causal: bool = False
-) -> Any:
-    if dropout_p or not stacked(query, key, value) or query.shape[:-2] != key.shape[:-2]:
+    func: Function,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attn_mask: torch.Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+) -> object:
+    if dropout_p or not (stacked(query) and stacked(key) and stacked(value)) or query.shape[:-2] != key.shape[:-2]:
         return NotImplemented
     return Stack(attended(query.rows, key.rows, value.rows, aligned(attn_mask, query.dim()), is_causal))
 
 
-def attended(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: Any, causal: bool) -> torch.Tensor:
+def attended(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, causal: bool
+) -> torch.Tensor:
     """softmax(q k' / sqrt(D) + mask) v over (..., T, D); by plain products, which are faster than torch's for short texts."""
     if causal:
         mask = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool).tril()
@@ -91,14 +101,23 @@ def attended(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: Any, causa
 
 @rule("multi_head_attention_forward")
 def heads(
-    func: Any, query: Any, key: Any, value: Any, width: int, count: int, W: Any, b: Any, *rest: Any, **kw: Any
-) -> Any:
+    func: Function,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    width: int,
+    count: int,
+    W: torch.Tensor,
+    b: torch.Tensor | None,
+    *rest: Any,
+    **kw: Any,
+) -> object:
     """Attention of texts (T, B, E) as nn.MultiheadAttention calls it, without dropout, padding and added tokens."""
     bias_k, bias_v, zero, dropout, out_W, out_b = rest
     mask = kw.get("attn_mask")
     odd = (bias_k, bias_v, kw.get("key_padding_mask"), kw.get("static_k"), kw.get("static_v"), kw.get("q_proj_weight"))
     refused = zero or kw.get("need_weights", True) or (dropout and kw.get("training", True)) or query.dim() != 3
-    if refused or any(v is not None for v in odd) or not stacked(query, key, value):
+    if refused or any(v is not None for v in odd) or not (stacked(query) and stacked(key) and stacked(value)):
         return NotImplemented
     if query is key and key is value:
         q, k, v = product(query.rows.transpose(1, 2), W, b).chunk(3, -1)
@@ -114,14 +133,14 @@ def heads(
 
 
 # -- images and norms ----------------------------------------------------------------------------------------------------
-def folded(func: Any, x: Stack, *args: Any, **kwargs: Any) -> Stack:
+def folded(func: Function, x: Stack, *args: object, **kwargs: object) -> Stack:
     """A function that treats each sample alone, with everybody's weights."""
     rows = x.rows
     out = func(rows.flatten(0, 1), *args, **kwargs)
     return Stack(out.view(*rows.shape[:2], *out.shape[1:]))
 
 
-def flat(value: Any, clients: int) -> Any:
+def flat(value: torch.Tensor | None, clients: int) -> torch.Tensor | None:
     """Numbers of channels (C,), or of each client's (K, C), as (K C,)."""
     if value is None:
         return None
@@ -137,15 +156,15 @@ def resumed(wide: torch.Tensor, x: Stack) -> Stack:
 
 @rule("conv1d conv2d conv3d")
 def convolution(
-    func: Any,
-    input: Any,
-    weight: Any,
-    bias: Any = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
+    func: Function,
+    input: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    stride: Size = 1,
+    padding: Size | str = 0,
+    dilation: Size = 1,
     groups: int = 1,
-) -> Any:
+) -> object:
     if not stacked(input) or input.dim() != weight.dim():
         return NotImplemented
     if not stacked(weight):
@@ -158,7 +177,7 @@ def convolution(
 
 
 @rule("max_pool2d avg_pool2d adaptive_avg_pool2d max_pool1d avg_pool1d adaptive_avg_pool1d")
-def pooled(func: Any, input: Stack, *args: Any, **kwargs: Any) -> Any:
+def pooled(func: Function, input: Stack, *args: object, **kwargs: object) -> object:
     if input.dim() != (4 if func.__name__.endswith("2d") else 3) or kwargs.get("return_indices"):
         return NotImplemented
     if input.images and func.__name__ == "adaptive_avg_pool2d" and args in ((1,), ((1, 1),), ([1, 1],)):
@@ -169,7 +188,14 @@ def pooled(func: Any, input: Stack, *args: Any, **kwargs: Any) -> Any:
 
 
 @rule("group_norm")
-def group_norm(func: Any, input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+def group_norm(
+    func: Function,
+    input: torch.Tensor,
+    num_groups: int,
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    eps: float = 1e-5,
+) -> object:
     if not stacked(input):
         return NotImplemented
     if not stacked(weight) and not stacked(bias):
@@ -181,38 +207,43 @@ def group_norm(func: Any, input: Any, num_groups: int, weight: Any = None, bias:
 
 @rule("batch_norm")
 def batch_norm(
-    func: Any,
-    input: Any,
-    running_mean: Any,
-    running_var: Any,
-    weight: Any = None,
-    bias: Any = None,
+    func: Function,
+    input: torch.Tensor,
+    running_mean: torch.Tensor | None,
+    running_var: torch.Tensor | None,
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
-) -> Any:
+) -> object:
     """Normalisation of K C channels; running statistics move in place."""
     if not stacked(input):
         return NotImplemented
     held = (running_mean, running_var, weight, bias)
     if not training and not any(map(stacked, held)):
         return folded(F.batch_norm, input, *held, False, momentum, eps)
-    if training and running_mean is not None and not stacked(running_mean, running_var):
+    if training and running_mean is not None and not stacked(running_mean):
         return NotImplemented  # everybody's statistics cannot move for each
-    wide = (flat(value, input.clients) for value in held)
-    return resumed(F.batch_norm(input.beside(), *wide, training, momentum, eps), input)
+    mean, var, W, b = (flat(value, input.clients) for value in held)
+    return resumed(F.batch_norm(input.beside(), mean, var, W, b, training, momentum, eps), input)
 
 
 @rule("layer_norm")
 def layer_norm(
-    func: Any, input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
-) -> Any:
+    func: Function,
+    input: torch.Tensor,
+    normalized_shape: list[int],
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    eps: float = 1e-5,
+) -> object:
     if not stacked(input):
         return NotImplemented
     if not stacked(weight) and not stacked(bias):
         return Stack(F.layer_norm(input.rows, normalized_shape, weight, bias, eps))
     out = F.layer_norm(input.rows, normalized_shape, None, None, eps)
     W, b = aligned(weight, input.dim()), aligned(bias, input.dim())
-    if W is None or b is None:
-        return Stack(out + b if W is None else out * W)
-    return Stack(torch.addcmul(b, out, W))
+    if W is not None and b is not None:
+        return Stack(torch.addcmul(b, out, W))
+    return Stack(out if W is None else out * W)

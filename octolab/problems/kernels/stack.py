@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-Rule = Callable[..., Any]
+Function = Callable[..., Any]  # one of torch's
+Rule = Callable[..., object]
 RULES: dict[str, Rule] = {}  # by the function's name: rule(function, *args, **kwargs)
 
 
@@ -29,6 +30,7 @@ class Stack(torch.Tensor):
 
     value: torch.Tensor
     images: bool
+    clients: int
 
     @staticmethod
     def __new__(cls, value: torch.Tensor, clients: int = 0) -> Stack:
@@ -63,10 +65,12 @@ class Stack(torch.Tensor):
         return wide.contiguous(memory_format=torch.channels_last) if wide.dim() == 4 else wide
 
     @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        cls, func: Function, types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> object:
         name = getattr(func, "__name__", "")
         if name == "__get__":  # a property of tensors
-            name = getattr(func.__self__, "__name__", "")
+            name = getattr(getattr(func, "__self__", None), "__name__", "")
         rule = RULES.get(name)
         if rule is not None:
             done = rule(func, *args, **(kwargs or {}))
@@ -75,7 +79,9 @@ class Stack(torch.Tensor):
         return one_by_one(func, args, kwargs or {})
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Function, types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> object:
         raise Unstackable(f"{func} got past the rules.")
 
 
@@ -97,7 +103,7 @@ class _LaidBack(torch.autograd.Function):
         return slope.contiguous(memory_format=ctx.format)
 
 
-def one_by_one(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+def one_by_one(func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
     """The function for each client alone, by torch.vmap; what it changes in place lies in rows from then on."""
     from torch.func import vmap
     from torch.utils._pytree import tree_flatten, tree_unflatten
@@ -108,7 +114,7 @@ def one_by_one(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
         for at in places:
             flat[at].lie(flat[at].rows)
 
-    def call(*values: torch.Tensor) -> Any:
+    def call(*values: torch.Tensor) -> tuple[torch.Tensor, ...]:
         for at, value in zip(places, values, strict=True):
             given[at] = value
         own_args, own_kwargs = tree_unflatten(given, tree)
