@@ -68,6 +68,7 @@ _NAMES = {
 }
 
 for _name, _place in {
+    "value.html": "values:value_card",
     "run.html": "cards:run_card",
     "run.figure": "figures:figure",
     "run.export": "export:export",

@@ -30,6 +30,13 @@ def face(name: str) -> Callable[..., Any]:
     return found
 
 
+class Shown:
+    """What shows itself as a card in a notebook: its present values, and the text that makes it."""
+
+    def _repr_html_(self) -> str:
+        return str(face("value.html")(self))
+
+
 def names() -> list[str]:
     """The faces that there are."""
     return sorted(_PLACES)

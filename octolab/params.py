@@ -18,9 +18,9 @@ import typing
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-__all__ = ["Param", "Theory", "allowed", "check", "param", "params", "settle"]
+__all__ = ["Param", "Theory", "Value", "allowed", "check", "equal", "param", "params", "settle", "values"]
 
 PLAIN = (bool, int, float, str, tuple, list, Sequence, type(None))
 
@@ -208,6 +208,44 @@ def _is_own(part: Any) -> bool:
     if part is Theory or part in PLAIN or not isinstance(part, type):
         return False
     return dataclasses.is_dataclass(part) or part.__module__.startswith("octolab.")
+
+
+class Value(NamedTuple):
+    """A parameter's value: as it was given, and now, where a `Theory()` in it has become a number.
+
+    set: it has no default, or differs from it.
+    """
+
+    name: str
+    given: Any
+    now: Any
+    set: bool
+    doc: str
+
+    @property
+    def text(self) -> str:
+        """The value now, in few letters: per-client numbers as their range."""
+        if isinstance(self.now, tuple) and len(self.now) > 4 and all(map(_is_number, self.now)):
+            return f"{min(self.now):.4g} to {max(self.now):.4g}, by client"
+        return f"{self.now:.4g}" if isinstance(self.now, float) else repr(self.now)
+
+
+def values(thing: Any, resolved: Any = None) -> list[Value]:
+    """The parameters of a dataclass's object with their values; resolved: the same object with numbers for `Theory()`."""
+    now = thing if resolved is None else resolved
+    return [
+        Value(p.name, held, getattr(now, p.name), p.required or not equal(held, p.default), p.doc)
+        for p in params(type(thing)).values()
+        for held in (getattr(thing, p.name),)
+    ]
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Whether two values are the same; arrays never are."""
+    try:
+        return bool(a == b)
+    except (ValueError, RuntimeError):  # arrays
+        return False
 
 
 # -- checking ----------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from octolab import rooms
 from octolab.errors import OutsideAssumptions
+from octolab.faces import Shown
 from octolab.notation import from_json
 from octolab.params import params, settle
 from octolab.payloads import Payload
@@ -35,7 +36,7 @@ def fresh_draws(m: int) -> Draws:
 
 
 @dataclass(frozen=True, repr=False)
-class Compressor:
+class Compressor(Shown):
     """The base of all compressors: ``c(x, draws=None) -> Payload`` for x (d,) or the stacked x (m, d) of m clients.
 
     unbiased:      E C(x) = x

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import numpy as np
 
 from octolab.data.arrays import check_alike, is_missing
+from octolab.faces import Shown
 
 if TYPE_CHECKING:
     from octolab.data.partition import Partition
@@ -41,7 +42,7 @@ class Provenance:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Dataset:
+class Dataset(Shown):
     """Samples, labels and their provenance.
 
     Attributes:

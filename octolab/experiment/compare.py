@@ -16,7 +16,7 @@ from octolab.experiment.curves import X_LABELS, Line, choice, distinct, line
 from octolab.experiment.launch import prepare
 from octolab.experiment.record import COUNTED
 from octolab.experiment.run import Run, Until
-from octolab.experiment.seeds import check_vary, note_on, seeds_of, varied
+from octolab.experiment.seeds import check_vary, identical, note_on, seeds_of, varied
 from octolab.experiment.settings import meets
 from octolab.experiment.statistics import Paired, check_band, interquartile_mean, interval, paired
 from octolab.experiment.summary import bits, status
@@ -111,6 +111,25 @@ class Comparison:
         """What a reader of the table should know: methods whose seeds all gave the same run."""
         return [note for group in self.runs.values() if (note := note_on(group))]
 
+    @property
+    def tests(self) -> list[Paired]:
+        """The first method against every other one: last losses, seed by seed; only of methods whose seeds differ, and whose
+        last losses are numbers.
+        """
+        first, *others = self.runs
+        fit = {
+            name: len(group) > 1
+            and not identical(group)
+            and all(math.isfinite(r.last.get("loss", math.nan)) for r in group)
+            for name, group in self.runs.items()
+        }
+        return [self.paired(first, other) for other in others if fit[first] and fit[other]]
+
+    @property
+    def remarks(self) -> list[str]:
+        """What stands below the table: `notes`, and the paired tests in words."""
+        return [*self.notes, *map(str, self.tests)]
+
     def lines(self, x: str | None = None, y: str = "loss", band: str = "minmax") -> list[Line]:
         """The curves that `plot` draws: the middle over seeds, with a band; a name says if its method
         diverged.
@@ -158,7 +177,7 @@ class Comparison:
         run = next(iter(self.runs.values()))[0]
         seeds = [r.settings.seed for r in next(iter(self.runs.values()))]
         head = f"Comparison on {run.problem.name}, {run.problem.n} clients, d={run.problem.d:,}, seeds {seeds}"
-        return "\n".join([head, written(self.table()), *self.notes])
+        return "\n".join([head, written(self.table()), *self.remarks])
 
     def _repr_html_(self) -> str:
         return str(face("comparison.html")(self))

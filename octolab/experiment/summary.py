@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from octolab.params import Value, values
+
 if TYPE_CHECKING:
     from octolab.experiment.run import Run
 
@@ -60,6 +62,11 @@ def facts(run: Run) -> list[tuple[str, str]]:
     return [*out, ("virtual time", f"{last['time']:,.4g} s")]
 
 
+def resolved(run: Run) -> list[Value]:
+    """The method's parameters, with the number that each `Theory()` stands for on this problem, in this round."""
+    return values(run.given, run.method)
+
+
 def text(run: Run) -> str:
     """A run in three or four lines; works before it starts and after it diverged."""
     found = dict(facts(run))
@@ -67,9 +74,12 @@ def text(run: Run) -> str:
         f"{run.given!r} on {run.problem.name} ({run.problem.n} clients, d={run.problem.d:,}), seed {run.settings.seed}"
     ]
     lines.append(f"  {found.pop('status')}, round {found.pop('round')}")
-    values = [f"{word} {found.pop(word)}" for word in list(found) if word.startswith(OBJECTIVE)]
-    if values:
-        lines.append("  " + ", ".join(values))
+    theory = [f"{v.name} = {v.text}" for v in resolved(run) if "Theory(" in repr(v.given)]
+    if theory:
+        lines.append("  theory: " + ", ".join(theory))
+    measured = [f"{word} {found.pop(word)}" for word in list(found) if word.startswith(OBJECTIVE)]
+    if measured:
+        lines.append("  " + ", ".join(measured))
     if "answers" in found:
         lines.append("  " + found.pop("answers"))
     if found:

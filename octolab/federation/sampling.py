@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from octolab.faces import Shown
 from octolab.params import param, settle
 from octolab.randomness import Randomness
 from octolab.rooms import register
@@ -37,7 +38,7 @@ def _subset(source: Randomness, event: int, n: int, m: int, purpose: str = "coho
     return np.sort(order[:m])
 
 
-class Sampler:
+class Sampler(Shown):
     """The base of all samplers. independent: every cohort is drawn afresh, whatever the ones before it."""
 
     independent: ClassVar[bool] = True

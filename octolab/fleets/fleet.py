@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from octolab.faces import Shown
 from octolab.fleets.availability import Availability, Powers
 from octolab.fleets.jitter import Exponential, HalfNormal, Hang, Jitter, LogNormal, check_jitter
 from octolab.params import param
@@ -57,7 +58,7 @@ def _numbers(value: Any) -> np.ndarray | None:
 
 @register("fleets")
 @dataclass(frozen=True, eq=False)
-class Fleet:
+class Fleet(Shown):
     """The devices of a federation. Every field is one number, or an array with one number per client.
 
     seconds: compute time per unit of work. unit: "gradient" (a minibatch counts one) or "sample".

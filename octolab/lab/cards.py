@@ -8,8 +8,9 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from octolab.experiment.curves import line
-from octolab.experiment.summary import facts
+from octolab.experiment.summary import facts, resolved
 from octolab.lab.svg import curves_svg
+from octolab.lab.values import card, parameters, spec_of
 
 if TYPE_CHECKING:
     from octolab.experiment.compare import Comparison, Repetition
@@ -48,10 +49,18 @@ def run_card(run: Run) -> str:
         chart = curves_svg([curve], "round", "loss", run.problem.name, height=280)
     error = "" if run.error is None else f"<p style='color:#D55E00'>{escape(str(run.error))}</p>"
     head = f"<b>{escape(repr(run.given))}</b> on {escape(run.problem.name)}, seed {run.settings.seed}"
-    return (
-        f"<div class='octolab-run' style='max-width:60em'><div>{head}</div>{chart}"
-        f"<div style='display:flex;flex-wrap:wrap;gap:0 1.5em'>{body}</div>{error}</div>"
+    return card(
+        f"<div>{head}</div>{chart}<div style='display:flex;flex-wrap:wrap;gap:0 1.5em'>{body}</div>{error}"
+        f"<details><summary>Values and spec</summary>{parameters(resolved(run))}{_spec(run)}</details>",
+        "run",
     )
+
+
+def _spec(run: Run) -> str:
+    try:
+        return spec_of(run.spec)
+    except (ValueError, NotImplementedError) as error:  # a part of it is the user's own
+        return f"<small>{escape(str(error))}</small>"
 
 
 def comparison_card(comparison: Comparison) -> str:
@@ -59,11 +68,12 @@ def comparison_card(comparison: Comparison) -> str:
     if was_drawn(comparison):
         return "<small>see above</small>"
     grid = comparison.formatted().to_html(border=0, escape=True)
-    return f"<div class='octolab-comparison'>{comparison.svg()}{grid}</div>"
+    said = "".join(f"<p><small>{escape(text)}</small></p>" for text in comparison.remarks)
+    return card(f"{comparison.svg()}{grid}{said}", "comparison")
 
 
 def repetition_card(repetition: Repetition) -> str:
     """A repetition as static HTML: the median over the seeds with its band, and its text."""
     run = repetition.runs[0]
     chart = curves_svg([line(run.name, repetition.runs, "round", "loss")], "round", "loss", run.problem.name)
-    return f"<div>{chart}<pre>{escape(repr(repetition))}</pre></div>"
+    return card(f"{chart}<pre>{escape(repr(repetition))}</pre>", "repetition")

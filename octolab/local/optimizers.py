@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from octolab.batches import Batch, Drawn, moves
+from octolab.faces import Shown
 from octolab.params import param, settle
 from octolab.rooms import register
 
@@ -22,7 +23,7 @@ State = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
-class LocalOptimizer:
+class LocalOptimizer(Shown):
     """The base of local optimisers: `step(y, g, lr, state)` gives the models after one gradient.
 
     keep_state: False: every round begins afresh (the usual choice); True: each client goes on with its own state. Server

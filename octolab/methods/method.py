@@ -33,12 +33,13 @@ import torch
 
 from octolab.compressors import Compressor
 from octolab.errors import AssumptionWarning, OutsideAssumptions, UnknownConstant
+from octolab.faces import Shown
 from octolab.federation import Federation
 from octolab.federation.sampling import Sampler, as_sampler, may_repeat
 from octolab.methods.card import Card, read_card
 from octolab.methods.constants import Constants, Known
 from octolab.methods.stage import Stage
-from octolab.params import Theory, allowed, param, params, settle
+from octolab.params import Theory, allowed, equal, param, params, settle
 from octolab.problems import Problem
 from octolab.schedules import Schedule, as_schedule
 
@@ -57,7 +58,7 @@ class Frozen:
 
 @dataclass_transform(frozen_default=True)
 @dataclass(frozen=True, repr=False)
-class Method(Frozen):
+class Method(Frozen, Shown):
     """The base of all methods. Fields are hyperparameters; a method holds no data and no state.
 
     slug: the paper's usual short name. needs: what its theory or its algorithm cannot do without, out of
@@ -252,7 +253,7 @@ class Method(Frozen):
         shown = [
             f"{f.name}={getattr(self, f.name)!r}"
             for f in dataclasses.fields(self)
-            if not _same(getattr(self, f.name), f.default)
+            if not equal(getattr(self, f.name), f.default)
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
 
@@ -266,16 +267,6 @@ class Method(Frozen):
         module = sys.modules[cls.__module__]
         own = "" if cls.__doc__ is None or cls.__doc__.startswith(f"{cls.__name__}(") else cls.__doc__
         return read_card(own if "arXiv:" in own or "Paper:" in own else (module.__doc__ or ""), cls)
-
-    def _repr_html_(self) -> str:
-        return self.card._repr_html_()
-
-
-def _same(a: Any, b: Any) -> bool:
-    try:
-        return bool(a == b)
-    except (ValueError, RuntimeError):  # arrays
-        return False
 
 
 def caution(text: str) -> None:

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from octolab.batches import Batch, Drawn, moves
+from octolab.faces import Shown
 from octolab.layers import Layer
 from octolab.metrics import Scored
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 Clients = slice | torch.Tensor | None
 
 
-class Problem:
+class Problem(Shown):
     """The base of all problems. See the module's docstring for shapes."""
 
     name: str

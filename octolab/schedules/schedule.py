@@ -9,12 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from octolab.faces import Shown
 from octolab.params import Theory, param, settle
 from octolab.rooms import register
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Schedule(Shown):
     """The base of all schedules: `schedule(t) -> float`.
 
     A schedule may hold `Theory()` instead of a number; `resolve` puts the number in, for the problem at hand.

@@ -7,11 +7,12 @@ import numbers
 from dataclasses import dataclass
 from typing import Any
 
+from octolab.faces import Shown
 from octolab.rooms import register
 
 
 @dataclass(frozen=True)
-class Staleness:
+class Staleness(Shown):
     """The base of all policies: `policy(delay, n) -> float`, the weight of an update; 0 discards it.
 
     delay: server versions since its work began (0: fresh); n: clients at work. Weights are not normalised.

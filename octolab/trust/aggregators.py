@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from octolab.faces import Shown
 from octolab.federation.rule import RuleContext, combined
 from octolab.params import param, settle
 from octolab.rooms import register
@@ -39,7 +40,7 @@ __all__ = [
 BLOCK = 2**19  # numbers that a block of columns holds: sorted while they are in the cache
 
 
-class Aggregator(ABC):
+class Aggregator(Shown, ABC):
     """The base of all rules. A subclass is a frozen dataclass and says what it makes of the rows in `combine`."""
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from octolab.data.dataset import Dataset, check_count, check_share, encode_labels
 from octolab.data.partition import Partition, Transforms, counted, cut
 from octolab.data.targets import values_of
+from octolab.faces import Shown
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Split:
+class Split(Shown):
     """A rule that gives every sample to one client. Subclasses: frozen dataclasses that define `assign`."""
 
     def assign(self, samples: Samples, n: int | None, seed: int) -> Draft:
