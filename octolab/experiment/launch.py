@@ -67,6 +67,7 @@ def run(
     keep: str | tuple[str, ...] | None = None,
     deadline: float | None = None,
     attack: Attack | None = None,
+    fleet_seed: int | None = None,
     evaluate_every: int | None = None,
     metrics: Given | Iterable[Given] | None = None,
     executor: str | int = "auto",
@@ -85,7 +86,8 @@ def run(
     state_dict. dtype: "float32" or "float64". randomness:
     `ol.Scripted(...)` replays given draws. keep="x" keeps every iterate in `run.iterates`, "best" the best
     validated model in `run.best`. deadline: seconds after
-    which a round stops waiting. attack: who lies. evaluate_every: rounds between evaluations of the objective.
+    which a round stops waiting. attack: who lies. fleet_seed: a seed
+    of their own for the devices' delays and drop-outs. evaluate_every: rounds between evaluations of the objective.
     metrics: names ("f1", "auroc", ...) or functions f(labels, scores), on the test samples: see `octolab.metrics`.
     executor: "auto", "stacked", "loop". on: where clients run: None (here), "flower", "flower-simulation", or
     ol.flower.SuperLink(...): see `octolab.flower`. checkpoint, checkpoint_every: write a run file. callbacks: what
@@ -114,6 +116,7 @@ def run(
         keep=keep,
         deadline=deadline,
         attack=attack,
+        fleet_seed=fleet_seed,
         evaluate_every=evaluate_every,
         metrics=metrics,
         executor=executor,

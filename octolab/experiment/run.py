@@ -76,6 +76,7 @@ class Run(Background, Arrivals):
             attack=settings.attack,
             executor=settings.executor,
             threads=settings.threads,
+            fleet_seed=settings.fleet_seed,
         )
         if "full participation" in self.method.needs and not self.federation.fleet.lossless:
             warnings.warn(

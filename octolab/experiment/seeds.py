@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from octolab.randomness import Randomness
+from octolab.rooms import nearest
 
 if TYPE_CHECKING:
     from octolab.experiment.run import Run
     from octolab.problems import Problem
 
-VARIES = ("algorithm", "split", "start")
-"""algorithm: all draws of the run itself: batches, cohorts, compressors, and the fleet's delays and drop-outs. split: the
-problem is made anew with this seed: who holds which samples, a network's first weights, random quadratics. start: x0."""
+VARIES = ("algorithm", "split", "start", "fleet")
+"""algorithm: all draws of the run itself: batches, cohorts, compressors, and the fleet's delays and drop-outs; fleet: only
+these last. split: the problem is made anew with this seed: who holds which samples, a network's first weights, random
+quadratics. start: x0."""
 
 
 def seeds_of(seeds: int | Iterable[int]) -> list[int]:
@@ -29,18 +31,20 @@ def seeds_of(seeds: int | Iterable[int]) -> list[int]:
 def check_vary(vary: str | Collection[str]) -> tuple[str, ...]:
     """The parts that differ from seed to seed; ValueError for what cannot."""
     given = (vary,) if isinstance(vary, str) else tuple(vary)
-    if "fleet" in given and "algorithm" in given:
-        given = tuple(v for v in given if v != "fleet")
+    if "algorithm" in given:
+        given = tuple(v for v in given if v != "fleet")  # its draws follow the algorithm's
     wrong = [v for v in given if v not in VARIES]
     if wrong or not given:
-        note = " The fleet's draws follow the algorithm's." if "fleet" in wrong else ""
-        raise ValueError(f"vary={vary!r}: choose from {', '.join(map(repr, VARIES))}.{note}")
+        near = nearest(str(wrong[0]), VARIES) if wrong else ""
+        raise ValueError(f"vary={vary!r}: choose from {', '.join(map(repr, VARIES))}.{near}")
     return given
 
 
 def varied(problem: Problem, seed: int, first: int, vary: Sequence[str]) -> tuple[Problem, dict[str, Any]]:
     """The problem and the settings (seed, x0) of one seed; `first` is the seed of what does not vary."""
     settings: dict[str, Any] = {"seed": seed if "algorithm" in vary else first}
+    if "fleet" in vary:
+        settings["fleet_seed"] = seed
     if "split" in vary:
         problem = _made_again(problem, seed)
     if "start" in vary:
@@ -73,7 +77,8 @@ def note_on(runs: Sequence[Run]) -> str:
     """A sentence where several seeds gave one run: nothing random was left; else ""."""
     if not identical(runs):
         return ""
+    fleet = ", vary=('fleet',)" if runs[0].settings.fleet is not None and runs[0].settings.fleet_seed is None else ""
     return (
         f"All {len(runs)} seeds gave the same run of {runs[0].name}: nothing random was left in it. Vary something else, "
-        f"vary=('split',) or vary=('start',), or show one run."
+        f"vary=('split',){fleet} or vary=('start',), or show one run."
     )

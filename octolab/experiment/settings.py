@@ -92,6 +92,7 @@ class Settings:
     keep: str | tuple[str, ...] | None = None
     deadline: float | None = None
     attack: Attack | None = None
+    fleet_seed: int | None = None
     executor: str | int = "auto"
     threads: int | None = None
     on: Any = None
@@ -103,7 +104,13 @@ class Settings:
     def __post_init__(self) -> None:
         if self.metrics is not None:
             object.__setattr__(self, "metrics", metrics_of(self.metrics) or None)
-        for name, low in (("rounds", 0), ("evaluate_every", 1), ("checkpoint_every", 1), ("threads", 1)):
+        for name, low in (
+            ("rounds", 0),
+            ("evaluate_every", 1),
+            ("checkpoint_every", 1),
+            ("threads", 1),
+            ("fleet_seed", 0),
+        ):
             value = getattr(self, name)
             if value is not None and (
                 isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low

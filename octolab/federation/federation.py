@@ -59,6 +59,7 @@ class Federation:
         attack: Attack | None = None,
         executor: Any = "auto",
         threads: int | None = None,
+        fleet_seed: int | None = None,
     ):
         self.given, self.n, self.d = problem, problem.n, problem.d
         if attack is not None:
@@ -68,6 +69,8 @@ class Federation:
         self.fleet = fleet or Fleet()
         self.fleet.check(self.n)
         self.randomness = randomness if isinstance(randomness, Randomness) else Randomness(randomness)
+        self.fleet_randomness = self.randomness if fleet_seed is None else Randomness(fleet_seed)
+        """What delays and drop-outs are drawn from: the rest's, unless the fleet has a seed of its own."""
         if deadline is not None and not deadline > 0:
             raise ValueError(f"deadline={deadline!r}: give seconds > 0, or None to wait for everybody.")
         self.deadline, self.attack = deadline, attack
@@ -169,14 +172,14 @@ class Federation:
             return None
         fleet = self.fleet
         received = (sent / fleet.of("down", ids) + fleet.of("latency", ids)) if sent else 0.0
-        busy = fleet.compute(work, ids, event, self.randomness)
+        busy = fleet.compute(work, ids, event, self.fleet_randomness)
         computed = received + (fleet.passed(ids, self.now + received, busy) if fleet.waits else busy)
         seconds = computed
         if result.bits is not None:
             result.seconds = np.broadcast_to(result.bits / fleet.of("up", ids) + fleet.of("latency", ids), ids.shape)
             seconds = seconds + result.seconds
         missing = np.isinf(seconds)
-        lost = fleet.lost(ids, event, self.randomness) if self.started else None
+        lost = fleet.lost(ids, event, self.fleet_randomness) if self.started else None
         away = self._away(ids, busy, result.seconds) if self.started else None
         for absent in (lost, result.absent, away):
             missing = missing if absent is None else missing | absent

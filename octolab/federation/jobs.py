@@ -190,7 +190,7 @@ class Jobs:
             heapq.heappush(self.heap, (job.time, job.client, job.number, job))
 
     def _duration(self, client: int, number: int, work: float, bits: float) -> float:
-        fleet, source = self.fed.fleet, self.fed.randomness
+        fleet, source = self.fed.fleet, self.fed.fleet_randomness
         if not self.lossless:
             lost = fleet.lost(np.array([client]), number, source, JOB)
             if lost is not None and lost[0]:
@@ -213,7 +213,7 @@ class Jobs:
 
     def _compute(self, client: int, number: int, work: float) -> float:
         """Seconds of compute of a client's job; random ones are drawn for `BLOCK` jobs of the client at once."""
-        fleet, source = self.fed.fleet, self.fed.randomness
+        fleet, source = self.fed.fleet, self.fed.fleet_randomness
         if fleet.jitter is None or source.scripts("times"):
             return float(fleet.compute(work, np.array([client]), number, source, JOB)[0])
         block, place = divmod(number, BLOCK)

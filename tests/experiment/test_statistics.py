@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 import octolab as ol
@@ -99,12 +100,25 @@ def test_identical_runs_are_no_band_and_are_named():
 def test_vary_says_what_differs(noisy):
     runs = ol.repeat("fedavg", noisy, 2, rounds=2, vary=("split", "start"), **QUIET).runs
     assert [run.problem.spec["seed"] for run in runs] == [0, 1] and {run.settings.seed for run in runs} == {0}
-    for vary, words in ((("weather",), "choose from"), ("fleet", "fleet's draws follow"), ((), "choose from")):
+    for vary, words in ((("weather",), "choose from"), ("flet", "mean fleet"), ((), "choose from")):
         with pytest.raises(ValueError, match=words):
             ol.repeat("fedavg", noisy, 2, vary=vary, **QUIET)
     given = ol.problems.Quadratics([np.eye(2)], [[1.0, 2.0]])
     with pytest.raises(ValueError, match="made from given arrays"):
         ol.repeat("gd", given, 2, vary="split", **QUIET)
+
+
+def test_the_fleet_alone_may_vary(noisy):
+    devices = ol.Fleet(dropout=0.4)
+    kept = {"rounds": 4, "fleet": devices, **QUIET}
+    both = ol.repeat(ol.methods.FedAvg(cohort=3), noisy, 2, vary="fleet", **kept).runs
+    assert [run.settings.fleet_seed for run in both] == [0, 1] and {run.settings.seed for run in both} == {0}
+    assert not torch.equal(both[0].x, both[1].x)  # others dropped out
+    assert torch.equal(both[0].x, ol.run(ol.methods.FedAvg(cohort=3), noisy, seed=0, **kept).x)
+    same = ol.repeat(ol.methods.FedAvg(cohort=3), noisy, 2, vary="fleet", rounds=4, **QUIET).runs  # no fleet, one run
+    assert torch.equal(same[0].x, same[1].x)
+    again = ol.from_spec(both[1].spec, noisy).finish()
+    assert torch.equal(again.x, both[1].x)
 
 
 def test_callbacks_hear_of_every_run_of_a_comparison(noisy, tmp_path):
