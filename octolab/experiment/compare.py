@@ -279,7 +279,8 @@ def compare(
     """Run several methods on the same problem, with the same seeds and the same budget.
 
     seeds: one run of each method per seed. vary: what differs from seed to seed, out of "algorithm" (batches, cohorts,
-    delays), "fleet" (delays and drop-outs only), "split" (the problem is made anew) and "start" (x0). callbacks: hear of every run in turn, not of tuning.
+    delays), "fleet" (delays and drop-outs only), "split" (the problem is made anew) and "start" (x0).
+    callbacks: hear of every run in turn, not of tuning.
 
     methods: methods or slugs, or name -> method. tune=False: each at the step size it was given, `Theory()`
     by default. tune=True: the step of each is chosen by the best final loss over the SAME powers of two
