@@ -39,6 +39,7 @@ _MODULES = {
     "metrics": "octolab.metrics",
     "aggregators": "octolab.trust.aggregators",
     "attacks": "octolab.trust.attacks",
+    "trust": "octolab.trust",
 }
 _NAMES = {
     "run": "octolab.experiment",
@@ -105,6 +106,7 @@ if TYPE_CHECKING:
         schedules,
         staleness,
         testing,
+        trust,
     )
     from octolab.experiment import (  # noqa: F401  # noqa: F401
         Run,

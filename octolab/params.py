@@ -78,6 +78,7 @@ class Param:
     objects: tuple[type, ...] = ()
     room: str | None = None
     main: bool = False
+    infinite: bool = False
 
     @property
     def whole(self) -> bool:
@@ -100,7 +101,7 @@ class Param:
     def inside(self, value: float) -> bool:
         """Whether a number is finite and within the bounds."""
         return (
-            math.isfinite(value)
+            (math.isfinite(value) or (self.infinite and value == math.inf))
             and (self.gt is None or value > self.gt)
             and (self.ge is None or value >= self.ge)
             and (self.lt is None or value < self.lt)
@@ -108,7 +109,7 @@ class Param:
         )
 
 
-FACTS = ("doc", "gt", "ge", "lt", "le", "choices", "main", "room", "example")
+FACTS = ("doc", "gt", "ge", "lt", "le", "choices", "main", "room", "example", "infinite")
 OLD_BOUNDS = {"above": "gt", "low": "ge", "below": "lt", "upto": "le"}  # the names before 0.2
 
 
@@ -124,13 +125,14 @@ def param(
     main: bool = False,
     room: str | None = None,
     example: Any = ...,
+    infinite: bool = False,
     **old: float,
 ) -> Any:
     """A parameter: its default (... where one must be given), one line of documentation, and what is allowed.
 
     gt, ge, lt, le: bounds (>, >=, <, <=). choices: allowed values. main: one of the few knobs to show first. room: the
     registry that its objects come from, where the annotation names no class (an aggregator is any callable). example:
-    a value to start from where there is no default.
+    a value to start from where there is no default. infinite: inf is allowed, too.
     """
     bounds = {"gt": gt, "ge": ge, "lt": lt, "le": le}
     for name, bound in old.items():
@@ -138,7 +140,15 @@ def param(
             raise TypeError(f"param() has no argument {name!r}: bounds are gt, ge, lt and le.")
         warnings.warn(f"param({name}=...) is now {OLD_BOUNDS[name]}=...", DeprecationWarning, stacklevel=2)
         bounds[OLD_BOUNDS[name]] = bound
-    facts = {"doc": doc, **bounds, "choices": choices, "main": main, "room": room, "example": example}
+    facts = {
+        "doc": doc,
+        **bounds,
+        "choices": choices,
+        "main": main,
+        "room": room,
+        "example": example,
+        "infinite": infinite,
+    }
     return dataclasses.field(metadata=facts) if default is ... else dataclasses.field(default=default, metadata=facts)
 
 

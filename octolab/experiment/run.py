@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from octolab.experiment.alerts import Alert
     from octolab.problems import Problem
+    from octolab.trust.accounting import Guarantee
 
 
 class Run(Background, Arrivals):
@@ -182,6 +183,28 @@ class Run(Background, Arrivals):
         """The objective at the current model: loss, grad_norm_sq, where there are test data accuracy, and `metrics=`."""
         found = self.federation.objective.evaluate(self.x)
         return found if self.measure is None else found | self.measure(self.x)
+
+    def guarantee(self, delta: float | None = None) -> Guarantee:
+        """What differential privacy may be claimed now, from the noise that was added in the rounds that happened.
+
+        delta None: a tenth of one over the number of clients. ValueError from a method that has no such claim. Runs on the
+        same data add up, tuning included; this is of one.
+        """
+        n = self.federation.n
+        delta = 0.1 / n if delta is None else float(delta)
+        found = None if self.state is None else self.method.guarantee(self.problem, self.state, delta)
+        if found is None:
+            raise ValueError(
+                f"{self.name} makes no claim on privacy{' before it has begun' if self.state is None else ''}: private methods "
+                f"are DPFedAvg, DPSGD, DPClip21, NormEC, FedNormEC, PMTL."
+            )
+        if delta >= 1 / n:
+            warnings.warn(
+                f"delta={delta:g} is not below 1/n = {1 / n:g}: releasing one client's data whole would pass as private.",
+                AssumptionWarning,
+                stacklevel=2,
+            )
+        return found
 
     def module(self, personal: int | None = None) -> nn.Module:
         """The trained model as a torch module, in evaluation mode; personal: the model of that client.

@@ -368,6 +368,10 @@ class Federation:
         self.counters["coins"] = event + 1
         return self.randomness.coin(p, event)
 
+    def mean_of(self, name: str) -> torch.Tensor:
+        """sum_i w_i of what the clients remember under a name: what the server would see if it could look."""
+        return torch.tensordot(self.weights, self.memory[name].to(self.weights.dtype), 1)
+
     def host(self, values: torch.Tensor) -> np.ndarray:
         """The server's bookkeeping as an array in the host's memory, wherever the model lies."""
         return np.asarray(values.detach().cpu())
@@ -379,6 +383,14 @@ class Federation:
     def compress(self, compressor: Compressor, x: torch.Tensor) -> Payload:
         """The server's own message C(x), x (d,), with draws that are not the clients'."""
         return compressor(x, self.randomness.draws([SERVER], event=self.counters["calls"]))
+
+    def noise(self, like: torch.Tensor, purpose: str = "noise") -> torch.Tensor:
+        """Standard normals of the server's own, shaped like a tensor: addressed, and scripted as "server/noise".
+
+        One use of a purpose between two calls.
+        """
+        draws = self.randomness.draws([SERVER], event=self.counters["calls"])
+        return draws.normal(like.numel(), purpose)[0].to(like).view_as(like)
 
     def log(self, **values: Any) -> None:
         """Diagnostics of this step, one column each in the history: `fed.log(delay=3, accepted=True)`."""

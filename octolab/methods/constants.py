@@ -70,8 +70,17 @@ class Constants(Protocol):
         """A bound on the variance of a client's gradient over `batch_size` samples."""
         ...
 
+    @property
+    def x0(self) -> torch.Tensor:
+        """(d,) where the run begins."""
+        ...
+
     def grad(self, x: torch.Tensor) -> torch.Tensor:
         """(n, d) the clients' gradients at x (d,)."""
+        ...
+
+    def loss(self, x: torch.Tensor) -> torch.Tensor:
+        """(n,) the clients' losses at x (d,)."""
         ...
 
 

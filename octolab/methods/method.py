@@ -42,6 +42,7 @@ from octolab.methods.stage import Stage
 from octolab.params import Theory, allowed, equal, param, params, settle
 from octolab.problems import Problem
 from octolab.schedules import Schedule, as_schedule
+from octolab.trust.accounting import Guarantee
 
 __all__ = ["Constants", "Method", "Theory", "param"]
 
@@ -119,6 +120,14 @@ class Method(Frozen, Shown):
         Asked of a resolved method (every `Theory()` is a number) by `proved_rate`.
         """
         return None
+
+    def guarantee(self, problem: Problem, s: Any, delta: float) -> Guarantee | None:
+        """What may be said of privacy after the releases that a state counts; None: this method adds no noise."""
+        return None
+
+    def relations(self, fed: Federation, s: Any) -> dict[str, torch.Tensor]:
+        """What stays true between server and clients, whoever drops out: each sentence with a tensor that is zero then."""
+        return {}
 
     def personal(self, fed: Federation, s: Any) -> torch.Tensor | None:
         """The clients' personal models (n, d), where the method makes any; evaluated free of charge."""

@@ -63,6 +63,14 @@ from octolab.methods.trust.afl import AFL as AFL
 from octolab.methods.trust.bounded_group_loss import BoundedGroupLoss as BoundedGroupLoss
 from octolab.methods.trust.byz_vr_marina import ByzVRMARINA as ByzVRMARINA
 from octolab.methods.trust.byz_vr_marina_pp import ByzVRMARINAPP as ByzVRMARINAPP
+from octolab.methods.trust.clip21 import Clip21 as Clip21
+from octolab.methods.trust.clip21_sgd2m import Clip21SGD2M as Clip21SGD2M
+from octolab.methods.trust.dp_clip21 import DPClip21 as DPClip21
+from octolab.methods.trust.dp_fedavg import DPFedAvg as DPFedAvg
+from octolab.methods.trust.dp_sgd import DPSGD as DPSGD
+from octolab.methods.trust.fed_normec import FedNormEC as FedNormEC
+from octolab.methods.trust.normec import NormEC as NormEC
+from octolab.methods.trust.pmtl import PMTL as PMTL
 from octolab.methods.trust.q_ffl import QFFL as QFFL
 from octolab.methods.trust.robust_momentum import RobustMomentum as RobustMomentum
 from octolab.methods.variance_reduction.l_svrg import LSVRG as LSVRG
@@ -81,10 +89,15 @@ __all__ = [  # noqa: RUF022
     "ByzVRMARINA",
     "ByzVRMARINAPP",
     "Centralised",
+    "Clip21",
+    "Clip21SGD2M",
     "CompressedScaffnew",
     "CyCP",
     "DCGD",
     "DIANA",
+    "DPClip21",
+    "DPFedAvg",
+    "DPSGD",
     "DelayAdaptiveASGD",
     "Ditto",
     "EF14",
@@ -108,6 +121,7 @@ __all__ = [  # noqa: RUF022
     "FedComLoc",
     "FedDyn",
     "FedNL",
+    "FedNormEC",
     "FedNova",
     "FedProx",
     "FedYogi",
@@ -122,10 +136,12 @@ __all__ = [  # noqa: RUF022
     "MindFlayer",
     "Muon",
     "NaiveOptimalASGD",
+    "NormEC",
     "OCS",
     "OSMD",
     "PAGE",
     "PFedMe",
+    "PMTL",
     "PowerOfChoice",
     "QFFL",
     "RRCLI",

@@ -11,12 +11,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from octolab.trust import aggregators, attacks
+    from octolab.trust import accounting, aggregators, attacks, audit
     from octolab.trust.fairness import evenness, fairness_table, groups, jain
     from octolab.trust.flags import detection
+    from octolab.trust.secure_sum import SecureSum
 
-_MODULES = ("aggregators", "attacks")
+_MODULES = ("accounting", "aggregators", "attacks", "audit")
 _NAMES = {
+    "SecureSum": "octolab.trust.secure_sum",
     "detection": "octolab.trust.flags",
     "evenness": "octolab.trust.fairness",
     "fairness_table": "octolab.trust.fairness",
@@ -24,7 +26,18 @@ _NAMES = {
     "jain": "octolab.trust.fairness",
 }
 
-__all__ = ["aggregators", "attacks", "detection", "evenness", "fairness_table", "groups", "jain"]
+__all__ = [
+    "SecureSum",
+    "accounting",
+    "aggregators",
+    "attacks",
+    "audit",
+    "detection",
+    "evenness",
+    "fairness_table",
+    "groups",
+    "jain",
+]
 
 
 def __getattr__(name: str) -> Any:

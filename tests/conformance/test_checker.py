@@ -61,7 +61,7 @@ def test_a_method_of_your_own_passes_and_gets_a_report():
     report = check_method(Mine(), PROBLEM)
     assert isinstance(report, Report) and {line[1] for line in report.lines} == set(PROMISES)
     assert {name for _, name, what, _ in report.lines if what != "kept"} == {"keeps_to_assumptions", "page", "theory"}
-    assert "keeps its promises" in str(report) and "server and clients agree on g" in str(report)
+    assert "keeps its promises" in str(report) and "the server's g is the mean of the clients' g" in str(report)
 
 
 def test_it_checks_on_the_three_standard_problems_by_default():
@@ -140,7 +140,7 @@ class Careless(Mine):
         (Forgetful, "repeats", "not the same"),
         (Forgetful, "resumes", "is another"),
         (Forgetful, "forks", "is not the uninterrupted run"),
-        (Hasty, "drop_outs", "the server's g is not the mean of the clients' g"),
+        (Hasty, "drop_outs", "not true that the server's g is the mean of the clients' g"),
         (Liar, "bits", "encodes to"),
         (Uphill, "descends", "the loss went from"),
         (Careless, "card", "lacks title"),

@@ -99,6 +99,9 @@ class EF21Adaptive(Method):
         replies = fed.call(self.begin, fed.x0, Each(s.budget))
         return self.received(fed, s._replace(g=replies.weighted_sum()), replies)
 
+    def relations(self, fed: Federation, s: State) -> dict[str, torch.Tensor]:
+        return {"g = mean g_i": s.g - fed.mean_of("g")}
+
     def step(self, fed: Federation, s: State) -> State:
         if s.t % self.retune == 0:
             s = self.plan(fed, s)

@@ -73,6 +73,9 @@ class DIANA(Method):
         fed.call(self.begin)
         return State(x=fed.x0, h=torch.zeros_like(fed.x0))
 
+    def relations(self, fed: Federation, s: State) -> dict[str, torch.Tensor]:
+        return {"h = mean h_i": s.h - fed.mean_of("h")}
+
     def step(self, fed: Federation, s: State) -> State:
         m = fed.call(self.client, s.x).weighted_sum()
         return State(x=s.x - self.lr * (s.h + m), h=s.h + self.alpha * m)

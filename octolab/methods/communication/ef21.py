@@ -83,6 +83,9 @@ class EF21(Method):
     def init(self, fed: Federation) -> State:
         return State(x=fed.x0, g=fed.call(self.begin, fed.x0).weighted_sum())
 
+    def relations(self, fed: Federation, s: State) -> dict[str, torch.Tensor]:
+        return {"g = mean g_i": s.g - fed.mean_of("g")}
+
     def step(self, fed: Federation, s: State) -> State:
         x = s.x - self.lr * s.g
         return State(x=x, g=s.g + fed.call(self.client, x).weighted_sum())

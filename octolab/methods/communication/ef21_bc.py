@@ -75,6 +75,12 @@ class EF21BC(Method):
         fed.call(self.receive, Dense(g))
         return State(x=fed.x0, g=g, b=g, behind=fed.x0.new_zeros(fed.n, dtype=torch.bool))
 
+    def relations(self, fed: Federation, s: State) -> dict[str, torch.Tensor]:
+        return {
+            "g = mean g_i": s.g - fed.mean_of("g"),
+            "who is not behind holds b": (fed.memory.held - s.b)[~s.behind],
+        }
+
     def step(self, fed: Federation, s: State) -> State:
         behind = repair(fed, s.behind, self.restore, s.x, s.b)
         g = s.g + fed.call(self.client, to=current(behind)).weighted_sum()

@@ -60,6 +60,9 @@ class EF21P(Method):
         fed.call(self.restore, fed.x0)
         return State(x=fed.x0, w=fed.x0, behind=fed.x0.new_zeros(fed.n, dtype=torch.bool))
 
+    def relations(self, fed: Federation, s: State) -> dict[str, torch.Tensor]:
+        return {"who is not behind holds w": (fed.memory.held - s.w)[~s.behind]}
+
     def step(self, fed: Federation, s: State) -> State:
         behind = repair(fed, s.behind, self.restore, s.w)
         gradients = fed.call(self.client, to=current(behind))

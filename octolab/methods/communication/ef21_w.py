@@ -91,6 +91,10 @@ class EF21W(EF21):
         x = s.x - self.lr * s.g
         return State(x=x, g=s.g + self.weighted(fed, fed.call(self.client, x, to=fed.sample(self.cohort))))
 
+    def relations(self, fed: Federation, s: State) -> dict[str, torch.Tensor]:
+        own = fed.weights / self.scales(fed.problem)
+        return {"g = sum of w_i g_i": s.g - torch.tensordot(own, fed.memory.scaled, 1)}
+
     def weighted(self, fed: Federation, replies: Replies) -> torch.Tensor:
         """sum w_i c_i over those who replied."""
         return replies.sum(replies.weights / self.scales(fed.problem)[replies.index])

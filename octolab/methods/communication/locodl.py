@@ -99,6 +99,9 @@ class LoCoDL(Anchored, Method):
         fed.call(self.begin, fed.x0)
         return State(y=fed.x0, v=torch.zeros_like(fed.x0), k=0, behind=fed.x0.new_zeros(fed.n, dtype=torch.bool))
 
+    def relations(self, fed: Federation, s: State) -> dict[str, torch.Tensor]:
+        return {"mean u_i + v = 0": fed.mean_of("u") + s.v}
+
     def step(self, fed: Federation, s: State) -> State:
         if not fed.coin(self.p):
             return s._replace(k=s.k + 1, behind=missed(s.behind, fed.call(self.local).clients))

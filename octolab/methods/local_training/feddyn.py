@@ -75,6 +75,9 @@ class FedDyn(Method):
         fed.call(self.begin)
         return State(x=fed.x0, h=torch.zeros_like(fed.x0), mean=fed.x0)
 
+    def relations(self, fed: Federation, s: State) -> dict[str, torch.Tensor]:
+        return {"h = mean h_i": s.h - fed.mean_of("h")}
+
     def step(self, fed: Federation, s: State) -> State:
         moved = fed.call(self.client, s.x, to=fed.sample(self.cohort))
         h, mean = s.h - self.alpha * moved.weighted_sum(), s.x + moved.mean()

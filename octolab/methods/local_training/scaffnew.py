@@ -68,6 +68,9 @@ class Scaffnew(Method):
         fed.call(self.begin, fed.x0)
         return State(x=fed.x0)
 
+    def relations(self, fed: Federation, s: State) -> dict[str, torch.Tensor]:
+        return {"mean h_i = 0": fed.mean_of("h")}
+
     def step(self, fed: Federation, s: State) -> State:
         if not fed.coin(self.p):
             fed.call(self.local)

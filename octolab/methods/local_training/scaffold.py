@@ -62,6 +62,9 @@ class SCAFFOLD(Method):
         fed.call(self.begin)
         return State(x=fed.x0, c=torch.zeros_like(fed.x0))
 
+    def relations(self, fed: Federation, s: State) -> dict[str, torch.Tensor]:
+        return {"c = mean c_i": s.c - fed.mean_of("c")}
+
     def step(self, fed: Federation, s: State) -> State:
         ids = fed.sample(self.cohort)
         if ids is not None and len(ids) == 0:  # an empty cohort

@@ -69,6 +69,9 @@ class FedNL(Method):
         sent = fed.call(self.begin, fed.x0)
         return State(x=fed.x0, H=sent.weighted_sum() if self.start == "hessian" else fed.x0.new_zeros(fed.d, fed.d))
 
+    def relations(self, fed: Federation, s: State) -> dict[str, torch.Tensor]:
+        return {"H = mean H_i": s.H - fed.mean_of("H")}
+
     def step(self, fed: Federation, s: State) -> State:
         gs, S, *own = fed.call(self.client, s.x)
         g, numbers = gs.mean(), own[0].mean() if own else None  # what is sent beside: l_i (option 2), f_i (line search)

@@ -110,6 +110,9 @@ class ByzVRMARINA(Method):
         g = fed.call(self.begin, fed.x0).aggregate(self.aggregator)
         return State(x=fed.x0, g=g, behind=fed.x0.new_zeros(fed.n, dtype=torch.bool))
 
+    def relations(self, fed: Federation, s: State) -> dict[str, torch.Tensor]:
+        return {"who is not behind holds x": (fed.memory.next - s.x)[~s.behind]}
+
     def step(self, fed: Federation, s: State) -> State:
         x, coin = s.x - self.lr * s.g, fed.coin(self.p)
         behind = repair(fed, s.behind, self.restore, s.x)

@@ -58,6 +58,9 @@ class LSVRG(Method):
     def init(self, fed: Federation) -> State:
         return State(x=fed.x0, G=fed.call(self.begin, fed.x0).weighted_sum())
 
+    def relations(self, fed: Federation, s: State) -> dict[str, torch.Tensor]:
+        return {"G = mean h_i": s.G - fed.mean_of("h")}
+
     def step(self, fed: Federation, s: State) -> State:
         d = fed.call(self.client, s.x, to=fed.sample(self.cohort))
         p = fed.place(as_sampler(self.cohort).probabilities(fed.n)).to(s.x.dtype)

@@ -54,6 +54,9 @@ class SAGA(Method):
     def init(self, fed: Federation) -> State:
         return State(x=fed.x0, A=fed.call(self.begin, fed.x0).weighted_sum())
 
+    def relations(self, fed: Federation, s: State) -> dict[str, torch.Tensor]:
+        return {"A = mean phi_i": s.A - fed.mean_of("phi")}
+
     def step(self, fed: Federation, s: State) -> State:
         d = fed.call(self.client, s.x, to=fed.sample(self.cohort))
         p = fed.place(as_sampler(self.cohort).probabilities(fed.n)).to(s.x.dtype)
