@@ -50,7 +50,8 @@ def _bad_values(p: Param) -> Iterator[tuple[Any, list[str]]]:
         yield bound - off if name in ("gt", "ge") else bound + off, [f"{bound:g}"]
     if bounds:
         yield math.nan, [f"{b:g}" for b in bounds.values()]
-        yield math.inf, [f"{b:g}" for b in bounds.values()]
+        if not p.infinite:
+            yield math.inf, [f"{b:g}" for b in bounds.values()]
         yield "nonsense", [f"{b:g}" for b in bounds.values()]
 
 
