@@ -102,6 +102,6 @@ class DPSGD(Method):
         for place in range(int(drawn.sum(1).max())):
             held = drawn.gather(1, order[:, place, None])
             single = Batch(order[:, place, None] * held, held, None)
-            g = cohort.grad(y, single, gradients=held[:, 0].numpy())
+            g = cohort.grad(y, single, gradients=held[:, 0].tolist())
             total = total + torch.where(held, clipped(g, self.clip), torch.zeros_like(g))
         return total
