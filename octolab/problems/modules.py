@@ -15,6 +15,7 @@ from octolab.data.arrays import as_float, numbers, plain
 from octolab.data.arrays import labels as given_labels
 from octolab.errors import AssumptionWarning
 from octolab.layers import Layer
+from octolab.problems.kernels import attention
 from octolab.problems.kernels.dropout import address
 from octolab.problems.kernels.general import seeded, set_mode
 from octolab.problems.kernels.kernel import trained_parameters
@@ -35,7 +36,7 @@ def checked(module: nn.Module, batchnorm: str | None = None) -> nn.Module:
         held = "only frozen parameters" if any(True for _ in module.parameters()) else "no parameters"
         raise ValueError(f"{type(module).__name__} has {held}: there is nothing to train.")
     copied = _copy(module)
-    address(copied)
+    attention.address(copied, len(address(copied)))
     _follow(copied, batchnorm)
     set_mode(copied, False)
     return copied

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from octolab.problems.kernels import attention
 from octolab.problems.kernels.dropout import Dropout
 from octolab.problems.kernels.kernel import trained_parameters
 
@@ -41,6 +42,7 @@ def trained(problem: Network, x: torch.Tensor, kept: torch.Tensor | None = None)
 
 def _with_torchs_dropout(module: nn.Module) -> nn.Module:
     """Addressed dropout is for training here; a user's module has torch's own."""
+    attention.restore(module)
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, Dropout):

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 import octolab as ol
 from octolab.problems import Batch, Network
+from octolab.problems.kernels.attention import address
 from octolab.problems.kernels.stack import Stack
 
 RNG = np.random.default_rng(0)
@@ -115,6 +116,7 @@ MODULES = {
     "gates, groups, joined channels": (squeezed, IMAGES, {}),
     "frozen backbone": (frozen, IMAGES, {}),
     "transformer with mask": (transformer, TEXTS, {}),
+    "transformer with dropout": (lambda: transformer(0.2), TEXTS, {}),
     "attention by hand, tied weights": (attention, TEXTS, {}),
     "signals": (signals, ROWS, {"batchnorm": "averaged"}),
     "tables with dropout": (tables, ROWS, {}),
@@ -139,6 +141,32 @@ def test_side_by_side_is_one_after_the_other(name):
         results.append([run.x, p.grad(p.x0), *run.state_dict().values()])
     for ours, theirs in zip(*results, strict=True):
         assert torch.allclose(ours.double(), theirs.double(), rtol=1e-9, atol=1e-11)
+
+
+def test_attention_with_addressed_dropout_is_torchs():
+    """What is not dropped is torch's, masks, weights and cross attention too; what comes out has torch's own attention."""
+    x, y, mask = torch.randn(4, 5, 6), torch.randn(4, 3, 6), torch.zeros(5, 3, dtype=torch.bool).triu(1)
+    for first in (False, True):
+        ours = nn.MultiheadAttention(6, 2, 0.3, batch_first=first)
+        torchs = nn.MultiheadAttention(6, 2, 0.0, batch_first=first)
+        torchs.load_state_dict(ours.state_dict())
+        address(ours, 0)
+        ours.drop.p = 0.0
+        turn = (lambda t: t) if first else (lambda t: t.transpose(0, 1))
+        holes = torch.tensor([[False, False, True]] * 4)
+        for given in (
+            {"need_weights": False},
+            {"attn_mask": mask, "key_padding_mask": holes},
+            {"attn_mask": mask.float()},
+        ):
+            for query, key in ((x, y), (y, y)):
+                extra = {k: v[:3] if k == "attn_mask" and query is y else v for k, v in given.items()}
+                got, wanted = (m(turn(query), turn(key), turn(key), **extra) for m in (ours, torchs))
+                assert torch.allclose(got[0], wanted[0], atol=1e-6)
+                assert wanted[1] is None or torch.allclose(got[1], wanted[1], atol=1e-6)
+    p = problem("transformer with dropout", "auto")
+    assert type(p.as_module(p.x0).encoder.layers[0].self_attn) is nn.MultiheadAttention
+    assert list(p.as_module(p.x0).state_dict()) == list(transformer(0.2).state_dict())
 
 
 def test_few_clients_large_layers_and_heavy_steps_take_the_loop():
