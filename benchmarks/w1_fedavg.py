@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import gc
+import io
 import statistics
 import time
+import warnings
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 
 import octolab as ol
+from benchmarks.modules import KINDS, Kind
 from benchmarks.timing import Arms, Inside
+from octolab.data.builtin import read_bundled
+from octolab.errors import AssumptionWarning
 from octolab.experiment.launch import prepare
 from octolab.problems import Batch
 
@@ -40,12 +46,12 @@ def plain(module: nn.Module, x: list[np.ndarray], y: list[np.ndarray], cohort: i
     """zero_grad, backward, optim.SGD, client after client, index batches. One round per next()."""
     X, Y = torch.from_numpy(np.stack(x)), torch.from_numpy(np.stack(y))
     rng = np.random.default_rng(0)
-    start = {k: v.clone() for k, v in module.state_dict().items()}
+    start = {k: v.clone() for k, v in module.train().state_dict().items()}
     while True:
-        total = {k: torch.zeros_like(v) for k, v in start.items()}
-        for client in rng.choice(CLIENTS, cohort, replace=False):
+        total = {k: torch.zeros(v.shape) for k, v in start.items()}
+        for client in rng.choice(len(x), cohort, replace=False):
             module.load_state_dict(start)
-            optimizer = torch.optim.SGD(module.parameters(), lr=LR)
+            optimizer = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=LR)
             for _ in range(EPOCHS):
                 order = torch.from_numpy(rng.permutation(SAMPLES))
                 for a in range(0, SAMPLES, BATCH):
@@ -74,6 +80,40 @@ def case(
         return Arms(octolab=arm(threads), single=arm(1)).run(repeats)
     loop = plain(module, x, y, cohort)
     return Arms(octolab=arm(1), plain=lambda: [next(loop) for _ in range(rounds)]).run(repeats)
+
+
+def own(kind: Kind, cohort: int, repeats: int = 5) -> float:
+    """A module of the user's own, times the plain loop; and what it takes to find out how it behaves."""
+    x, y = kind.data(100, SAMPLES)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AssumptionWarning)  # of batch normalisation
+        problem = ol.problems.Network(kind.make(), features=x, labels=y)
+    method = ol.methods.FedAvg(lr=LR, local_epochs=EPOCHS, batch_size=BATCH, cohort=cohort)
+    run = prepare(method, problem, rounds=10**7, evaluate_every=10**7, threads=1).advance(1)
+    loop, rounds = plain(kind.make(), x, y, cohort), max(1, 4 // cohort)
+    arms = Arms(octolab=lambda: run.advance(rounds), plain=lambda: [next(loop) for _ in range(rounds)])
+    return arms.run(repeats).ratio("octolab", "plain")
+
+
+def probe(kind: Kind) -> float:
+    """Seconds from a module and its data to a problem whose kernel is chosen."""
+    x, y = kind.data(100, SAMPLES)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AssumptionWarning)
+        start = time.process_time()
+        ol.problems.Network(kind.make(), features=x, labels=y).kernel_for(10, BATCH)
+        return time.process_time() - start
+
+
+def flights() -> float:
+    """Seconds from a DataFrame of 80,446 rows to a problem with 1,000 clients."""
+    raw, _ = read_bundled("nycflights", n=0)
+    table = pd.read_parquet(io.BytesIO(raw))
+    start = time.process_time()
+    problem = ol.problems.classification(table, target="late", client="aircraft", model="logistic")
+    taken = time.process_time() - start
+    assert problem.n == 1000 and len(table) == 80_446
+    return taken
 
 
 def overhead(repeats: int = 11) -> dict[str, float]:
@@ -121,6 +161,15 @@ def bench() -> dict[str, float]:
     for cohort in (2, 10):
         other = case(Wrapped(), (784,), cohort, 2)
         result[f"module_{cohort}"] = other.ratio("octolab", "plain")
+    for name, kind in KINDS.items():
+        result[name] = own(kind, 10)
+        result[f"{name}, cohort 2"] = own(kind, 2)
+        print(
+            f"W1  {name}: {result[name]:.2f} x (must be >= {kind.must}); cohort 2 {result[f'{name}, cohort 2']:.2f} x"
+        )
+    result["probe"], result["flights"] = max(map(probe, KINDS.values())), flights()
+    print(f"W1  the slowest of these modules is known after {result['probe']:.2f} s (must be <= 0.3)")
+    print(f"W1  80,446 rows to a problem with 1,000 clients: {result['flights']:.2f} s (must be <= 1)")
     result["threads"] = case(ol.problems.MLP(784, 64, 10), (784,), 100, 6, threads=2, repeats=15).ratio(
         "octolab", "single"
     )

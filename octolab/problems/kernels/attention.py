@@ -60,11 +60,16 @@ def _masked(scores: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 def address(module: nn.Module, first: int) -> None:
     """Address what attention drops, in this module. first: the number of the first of them, after other dropouts."""
     for part in module.modules():
-        plain = type(part) is nn.MultiheadAttention and part.in_proj_weight is not None and part.bias_k is None
-        if plain and part.dropout and not (part.add_zero_attn or part._forward_hooks or part._forward_pre_hooks):
+        if type(part) is nn.MultiheadAttention and part.dropout and _usual(part):
             part.drop = Dropout(float(part.dropout), first)
             part.__class__ = Attention
             first += 1
+
+
+def _usual(part: nn.MultiheadAttention) -> bool:
+    """One projection for all three, no added tokens, no hooks: else torch draws, and clients train one by one."""
+    hooked = part._forward_hooks or part._forward_pre_hooks
+    return part.in_proj_weight is not None and part.bias_k is None and not part.add_zero_attn and not hooked
 
 
 def restore(module: nn.Module) -> None:
@@ -72,4 +77,4 @@ def restore(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, Attention):
             del part.drop
-            part.__class__ = nn.MultiheadAttention
+            part.__class__ = nn.MultiheadAttention  # type: ignore[assignment]

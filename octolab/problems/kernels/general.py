@@ -95,9 +95,8 @@ class OneByOne(OwnModule):
         if not hasattr(local, "parameters"):
             local.parameters, local.bound = [module.get_parameter(n) for n in self.names], (None, -1)
         if local.bound[0] is not views or local.bound[1] != k:
-            shared = self.shared(views)
-            for p, v in zip(local.parameters, views, strict=True):
-                p.data = v if shared else v[k]
+            for p, v in zip(local.parameters, self._rows(views, k), strict=True):
+                p.data = v
             local.bound = (views, k)
         return module, local.parameters
 
@@ -192,9 +191,18 @@ class OneByOne(OwnModule):
     def _own_parameters(self, module: nn.Module) -> list[nn.Parameter]:
         return [module.get_parameter(name) for name in self.conduct.local]
 
+    def _rows(self, views: Views, k: int) -> Views:
+        """Client k's views, made once while one client trains alone."""
+        if self.shared(views):
+            return views
+        kept = getattr(self._local, "rows", None)
+        if kept is None or kept[0] is not views or kept[1] != k:
+            kept = self._local.rows = (views, k, [v[k] for v in views])
+        return kept[2]  # type: ignore[no-any-return]
+
     def add(self, pieces: list[Any], views: Views, alpha: float, overwrite: bool = False) -> None:
         for k, grads in enumerate(pieces):
-            super().add(grads, [v[k] for v in views], alpha, overwrite)
+            super().add(grads, self._rows(views, k), alpha, overwrite)
 
 
 def _stacked(outs: list[torch.Tensor | None]) -> torch.Tensor:
