@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from octolab.problems import Problem
 
 
+def personal_names(problem: Problem) -> list[str]:
+    """The columns that a method with personal models writes on this problem."""
+    judged = [] if problem.client_accuracy(problem.x0) is None else ["personal_accuracy", "client_accuracy"]
+    return ["personal_loss", *(name + tail for name in judged for tail in ("", "_worst10"))]
+
+
 def personal_columns(run: Run, x: torch.Tensor) -> dict[str, float]:
     """What a run writes down about its personal models, beside the common one x (d,); empty if there are none.
 

@@ -21,7 +21,7 @@ from octolab.experiment.background import Background, Progress
 from octolab.experiment.callbacks.callback import Callback, Callbacks, log
 from octolab.experiment.measure import Measure
 from octolab.experiment.observer import Observer
-from octolab.experiment.personal import personal_columns
+from octolab.experiment.personal import personal_columns, personal_names
 from octolab.experiment.record import COUNTED, Recorder, Snapshot
 from octolab.experiment.settings import FOREVER, Settings, Until, writable
 from octolab.experiment.threads import interruptible, one_thread
@@ -342,8 +342,10 @@ class Run(Background, Arrivals):
         x0 = self.federation.x0
         known = {*COUNTED, "loss", "grad_norm_sq", *self.problem.test_metrics(x0), *self.problem.validation_metrics(x0)}
         known |= set() if self.measure is None else set(self.measure.columns)
+        if type(self.method).personal is not Method.personal:
+            known |= set(personal_names(self.problem))
         for name in targets:
-            if name not in known and not name.startswith(("personal_", "client_")):
+            if name not in known:
                 raise ValueError(
                     f"until: {name}=...: this run evaluates no such column.{nearest(name, known)} It has bits, seconds, "
                     f"{', '.join(sorted(known))}; other metrics are asked for with metrics=[...]."

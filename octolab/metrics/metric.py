@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from octolab.metrics.clientwise import at_once, one_class
 from octolab.metrics.named import CLASSES, NAMED, Function, greater_is_better
 from octolab.metrics.scored import Scored
 
@@ -31,14 +32,28 @@ class Metric:
 
     def by_client(self, scored: Scored) -> np.ndarray:
         """(clients,): on each client's own samples, NaN where it has none or the metric is not defined on them."""
+        found = at_once(self.function, scored)
+        found = self._one_by_one(scored) if found is None else found
+        if self.function in CLASSES and self.function is not NAMED["accuracy"]:
+            found[one_class(scored)] = np.nan
+        return found
+
+    def _one_by_one(self, scored: Scored) -> np.ndarray:
+        """Client by client; what raises on all of them raises, what raises on some is NaN there."""
         order = np.argsort(scored.owner, kind="stable")
         cuts = np.searchsorted(scored.owner[order], np.arange(scored.clients + 1))
-        out, one_class = np.full(scored.clients, np.nan), self.function in CLASSES
+        out, failed, tried = np.full(scored.clients, np.nan), [], 0
         for client in range(scored.clients):
             mine = order[cuts[client] : cuts[client + 1]]
-            labels = scored.labels[mine]
-            if len(mine) and not (one_class and self.name != "accuracy" and (labels == labels[0]).all()):
-                out[client] = self.function(labels, scored.scores[mine])
+            if not len(mine):
+                continue
+            tried += 1
+            try:
+                out[client] = self.function(scored.labels[mine], scored.scores[mine])
+            except Exception as error:
+                failed.append(error)
+        if failed and len(failed) == tried:
+            raise failed[0]
         return out
 
     @property

@@ -137,6 +137,63 @@ def test_until_takes_any_evaluated_column_and_names_the_nearest(digits):
         ol.run("fedavg", digits, until={"accuracy": "high"}, **QUIET)
 
 
+@pytest.mark.parametrize(
+    ("method", "wanted", "words"),
+    [
+        ("ditto", "personal_acuracy", "Did you mean personal_accuracy"),
+        ("fedavg", "client_acuracy", "Did you mean client_accuracy"),
+        ("fedavg", "personal_accuracy", "evaluates no such column"),  # FedAvg makes no personal models
+    ],
+)
+def test_misspelt_columns_of_clients_get_the_nearest_name_too(digits, method, wanted, words):
+    with pytest.raises(ValueError, match=words):
+        ol.run(method, digits, until={wanted: 0.9}, metrics="accuracy", **QUIET)
+
+
+def test_every_metric_is_in_the_history_per_client_too(digits):
+    run = ol.run("fedavg", digits, rounds=1, metrics=["accuracy", "f1", half], **QUIET)
+    s, last = of_model(digits, run.x, by_client=True), run.history.iloc[-1]
+    each = run.client_metrics()
+    for name in ("accuracy", "f1"):
+        assert last[f"client_{name}"] == pytest.approx(np.nanmean(each[name]))
+        assert last[f"client_{name}_worst10"] == pytest.approx(np.nanmin(each[name]))
+    assert last.client_f1_left_out == sum(len(np.unique(s.of(k).labels)) < 2 for k in range(5))
+    assert last.client_half == 0.5 and not run.greater_is_better("client_half") and run.greater_is_better("client_f1")
+    reached = ol.run("fedavg", digits, until={"client_f1": 0.3}, metrics="f1", **QUIET)
+    assert reached.history.client_f1.iloc[-1] >= 0.3
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_all_clients_at_once_are_scikit_learns_client_by_client(classes):
+    rng = np.random.default_rng(1)
+    labels, owner = rng.integers(0, classes, 60), np.sort(rng.integers(0, 7, 60))
+    scores = rng.normal(size=60) if classes == 2 else rng.normal(size=(60, classes))
+    owner[owner == 3] = 4  # nobody's
+    labels[owner == 5] = 1  # one class only
+    s = Scored(labels, scores, owner, 7)
+    for name in ("accuracy", "f1", "precision", "recall", "balanced_accuracy"):
+        (metric,) = metrics_of(name)
+        found = metric.by_client(s)
+        for k in range(7):
+            own = s.of(k)
+            known = k != 3 and (name == "accuracy" or k != 5)
+            wanted = NAMED[name](own.labels, own.scores) if known else np.nan
+            assert found[k] == pytest.approx(wanted, nan_ok=True, abs=1e-12), (name, k)
+
+
+def test_what_fails_on_some_clients_is_left_out_there_only(digits):
+    held = np.bincount(of_model(digits, digits.x0, by_client=True).owner, minlength=5)
+
+    def spread(labels, scores):
+        if len(labels) < held.max():
+            raise ValueError("too few samples")
+        return float(scores.std())
+
+    last = ol.run("fedavg", digits, rounds=1, metrics=[spread], **QUIET).history.iloc[-1]
+    few = (held < held.max()).sum()
+    assert 0 < few < 5 and last.client_spread_left_out == few and np.isfinite(last.client_spread)
+
+
 def test_every_name_is_a_function_of_its_own_name():
     for name, function in NAMED.items():
         assert function.__name__ == name or (name, function.__name__) == ("roc_auc", "auroc")
