@@ -26,6 +26,7 @@ from octolab.experiment.record import COUNTED
 from octolab.experiment.run import Run, Settings
 from octolab.experiment.runfile import read
 from octolab.experiment.spec import describe, encode, from_spec
+from octolab.experiment.trained import Best
 from octolab.federation import Job
 from octolab.federation.jobs import Jobs
 from octolab.methods import Method
@@ -136,6 +137,8 @@ def _snapshot(run: Run) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     }
     if any(fed.kept.values()):
         body["kept"] = writer.put(fed.kept)
+    if run._best is not None:
+        body["best"] = writer.put(run._best.state())
     if out := fed.out | fed.memory.missing:
         body["out"] = sorted(out)
     return body, writer.tensors
@@ -191,6 +194,9 @@ def restore(run: Run, body: dict[str, Any], tensors: dict[str, torch.Tensor]) ->
         if body.get("timeline") is not None:
             fed.timeline.restore(reader.get(body["timeline"]))
         run.recorder.restore(reader.get(body["record"]))
+        if body.get("best") is not None:
+            run._best = run._best or Best.of(run)
+            run._best.restore(reader.get(body["best"]))
         if body["jobs"] is not None:
             _get_jobs(fed.jobs, body["jobs"], reader, run.method)
         _check_restored(run)

@@ -61,7 +61,7 @@ class Run(Background, Arrivals):
         super().__init__()
         given = method if isinstance(method, Method) else get(method)()
         dtype = None if settings.dtype is None else getattr(torch, settings.dtype)
-        self.problem = problem if dtype in (None, problem.dtype) else problem.with_dtype(dtype)
+        self.problem = (problem if dtype in (None, problem.dtype) else problem.with_dtype(dtype)).begun(settings.x0)
         self.given, self.settings, self._every = given, settings, settings.every
         self._plan = given.resolve(self.problem)
         self._check_schedule()

@@ -5,11 +5,14 @@ Only names in octolab's registries (`octolab.rooms`) are looked up; nothing in a
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 import octolab
 from octolab.errors import RunFileError
@@ -46,6 +49,8 @@ def describe(run: Run) -> dict[str, Any]:
         spec["settings"]["metrics"] = [metric.spec for metric in run.settings.metrics]
     if run.settings.x0 is not None:
         spec["x0"] = {"array": run.federation.x0.double().tolist()}
+    if run.problem.statistics is not None and run.problem.statistics.begun:
+        spec["x0_statistics"] = {"array": run.problem.statistics.initial.double().tolist()}
     spec["hash"] = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:12]
     return spec
 
@@ -86,7 +91,17 @@ def _run_of(
         raise ValueError(f"The spec's settings have {unknown}, which no run has; it has {', '.join(SETTINGS)}.")
     if "x0" in spec:
         settings["x0"] = from_json(spec["x0"])
+    if "x0_statistics" in spec:
+        problem = _with_statistics(problem, from_json(spec["x0_statistics"]))
     return Run(method or from_json(spec["method"]), problem, Settings(**settings))
+
+
+def _with_statistics(problem: Problem, initial: Any) -> Problem:
+    if problem.statistics is None:
+        raise ValueError(f"The spec holds running statistics, which {problem.name} has not.")
+    twin = copy.copy(problem)
+    twin.statistics = problem.statistics.beginning(torch.as_tensor(initial))
+    return twin
 
 
 def metrics_from(named: Any) -> list[Any]:

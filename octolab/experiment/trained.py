@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -64,6 +64,7 @@ class Best:
         self.column, self._more = column, more
         self.round, self.value = -1, -math.inf if more else math.inf
         self.x = torch.empty(0)
+        self._kept: torch.Tensor | None = None  # (s,) the server's running statistics then
         self._problem: Problem | None = None
 
     @classmethod
@@ -75,19 +76,33 @@ class Best:
             )
         known = run.problem.validation_metrics(run.federation.x0)
         column = "validation_accuracy" if "validation_accuracy" in known else "validation_loss"
-        return cls(column, column.endswith("accuracy"))
+        best = cls(column, column.endswith("accuracy"))
+        best._problem = run.problem
+        return best
 
     def see(self, number: int, row: Mapping[str, float], x: torch.Tensor, problem: Problem) -> None:
         """The model x of a round and what was measured; an equal value does not replace the earlier one."""
         value = row.get(self.column, math.nan)
         if value > self.value if self._more else value < self.value:
+            held = problem.statistics
             self.round, self.value, self.x, self._problem = number, value, x.clone(), problem
+            self._kept = None if held is None else held.now.clone()
 
     def module(self) -> nn.Module:
         """The best model as a torch module."""
-        if self._problem is None:
+        if self.round < 0 or self._problem is None:
             raise ValueError("No round was judged yet: there is no best model.")
+        if isinstance(self._problem, Network):
+            return self._problem.as_module(self.x, self._kept).eval()
         return self._problem.as_module(self.x).eval()
+
+    def state(self) -> dict[str, Any]:
+        """What a run file keeps."""
+        return {"round": self.round, "value": self.value, "x": self.x, "kept": self._kept}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The way back from `state`."""
+        self.round, self.value, self.x, self._kept = (state[name] for name in ("round", "value", "x", "kept"))
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         return dict(self.module().state_dict())

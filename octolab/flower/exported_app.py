@@ -57,7 +57,7 @@ def described(run: Run) -> dict[str, Any]:
         "problem": {"own": run.problem.name} if own else run.problem.spec,
         "settings": settings,
         "clients": run.problem.n,
-        **({"x0": to_json(run.settings.x0)} if run.settings.x0 is not None else {}),
+        **({"x0": {"array": run.federation.x0.double().tolist()}} if run.settings.x0 is not None else {}),
     }
 
 

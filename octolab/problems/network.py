@@ -181,6 +181,25 @@ class Network(Problem):
         twin.statistics = self.statistics.after(memory, self.weights)
         return twin
 
+    def begun(self, x0: object) -> Network:
+        """ValueError where a module or state_dict brings other frozen tensors than this problem's."""
+        if not isinstance(x0, (Mapping, nn.Module)):
+            return self
+        held = dict(x0.state_dict() if isinstance(x0, nn.Module) else x0)
+        beside = [*self.conduct.moving, *self.conduct.local]
+        same = self.module.state_dict()
+        for name in sorted(held.keys() - {*beside, *(q.name for q in self.layout)}):
+            if name not in same or not (name.endswith("num_batches_tracked") or _equal(held[name], same[name])):
+                has = "does not train, with other values" if name in same else "has not"
+                raise ValueError(f"x0 holds {name!r}, which {self.name} {has}: make the problem with that module.")
+        if self.statistics is None or not all(name in held for name in beside):
+            return self
+        twin = copy.copy(self)
+        twin.statistics = self.statistics.beginning(
+            torch.cat([held[n].detach().reshape(-1).to(self.dtype) for n in beside])
+        )
+        return twin
+
     def keeping(self, kept: torch.Tensor) -> Network:
         """This problem for a cohort that keeps `kept` (m, s) beside the model: its training moves it, in place."""
         twin = copy.copy(self)
@@ -571,6 +590,10 @@ class _Beside:
         seeds = None if self.seeds is None else self.seeds[t, : step.k]
         kept = None if self.kept is None else self.kept[: step.k]
         return step.beside(State(True, seeds, kept, there=step.there))
+
+
+def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.shape == b.shape and torch.equal(a.to(b.dtype), b)
 
 
 def _whole(rows: torch.Tensor, m: int) -> bool:

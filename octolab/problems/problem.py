@@ -317,6 +317,10 @@ class Problem(Shown):
             raise ValueError("x0 holds inf or nan: start from finite numbers.")
         return x.to(self.dtype).clone()
 
+    def begun(self, x0: object) -> Problem:
+        """This problem with what a module or state_dict brings beside the starting point: running statistics, say."""
+        return self
+
     def _from_module(self, given: Mapping[str, torch.Tensor] | torch.nn.Module) -> torch.Tensor:
         """x0 (d,) from a trained module or its state_dict: the pieces of the layout, by name."""
         held = given.state_dict() if isinstance(given, torch.nn.Module) else given

@@ -32,7 +32,7 @@ class Memory(Protocol):
 @dataclass(frozen=True)
 class Statistics:
     """initial, now: (s,) at the start and at the server. policy: (s,) of each number. rows: (n, s) the clients' own.
-    turn: how many calls or jobs have moved them.
+    turn: how many calls or jobs have moved them. begun: whether initial is what a starting point brought.
     """
 
     initial: torch.Tensor
@@ -40,6 +40,7 @@ class Statistics:
     now: torch.Tensor
     rows: torch.Tensor | None = None
     turn: int = 0
+    begun: bool = False
 
     @property
     def traffic(self) -> int:
@@ -73,6 +74,13 @@ class Statistics:
         now = torch.where(self.policy == AVERAGED, mean, torch.where(self.policy == LOCAL, everybody, self.initial))
         own = torch.where(turn[:, None] > 0, rows, self.initial)
         return replace(self, now=now, rows=own, turn=int(last))
+
+    def beginning(self, initial: torch.Tensor) -> Statistics:
+        """These with other values (s,) at the start."""
+        if initial.shape != self.initial.shape:
+            raise ValueError(f"{len(initial)} running statistics were given for {len(self.initial)}.")
+        initial = initial.to(self.initial.dtype)
+        return replace(self, initial=initial, now=initial, begun=True)
 
     def to(self, dtype: torch.dtype) -> Statistics:
         rows = None if self.rows is None else self.rows.to(dtype)

@@ -80,6 +80,35 @@ def test_the_best_model_is_judged_on_validation_data():
         run_of(nn.Linear(4, 3), keep="all")
 
 
+def test_the_best_model_goes_on_with_a_resumed_run(tmp_path):
+    module = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3))
+    problem = ol.problems.classification((X, Y), module, clients=4, validation_share=0.2, batchnorm="averaged")
+    make = lambda **o: ol.run(ol.methods.FedAvg(lr=2.0, batch_size=6), problem, seed=2, keep="best", **o)  # noqa: E731
+    whole, file = make(rounds=8), tmp_path / "run.octo"
+    make(rounds=4, checkpoint=file)
+    opened, resumed = ol.load_run(file, problem=problem), ol.resume(file, rounds=8, problem=problem)
+    assert whole.best.round <= 4  # so that it is the file that remembers it
+    for run in (opened, resumed):
+        assert (run.best.round, run.best.value) == (whole.best.round, whole.best.value)
+        for name, tensor in whole.best.state_dict().items():
+            assert torch.equal(run.best.state_dict()[name], tensor)
+
+
+def test_a_start_brings_its_running_statistics_and_no_other_backbone(tmp_path):
+    module = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3))
+    module[3].bias.requires_grad_(False)
+    problem = ol.problems.classification((3 * X + 1, Y), module, clients=4, batchnorm="averaged")
+    run = ol.run(ol.methods.FedAvg(lr=0.1), problem, rounds=3)
+    onward = ol.run(ol.methods.FedAvg(lr=0.1), problem, rounds=1, x0=run.module(), checkpoint=tmp_path / "a.octo")
+    assert onward.history.loss.iloc[0] == run.history.loss.iloc[-1]
+    again = ol.from_spec(onward.spec, problem=problem).finish()
+    assert again.history.loss.tolist() == onward.history.loss.tolist()
+    other = run.state_dict()
+    other["3.bias"] = other["3.bias"] + 1
+    with pytest.raises(ValueError, match=r"'3\.bias', which Sequential does not train, with other values"):
+        ol.run(ol.methods.FedAvg(lr=0.1), problem, rounds=1, x0=other)
+
+
 def test_what_makes_no_personal_models_says_so():
     run = run_of(nn.Linear(4, 3))
     with pytest.raises(ValueError, match="no personal models"):
