@@ -105,7 +105,7 @@ def test_a_start_brings_its_running_statistics_and_no_other_backbone(tmp_path):
     assert again.history.loss.tolist() == onward.history.loss.tolist()
     other = run.state_dict()
     other["3.bias"] = other["3.bias"] + 1
-    with pytest.raises(ValueError, match=r"'3\.bias', which Sequential does not train, with other values"):
+    with pytest.raises(ValueError, match=r"'3\.bias', which .* does not train, with other values"):
         ol.run(ol.methods.FedAvg(lr=0.1), problem, rounds=1, x0=other)
 
 
