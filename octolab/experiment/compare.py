@@ -18,7 +18,7 @@ from octolab.experiment.record import COUNTED
 from octolab.experiment.run import Run, Until
 from octolab.experiment.seeds import check_vary, identical, note_on, seeds_of, varied
 from octolab.experiment.settings import meets
-from octolab.experiment.statistics import Paired, check_band, interquartile_mean, interval, paired
+from octolab.experiment.statistics import CENTRES, Paired, check_band, check_centre, ends, paired
 from octolab.experiment.summary import bits, status
 from octolab.experiment.tuning import Tuned, grid_for, quiet, search
 from octolab.faces import face
@@ -73,15 +73,15 @@ class Comparison:
         return table
 
     def _row(self, name: str, group: list[Run], goal: tuple[str, float] | None, how: _Over) -> dict[str, Any]:
-        ends = [run.last for run in group]
+        last = [run.last for run in group]
         row: dict[str, Any] = {"step": self.steps[name], "status": self._status(group)}
-        row |= how.columns("round", ends, name="rounds", spread=False) | how.columns("loss", ends)
+        row |= how.columns("round", last, name="rounds", spread=False) | how.columns("loss", last)
         measured = [m for run in group if run.measure is not None for m in run.measure.columns]
         for column in dict.fromkeys(["accuracy", *measured]):
-            if any(column in end for end in ends):
-                row |= how.columns(column, ends, spread=how.band != "minmax")
+            if any(column in end for end in last):
+                row |= how.columns(column, last, spread=how.band != "minmax")
         for column in ("grad_norm_sq", "bits_up", "time"):
-            row |= how.columns(column, ends, spread=False)
+            row |= how.columns(column, last, spread=False)
         if goal is not None:
             hits = [first_at(run, goal[1], goal[0]) for run in group]
             for column, source in (("rounds_to", "round"), ("bits_to", "bits_up"), ("time_to", "time")):
@@ -161,6 +161,10 @@ class Comparison:
     def export(self, path: str | os.PathLike[str], **options: Any) -> str:
         """Write all runs as .csv, .parquet, .html, .svg, .png, .pdf or .tex: see `octolab.lab.export`."""
         return str(face("run.export")(self, path, **{"x": self.x, **options}))
+
+    def latex(self, *, band: str = "sd", centre: str = "mean", target: float | None = None) -> str:
+        """The table as LaTeX (booktabs), each number with its band over the seeds: "sd", "ci95" or "minmax"."""
+        return str(face("comparison.latex")(self, band, centre, target))
 
     def _y(self) -> str:
         run = next(iter(self.runs.values()))[0]
@@ -393,13 +397,6 @@ def first_at(run: Run, value: float, column: str = "loss") -> dict[str, float] |
     return None
 
 
-CENTRES = {
-    "mean": lambda v: float(np.mean(v)),
-    "median": lambda v: float(np.median(v)),
-    "iqm": interquartile_mean,
-}
-
-
 @dataclass(frozen=True)
 class _Over:
     """How a table sums up several seeds."""
@@ -408,20 +405,19 @@ class _Over:
     centre: str
 
     def __post_init__(self) -> None:
-        if self.centre not in CENTRES:
-            raise ValueError(f"centre={self.centre!r}: choose one of {', '.join(map(repr, CENTRES))}.")
+        check_centre(self.centre)
 
-    def columns(self, column: str, ends: list[dict[str, Any]], name: str = "", spread: bool = True) -> dict[str, float]:
+    def columns(self, column: str, rows: list[dict[str, Any]], name: str = "", spread: bool = True) -> dict[str, float]:
         """The middle of a column's last values, and its band if there are several seeds."""
-        name, values = name or column, np.array([end.get(column, math.nan) for end in ends], dtype=float)
+        name, values = name or column, np.array([row.get(column, math.nan) for row in rows], dtype=float)
         row = {name: CENTRES[self.centre](values)}
         if not spread or len(values) < 2:
             return row
         if self.band == "sd":
             return row | {f"{name}_sd": float(np.std(values, ddof=1))}
-        low, high = (values.min(), values.max()) if self.band == "minmax" else (q[0] for q in interval(values[:, None]))
+        low, high = ends(values, self.band)
         tails = ("min", "max") if self.band == "minmax" else ("low", "high")
-        return row | {f"{name}_{tails[0]}": float(low), f"{name}_{tails[1]}": float(high)}
+        return row | {f"{name}_{tails[0]}": low, f"{name}_{tails[1]}": high}
 
 
 # -- the pieces --------------------------------------------------------------

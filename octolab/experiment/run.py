@@ -484,6 +484,7 @@ class Run(Background, Arrivals):
         """
         if os.path.basename(path) == "events.csv":
             self.events.to_csv(path, index=False)
+            face("run.described")(self, path)
             return os.path.abspath(path)
         return str(face("run.export")(self, path, **options))
 

@@ -57,6 +57,29 @@ def interquartile_mean(values: np.ndarray) -> float:
     return float(trim_mean(known, 0.25)) if np.isfinite(known).all() and len(known) else float("nan")
 
 
+CENTRES = {
+    "mean": lambda v: float(np.mean(v)),
+    "median": lambda v: float(np.median(v)),
+    "iqm": interquartile_mean,
+}
+"""The middle of a table's entry over the seeds; "iqm" is the interquartile mean."""
+
+
+def check_centre(centre: str) -> str:
+    """`centre` if it is one; else a ValueError that lists them."""
+    if centre not in CENTRES:
+        raise ValueError(f"centre={centre!r}: choose one of {', '.join(map(repr, CENTRES))}.")
+    return centre
+
+
+def ends(values: np.ndarray, band: str) -> tuple[float, float]:
+    """Low and high of values (seeds,): of "sd" the mean less and plus a standard deviation."""
+    if check_band(band) == "minmax":
+        return float(values.min()), float(values.max())
+    _, low, high = middle(values[:, None], band)
+    return float(low[0]), float(high[0])
+
+
 @dataclass(frozen=True)
 class Paired:
     """Two methods on the same seeds: the mean difference first - second, its 95 % bootstrap interval, and p values.

@@ -50,7 +50,13 @@ def save_module(run: Run, folder: str | os.PathLike, personal: int | None) -> st
     from octolab.models import save_model
 
     row = {k: float(v) for k, v in run.metrics().items() if math.isfinite(float(v))}
-    card = {"method": run.name, "problem": run.problem.name, "round": run.round, "metrics": row}
+    card = {
+        "method": run.name,
+        "problem": run.problem.name,
+        "round": run.round,
+        "metrics": row,
+        "provenance": run.provenance,
+    }
     return save_model(module_of(run, personal), folder, card)
 
 

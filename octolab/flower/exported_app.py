@@ -88,6 +88,7 @@ def _files(run: Run, package: str, spec: dict[str, Any]) -> dict[str, str]:
         f"{package}/data.py": "data_own.txt" if own_data else "data.txt",
     }
     out = {path: _filled((TEMPLATES / name).read_text(encoding="utf-8"), words) for path, name in files.items()}
+    out["provenance.json"] = json.dumps(run.provenance, indent=1) + "\n"
     if own_method:
         out[f"{package}/method.py"] = _page(run.given)
     return out

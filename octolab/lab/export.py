@@ -1,6 +1,7 @@
 """A run, or several, as a file: `run.export("ef21.html")`. The ending says what it becomes.
 
 .csv, .parquet   the history, all rows and columns (several runs: with columns method and seed)
+                 specs and provenance: in the parquet's metadata, beside a .csv in NAME.csv-metadata.json
 .html            one page with all panels, the table, the alerts and the spec; nothing is fetched, no scripts.
                  interactive=True puts plotly into the page (5 MB): zoom and hover, offline too
 .svg, .png, .pdf one panel as a picture (panel="overview"), drawn by matplotlib; size: "screen", "slide" or "paper"
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from octolab.experiment.run import Run
+from octolab.experiment.statistics import check_band, check_centre
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +44,8 @@ def export(
     panel: str | None = None,
     x: str = "round",
     target: float | None = None,
+    band: str | None = None,
+    centre: str | None = None,
     interactive: bool = False,
     scale: float = 2.0,
     size: str = "screen",
@@ -49,12 +53,11 @@ def export(
     """Write runs to `path`; returns the absolute path.
 
     runs: a Run, several, a Comparison, or name -> Run or Runs. panel: which one becomes a picture. x: the common axis.
-    target: the loss whose costs the table gives. interactive: an .html with plotly. scale: of a .png, in pixels
+    target: the loss whose costs the table gives. band, centre: of several seeds, "minmax", "sd" or "ci95", and "mean",
+    "median" or "iqm". interactive: an .html with plotly. scale: of a .png, in pixels
     per point. size: of a picture, "screen", "slide" or "paper".
     Raises ValueError for an ending or a folder that does not exist, ImportError (in words) where a library is missing.
     """
-    from octolab.lab.dashboard.static import StaticDashboard
-
     place = Path(path).expanduser()
     write = WRITERS.get(place.suffix.lower())
     if write is None:
@@ -63,13 +66,16 @@ def export(
         raise ValueError(f"path={str(path)!r}: the folder {place.parent} does not exist. Make it first.")
     if not scale > 0:
         raise ValueError(f"scale={scale!r}: give pixels per point, > 0.")
-    dashboard = runs if isinstance(runs, StaticDashboard) else StaticDashboard(runs, x=x, panel=panel)
-    before = dashboard.target
-    dashboard.target = before if target is None else target
+    dashboard = _shown(runs, x=x, panel=panel)
+    view = dashboard.view
+    before = view.target, view.band, view.centre
     try:
+        dashboard.target = view.target if target is None else target
+        view.band = check_band(band or view.band)
+        view.centre = check_centre(centre or view.centre)
         write(dashboard, place, Options(panel, interactive, scale, size))
     finally:
-        dashboard.target = before
+        view.target, view.band, view.centre = before
     return str(place.resolve())
 
 
@@ -90,13 +96,38 @@ def history(dashboard: StaticDashboard) -> pd.DataFrame:
 
 
 def _csv(dashboard: StaticDashboard, path: Path, options: Options) -> None:
+    """The table, and beside it, where the W3C's "CSV on the web" looks, a file that says what it is."""
     history(dashboard).to_csv(path, index=False)
+    described(dashboard, path)
+
+
+def described(runs: Any, path: str | os.PathLike[str]) -> None:
+    """Specs and provenance of runs, in the file NAME-metadata.json beside a table."""
+    dashboard, place = _shown(runs), Path(path)
+    about = {"url": place.name, "octolab": {"specs": specs(dashboard), "provenance": origins(dashboard)}}
+    place.with_name(f"{place.name}-metadata.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+
+
+def _shown(runs: Any, **options: Any) -> StaticDashboard:
+    from octolab.lab.dashboard.static import StaticDashboard
+
+    return runs if isinstance(runs, StaticDashboard) else StaticDashboard(runs, **options)
 
 
 def _parquet(dashboard: StaticDashboard, path: Path, options: Options) -> None:
     table = history(dashboard)
-    table.attrs = {"octolab": json.dumps(specs(dashboard))}  # kept in the file's metadata
+    about = {"octolab": specs(dashboard), "provenance": origins(dashboard)}
+    table.attrs = {name: json.dumps(value) for name, value in about.items()}  # kept in the file's metadata
     table.to_parquet(path, index=False)
+
+
+def origins(dashboard: StaticDashboard) -> list[dict[str, Any]]:
+    """The provenance of the runs, each that differs once: see `Run.provenance`."""
+    found: list[dict[str, Any]] = []
+    for run in (run for group in dashboard.runs.values() for run in group):
+        if run.provenance not in found:
+            found.append(run.provenance)
+    return found
 
 
 def _picture(dashboard: StaticDashboard, path: Path, options: Options) -> None:
@@ -106,7 +137,7 @@ def _picture(dashboard: StaticDashboard, path: Path, options: Options) -> None:
     made = figure(
         [c for c in charts if not c.empty], dashboard.style, list(dashboard.runs), dashboard.title, options.size
     )
-    path.write_bytes(written(made, path.suffix.lower(), options.scale))
+    path.write_bytes(written(made, path.suffix.lower(), options.scale, json.dumps(origins(dashboard))))
 
 
 # -- a page --------------------------------------------------------------
@@ -146,8 +177,23 @@ def page(dashboard: StaticDashboard, interactive: bool = False) -> str:
         f"{table_html(dashboard)}{alerts_html(dashboard)}{''.join(parts)}"
         f"<h2>To run it again</h2><p>Each line is for <code>octolab.from_spec(...)</code>.</p>"
         f"<pre>{escape(chr(10).join(lines))}</pre>"
+        f"<details><summary>Where the numbers come from</summary>{_origins_html(dashboard)}</details>"
         f"</main></body></html>"
     )
+
+
+def _origins_html(dashboard: StaticDashboard) -> str:
+    tables = []
+    for origin in origins(dashboard):
+        rows = "".join(
+            f"<tr><th align='left'>{escape(k)}</th><td>{escape(_word(v))}</td></tr>" for k, v in origin.items()
+        )
+        tables.append(f"<table class='octolab-provenance'>{rows}</table>")
+    return "".join(tables)
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def specs(dashboard: StaticDashboard) -> dict[str, Any]:
@@ -183,7 +229,7 @@ def latex(dashboard: StaticDashboard) -> str:
     """A tabular with one row per run; the best loss, accuracy and costs to the target in bold. Needs booktabs."""
     import pandas as pd
 
-    from octolab.lab.dashboard.panels.comparison import table, target_of, written
+    from octolab.lab.dashboard.panels.comparison import table, target_of, with_band
 
     with dashboard.lock:
         dashboard.view.read()
@@ -191,7 +237,7 @@ def latex(dashboard: StaticDashboard) -> str:
         target = target_of(dashboard.view) if len(rows) > 1 or dashboard.target is not None else None
     used = [c for c in HEADS if any(row.get(c) is not None for row in rows)]
     cells = pd.DataFrame(
-        [[row["name"], *(written(c, row.get(c)) for c in used)] for row in rows],
+        [[row["name"], *(with_band(c, row) for c in used)] for row in rows],
         columns=["method", *(HEADS[c] for c in used)],
     )
     best = pd.DataFrame(
@@ -200,7 +246,23 @@ def latex(dashboard: StaticDashboard) -> str:
     styled = cells.style.apply(lambda _: best, axis=None).format(_tex_text).hide(axis="index")
     body = styled.to_latex(hrules=True, column_format="l" + "r" * len(used))
     goal = "" if target is None else f"; target: loss {target:.6g}"
-    return f"% {_tex_text(dashboard.title)}{goal}\n% needs \\usepackage{{booktabs}}\n{body}"
+    bands = BANDS_SAID[dashboard.view.band] if any(key.endswith("_band") for row in rows for key in row) else ""
+    sources = "".join(f"% {json.dumps(origin)}\n" for origin in origins(dashboard))
+    return f"% {_tex_text(dashboard.title)}{goal}{bands}\n{sources}% needs \\usepackage{{booktabs}}\n{body}"
+
+
+def latex_of(runs: Any, band: str, centre: str, target: float | None) -> str:
+    """`latex` of a comparison."""
+    dashboard = _shown(runs, band=band, centre=centre)
+    dashboard.target = target
+    return latex(dashboard)
+
+
+BANDS_SAID = {
+    "minmax": "; over seeds: [least, greatest]",
+    "sd": "; over seeds: +- standard deviation",
+    "ci95": "; over seeds: [95 % bootstrap interval of the mean]",
+}
 
 
 BOLD = "textbf:--rwrap;"
@@ -218,7 +280,12 @@ def _tex_text(text: object) -> str:
     text = str(text).replace("\\", r"\textbackslash ")
     for letter in "&%$#_{}":
         text = text.replace(letter, "\\" + letter)
-    return text.replace("~", r"\textasciitilde ").replace("^", r"\textasciicircum ").replace("–", "--")
+    return (
+        text.replace("~", r"\textasciitilde ")
+        .replace("^", r"\textasciicircum ")
+        .replace("–", "--")
+        .replace("±", r"$\pm$")
+    )
 
 
 WRITERS: dict[str, Callable[[StaticDashboard, Path, Options], None]] = {

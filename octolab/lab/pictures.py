@@ -95,15 +95,17 @@ def figure(
     return made
 
 
-def written(made: Figure, ending: str, scale: float = 2.0) -> bytes:
-    """A figure as the bytes of a file. ending: ".png", ".svg" or ".pdf"; scale: of a PNG, in pixels per point of 1/96 inch."""
+def written(made: Figure, ending: str, scale: float = 2.0, note: str | None = None) -> bytes:
+    """A figure as the bytes of a file. ending: ".png", ".svg" or ".pdf"; scale: of a PNG, in pixels per point of 1/96 inch;
+    note: a text for the file's metadata.
+    """
     import matplotlib
 
     kind = ending.removeprefix(".")
     metadata: dict[str, str | None] = {
-        "png": {"Software": None},
-        "svg": {"Date": None, "Creator": "octolab"},
-        "pdf": {"CreationDate": None, "Creator": "octolab", "Producer": None},
+        "png": {"Software": None, "Description": note},
+        "svg": {"Date": None, "Creator": "octolab", "Description": note},
+        "pdf": {"CreationDate": None, "Creator": "octolab", "Producer": None, "Subject": note},
     }[kind]  # type: ignore[assignment]
     out = io.BytesIO()
     with matplotlib.rc_context(_RC):

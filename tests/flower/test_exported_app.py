@@ -15,7 +15,7 @@ import octolab as ol
 from octolab.cli import main
 from octolab.flower.task import is_known
 
-NAMES = {"pyproject.toml", "README.md"}
+NAMES = {"provenance.json", "pyproject.toml", "README.md"}
 PACKAGE = {"__init__.py", "client_app.py", "data.py", "experiment.py", "server_app.py"}
 
 

@@ -470,3 +470,12 @@ def test_the_static_dashboard_needs_no_widgets():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.split() == ["True", "False"], done.stderr
+
+
+def test_metrics_that_were_asked_for_have_charts_with_the_clients_mean_beside_them():
+    digits = ol.problems.classification("digits", clients=4)
+    run = ol.run("fedavg", digits, rounds=2, metrics=["accuracy", "f1"], live=False)
+    charts = {c.title: c for c in StaticDashboard(run).charts("convergence")}
+    whole, clients = charts["Test f1"].marks
+    assert whole.y[-1] == run.last["f1"] and clients.y[-1] == run.last["client_f1"] and clients.dash == "dot"
+    assert [m.part for m in charts["Test accuracy"].marks] == ["", "mean over clients"]

@@ -187,3 +187,85 @@ def test_what_has_not_begun_exports_too(problem, tmp_path):
     run = prepare("gd", problem, rounds=3)
     for ending in (".csv", ".html", ".svg", ".png", ".tex"):
         run.export(tmp_path / f"a{ending}")
+
+
+SAID = {"octolab", "commit", "python", "torch", "numpy", "cpu", "threads", "data"}
+
+
+def test_every_export_says_where_its_numbers_come_from(several, run, tmp_path):
+    version = run.provenance["torch"].encode()
+    for ending in (".html", ".svg", ".png", ".tex"):
+        assert version in Path(export(several, tmp_path / f"a{ending}")).read_bytes(), ending
+    assert b"/Subject" in Path(export(several, tmp_path / "a.pdf")).read_bytes()
+    held = pd.read_parquet(export(several, tmp_path / "a.parquet")).attrs
+    assert set(json.loads(held["provenance"])[0]) >= SAID
+    run.export(tmp_path / "events.csv")
+    assert json.loads(read(tmp_path / "events.csv-metadata.json"))["octolab"]["specs"]
+
+
+def test_beside_a_csv_lies_what_it_is(run, tmp_path):
+    run.export(tmp_path / "a.csv")
+    about = json.loads(read(tmp_path / "a.csv-metadata.json"))
+    assert about["url"] == "a.csv" and set(about["octolab"]["provenance"][0]) >= SAID
+    assert ol.from_spec(about["octolab"]["specs"][run.name][0]).spec == run.spec
+
+
+@pytest.fixture(scope="module")
+def seeds(problem):
+    methods = {"a": M.DIANA(lr=0.01), "b": M.DIANA(lr=0.02)}
+    return ol.compare(methods, problem, rounds=10, seeds=range(5), live=False)
+
+
+@pytest.mark.parametrize(("band", "centre"), [("sd", "mean"), ("ci95", "iqm"), ("minmax", "median")])
+def test_bands_are_in_the_table_and_its_latex(seeds, tmp_path, band, centre):
+    table = seeds.table(band=band, centre=centre)
+    text = read(seeds.export(tmp_path / "a.tex", band=band, centre=centre))
+    for name in "ab":
+        row = table.loc[name]
+        if band == "sd":
+            wanted = rf"{row.loss:.5g} $\pm$ {row.loss_sd:.5g}"
+        else:
+            low, high = ("min", "max") if band == "minmax" else ("low", "high")
+            wanted = f"{row.loss:.5g} [{row[f'loss_{low}']:.5g}, {row[f'loss_{high}']:.5g}]"
+        assert wanted in text
+    assert module.BANDS_SAID[band] in text
+    assert seeds.latex(band="sd").count(r"$\pm$") == 2
+
+
+def test_exported_curves_have_the_band_that_was_asked_for(seeds, tmp_path):
+    wide, narrow = (
+        read(seeds.export(tmp_path / f"{band}.svg", panel="convergence", band=band)) for band in ("minmax", "ci95")
+    )
+    assert wide != narrow
+    board = seeds_board(seeds, "ci95")
+    bands = [m for m in board.charts("convergence")[0].marks if m.kind == "band"]
+    lines = seeds.lines("round", "suboptimality", "ci95")
+    for mark, line in zip(bands, lines, strict=True):
+        assert np.allclose(mark.low, line.low) and np.allclose(mark.high, line.high)
+    with pytest.raises(ValueError, match="band='se': choose one of"):
+        seeds.export(tmp_path / "a.svg", band="se")
+
+
+def seeds_board(runs, band):
+    from octolab.lab.dashboard.static import StaticDashboard
+
+    return StaticDashboard(runs, band=band)
+
+
+def test_identical_seeds_are_no_band_in_any_picture_or_table(problem):
+    same = ol.compare(["gd"], problem, rounds=5, seeds=(0, 1, 2), live=False)
+    board = seeds_board(same, "sd")
+    assert not [m for chart in board.charts("convergence") for m in chart.marks if m.kind == "band"]
+    assert "±" not in board._repr_html_() and r"$\pm$" not in same.latex()
+
+
+def test_a_figure_of_a_paper_with_confidence_bands_takes_four_lines(tmp_path, problem):
+    import matplotlib.pyplot as plt
+
+    result = ol.compare(["diana", "ef21"], problem, rounds=5, seeds=range(3), live=False)
+    figure, axes = plt.subplots(figsize=(3.4, 2.3), layout="constrained")
+    result.plot(axes, y="suboptimality", band="ci95")
+    figure.savefig(tmp_path / "figure.pdf")
+
+    assert len(axes.collections) == 1 and len(axes.lines) == 2  # DIANA is random, EF21 with TopK is not
+    assert (tmp_path / "figure.pdf").stat().st_size > 5_000

@@ -49,6 +49,7 @@ def description(run: View) -> dict[str, Any]:
         "rounds": run.settings.rounds,
         "seed": run.settings.seed,
         "spec": json.dumps(_spec(run)),
+        "provenance": json.dumps(run.provenance),
     }
 
 

@@ -131,7 +131,13 @@ class Feed:
     @property
     def logged(self) -> list[str]:
         """Names of the method's own diagnostics."""
-        return [n for n in self.sparse if n not in (*EVALUATED, *WORLD) and not n.startswith(("personal_", "client_"))]
+        known = (*EVALUATED, *WORLD, *self.measured)
+        return [n for n in self.sparse if n not in known and not n.startswith(("personal_", "client_"))]
+
+    @property
+    def measured(self) -> list[str]:
+        """Names of the metrics that were asked for, over all test samples or per client."""
+        return [] if self.run.measure is None else [m.name for m in self.run.measure.metrics]
 
     def newest(self, name: str, most: int = NEWEST) -> np.ndarray:
         """The newest values of a column, unthinned."""

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from octolab.experiment import curves
 from octolab.experiment.alerts import Alert
 from octolab.experiment.run import Run
+from octolab.experiment.statistics import check_band, check_centre
 from octolab.lab.chart import Chart
 from octolab.lab.dashboard.feed import MOST
 from octolab.lab.dashboard.panels import PANELS
-from octolab.lab.dashboard.panels.comparison import COLUMNS, COSTS, table, written
+from octolab.lab.dashboard.panels.comparison import COLUMNS, COSTS, table, with_band
 from octolab.lab.dashboard.view import View
 from octolab.lab.style import Style
 from octolab.lab.svg import sheet
@@ -31,6 +32,7 @@ class StaticDashboard:
 
     runs: a Run, several, a Comparison, or name -> Run or list of Runs over seeds. panels: names of the panels to offer,
     of `StaticDashboard.known()`; None: all that the runs have something for. x: the common axis. panel: the one shown first.
+    band, centre: of several seeds, as in `Comparison.table`.
     """
 
     def __init__(
@@ -41,6 +43,8 @@ class StaticDashboard:
         x: str = "round",
         panel: str | None = None,
         most: int = MOST,
+        band: str = "minmax",
+        centre: str = "mean",
     ):
         for name in [*(panels or ()), *([panel] if panel else ())]:
             if name not in PANELS:
@@ -50,6 +54,7 @@ class StaticDashboard:
         self.style = Style()
         self._panel, self._most = panel, most
         self.view = View({}, x, most)
+        self.view.band, self.view.centre = check_band(band), check_centre(centre)
         if runs is not None:
             self.show(runs)
 
@@ -64,7 +69,7 @@ class StaticDashboard:
         with self.lock:
             old = self.view
             self.view = View(found, old.x, self._most)
-            for name in ("target", "costs", "canvas"):
+            for name in ("target", "costs", "canvas", "band", "centre"):
                 setattr(self.view, name, getattr(old, name))
             self.view.focus = old.focus if old.focus in found else self.view.focus
             self.style.know(found)
@@ -231,9 +236,7 @@ def table_html(dashboard: StaticDashboard) -> str:
     body = ""
     for row in rows:
         swatch = f"<span style='color:{dashboard.style.colour(row['name'])}'>&#9632;</span> "
-        cells = "".join(
-            f"<td style='text-align:right;padding:2px 8px'>{escape(written(c, row.get(c)))}</td>" for c in used
-        )
+        cells = "".join(f"<td style='text-align:right;padding:2px 8px'>{escape(with_band(c, row))}</td>" for c in used)
         body += f"<tr><th scope='row' style='text-align:left;padding:2px 8px'>{swatch}{escape(row['name'])}</th>{cells}</tr>"
     return (
         f"<table style='font-size:12px'><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from octolab.experiment import curves
+from octolab.experiment import curves, statistics
 from octolab.experiment.record import COUNTED
 from octolab.experiment.run import Run
+from octolab.experiment.seeds import identical
 from octolab.lab.chart import Mark
 from octolab.lab.dashboard.feed import MOST, Feed
 
@@ -28,6 +29,7 @@ class View:
         """Whether the device timeline has a canvas of its own."""
         self.target: float | None = None
         self.costs = ("bits_up", "time")
+        self.band, self.centre = "minmax", "mean"
         self._lines: dict[Any, tuple[int, list[Mark]]] = {}
 
     def along(self, x: str) -> View:
@@ -92,7 +94,7 @@ class View:
         for name, group in self.groups.items():
             if only not in (None, name) or not (column == "counted" or any(column in f.sparse for f in group)):
                 continue
-            key, stamp = (name, what or column, part, self.x), sum(f.version for f in group)
+            key, stamp = (name, what or column, part, self.x, self.band), sum(f.version for f in group)
             kept = self._lines.get(key)
             if kept is None or kept[0] != stamp:
                 rows = [f.counted.rows if column == "counted" else f.values(column) for f in group]
@@ -104,12 +106,16 @@ class View:
         self, name: str, rows: Sequence[np.ndarray], of: Columns, part: str, style: dict[str, Any]
     ) -> list[Mark]:
         full = [r for r in rows if len(r)]
-        if len(rows) == 1 or not full:
+        if len(rows) == 1 or not full or self.identical(name):
             x, y = (self.at(full[0]), of(full[0])) if full else (np.zeros(0), np.zeros(0))
             return [Mark(name, x, y, part=part, **style)]
-        x, y, low, high = middle([r[:, 0] for r in full], [self.at(r) for r in full], [of(r) for r in full])
+        x, y, low, high = middle([r[:, 0] for r in full], [self.at(r) for r in full], [of(r) for r in full], self.band)
         band = Mark(name, x, y, "band", part=f"{part} all seeds".strip(), low=low, high=high)
         return [band, Mark(name, x, y, part=part, **style)]
+
+    def identical(self, name: str) -> bool:
+        """Whether all seeds of a run gave the same: that is no band."""
+        return identical([feed.run for feed in self.groups[name]])
 
     def predicted(self, marks: Sequence[Mark]) -> list[Mark]:
         """The theorems' rates, as thin dotted lines from each curve's first point."""
@@ -144,9 +150,9 @@ def counted(name: str) -> Columns:
 
 
 def middle(
-    rounds: Sequence[np.ndarray], xs: Sequence[np.ndarray], ys: Sequence[np.ndarray]
+    rounds: Sequence[np.ndarray], xs: Sequence[np.ndarray], ys: Sequence[np.ndarray], band: str = "minmax"
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Several seeds as one: mean x, and median, least and greatest y, (T,) each, at the rounds they share.
+    """Several seeds as one: mean x, and the middle, low and high of y, (T,) each, at the rounds they share.
 
     Where one seed was thinned more than another, its coarser rounds count; where one ended, the others go on.
     """
@@ -165,4 +171,4 @@ def middle(
     X, Y = X[:, seen], Y[:, seen]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        return np.nanmean(X, 0), np.nanmedian(Y, 0), np.nanmin(Y, 0), np.nanmax(Y, 0)
+        return np.nanmean(X, 0), *statistics.middle(Y, band)

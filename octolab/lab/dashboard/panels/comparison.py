@@ -9,6 +9,7 @@ import numpy as np
 
 from octolab.experiment import summary
 from octolab.experiment.compare import first_at
+from octolab.experiment.statistics import CENTRES, ends
 from octolab.lab.chart import Chart, Mark
 from octolab.lab.dashboard.feed import Feed
 from octolab.lab.dashboard.panels.convergence import against
@@ -120,17 +121,19 @@ def table(view: View) -> list[dict[str, Any]]:
 
 def _row(view: View, name: str, target: float | None) -> dict[str, Any]:
     group = [f for f in view.groups[name] if f.counted.length] or view.groups[name]
-    ends = [f.counted.rows[-1] if f.counted.length else None for f in group]
+    newest = [f.counted.rows[-1] if f.counted.length else None for f in group]
     row: dict[str, Any] = {"name": name, "seeds": len(view.groups[name]), "status": _status(view.groups[name])}
 
     def mean(at: int) -> float | None:
-        values = [e[at] for e in ends if e is not None]
+        values = [e[at] for e in newest if e is not None]
         return float(np.mean(values)) if values else None
 
     row["round"] = mean(0)
     for metric in ("loss", "accuracy"):
-        values = [f.values(metric)[-1, -1] for f in group if len(f.values(metric))]
-        row[metric] = float(np.mean(values)) if values else None
+        values = np.array([f.values(metric)[-1, -1] for f in group if len(f.values(metric))])
+        row[metric] = CENTRES[view.centre](values) if len(values) else None
+        if len(values) > 1 and not view.identical(name):
+            row[f"{metric}_band"] = (view.band, *ends(values, view.band))
     up, down = mean(2), mean(3)
     row |= {"bits_up": up, "bits_total": None if up is None or down is None else up + down, "time": mean(1)}
     reached = to_target(view, name, target)
@@ -144,6 +147,16 @@ def _status(group: list[Feed]) -> str:
     if len(set(found)) == 1:
         return found[0]
     return ", ".join(f"{found.count(s)} {s}" for s in dict.fromkeys(found))
+
+
+def with_band(column: str, row: dict[str, Any]) -> str:
+    """A table's value in human units, and its band over the seeds where it has one."""
+    text, (kind, low, high) = written(column, row.get(column)), row.get(f"{column}_band", ("", 0.0, 0.0))
+    if not kind:
+        return text
+    if kind == "sd":
+        return f"{text} ± {written(column, (high - low) / 2)}"
+    return f"{text} [{written(column, low)}, {written(column, high)}]"
 
 
 def written(column: str, value: Any) -> str:

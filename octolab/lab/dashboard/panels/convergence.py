@@ -24,7 +24,27 @@ THEORY = "thin dotted: the theorem's rate"
 def convergence(view: View) -> list[Chart]:
     charts = [objective(view), gradient(view)]
     charts += [accuracy(view)] if view.has("accuracy") else []
-    return charts + personal(view)
+    return charts + measured(view) + personal(view)
+
+
+CLIENTS = "dotted: the mean over the clients"
+
+
+def measured(view: View) -> list[Chart]:
+    """The metrics that were asked for, but accuracy: of all test samples solid, their mean over the clients dotted."""
+    charts = []
+    for name in dict.fromkeys(n for f in view.feeds for n in f.measured if n != "accuracy"):
+        clients = by_client(view, name)
+        note = CLIENTS if clients else "of the server model"
+        title = f"Test {name.replace('_', ' ')}"
+        charts.append(Chart(f"metric {name}", title, view.x_label, "", view.curves(name) + clients, note, linked=True))
+    return charts
+
+
+def by_client(view: View, name: str) -> list[Mark]:
+    """The mean over the clients of a metric that was asked for."""
+    asked = any(name in f.measured for f in view.feeds)
+    return view.curves(f"client_{name}", part="mean over clients", dash="dot", width=1.5) if asked else []
 
 
 def objective(view: View) -> Chart:
@@ -65,8 +85,9 @@ def gradient(view: View) -> Chart:
 
 
 def accuracy(view: View) -> Chart:
-    marks = view.curves("accuracy")
-    return Chart("accuracy", "Test accuracy", view.x_label, "", marks, "of the server model", percent=True, linked=True)
+    clients = by_client(view, "accuracy")
+    note, marks = CLIENTS if clients else "of the server model", view.curves("accuracy") + clients
+    return Chart("accuracy", "Test accuracy", view.x_label, "", marks, note, percent=True, linked=True)
 
 
 def personal(view: View) -> list[Chart]:
