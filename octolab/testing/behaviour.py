@@ -69,11 +69,11 @@ def threads(method: Method, problem: Any) -> str | None:
 
 def resumes(method: Method, problem: Any) -> str | None:
     """Saved, loaded and resumed after any step, a run is bitwise the uninterrupted one."""
-    whole = run_of(method, problem)
+    whole, part = run_of(method, problem), start(method, problem)
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "run.octo")
         for k in range(ROUNDS):
-            part = start(method, problem).advance(k + 1)
+            part.advance()
             part.save(path)
             with quiet():
                 again = resume(path, **cannot_rebuild(part))

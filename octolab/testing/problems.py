@@ -39,7 +39,7 @@ def logistic(method: Method) -> Any:
 
 def network(method: Method) -> Any:
     """A small network on digits, six clients; its constants are unknown."""
-    return problems.classification("digits", model="mlp", clients=6, dtype="float64")
+    return problems.classification("digits", model="mlp", hidden=(8,), clients=6, dtype="float64")
 
 
 STANDARD: dict[str, Callable[[Method], Any]] = {"quadratics": home, "logistic": logistic, "network": network}
