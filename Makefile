@@ -16,7 +16,7 @@ PIP      := $(BIN)/python -m pip --disable-pip-version-check
 # What every test command is run under: no hub, no telemetry, no update check, few rounds in the notebooks.
 QUIET    := HF_HUB_OFFLINE=1 FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1 JUPYTER_PREFER_ENV_PATH=1
 FAST     := not slow and not browser and not flower and not deployment
-HEAVY    := slow or browser or flower or deployment
+SERVERS  := browser or flower or deployment
 LESSONS  := $(wildcard notebooks tutorials)
 OUT      := build/quickstart
 
@@ -102,9 +102,11 @@ app: $(VENV)/.installed-lab
 test: $(VENV)/.installed-dev
 	OCTOLAB_FAST=1 $(QUIET) $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope -m "$(FAST)" --nbval-lax tests $(LESSONS)
 
-# One at a time: these start browsers, Ray and servers. pytest's status 5 says that no test carries one of the marks.
+# First those that need nothing but time, then, one at a time, those that start browsers, Ray and servers. pytest's status 5
+# says that no test carries one of the marks.
 test-heavy: $(VENV)/.installed-dev
-	OCTOLAB_FAST=1 $(QUIET) $(BIN)/python -m pytest -q -m "$(HEAVY)" tests || [ $$? -eq 5 ]
+	OCTOLAB_FAST=1 $(QUIET) $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope -m "slow and not ($(SERVERS))" tests || [ $$? -eq 5 ]
+	OCTOLAB_FAST=1 $(QUIET) $(BIN)/python -m pytest -q -m "$(SERVERS)" tests || [ $$? -eq 5 ]
 
 # The newest versions that the ranges allow, in a second environment; needs a package index. Some three minutes.
 test-ranges: $(VENV)/.installed-dev

@@ -273,6 +273,7 @@ def readme_blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_readme_reaches_a_first_curve_in_five_lines_that_run():
     """The first Python block of the README, run as it stands (headless, where it draws nothing)."""
     first = readme_blocks("python")[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import pytest
 
@@ -15,9 +16,19 @@ def standard(where: str, homogeneous: bool) -> ol.problems.Problem:
     return STANDARD[where](ol.methods.get("asgd" if homogeneous else "gd")())
 
 
-@pytest.mark.parametrize("where", STANDARD)
-@pytest.mark.parametrize("promise", [p for p in PROMISES if p not in ONCE])
-@pytest.mark.parametrize("slug", ol.methods.slugs())
+def cases() -> list[Any]:
+    """All of them; where a run is told from its copy, quadratics show it, and the other two problems are slow tests."""
+    again = ("resumes", "forks", "stops", "repeats", "spec")
+    return [
+        pytest.param(slug, promise, where, marks=pytest.mark.slow if promise in again and where != "quadratics" else ())
+        for slug in ol.methods.slugs()
+        for promise in PROMISES
+        if promise not in ONCE
+        for where in STANDARD
+    ]
+
+
+@pytest.mark.parametrize("slug, promise, where", cases())
 def test_every_method_keeps_its_promises_on_every_standard_problem(slug: str, promise: str, where: str) -> None:
     method = ol.methods.get(slug)()
     problem = standard(where, "homogeneous" in method.needs)

@@ -23,6 +23,7 @@ def partitions(partitioner, **columns):
     return [set(partitioner.load_partition(i)["at"]) for i in range(partitioner.num_partitions)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [
@@ -55,6 +56,7 @@ def test_natural_ids_agree_with_ours():
     assert groups[0] == groups[1]
 
 
+@pytest.mark.slow
 def test_our_dirichlet_is_as_skewed_as_theirs():
     def spread(histograms):
         return np.concatenate([h / np.bincount(LABELS) for h in histograms]).std()

@@ -77,6 +77,7 @@ def works(problem):
     return {"explorer": explored, "dashboard": dashboard, "catalogue": catalogue}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["explorer", "dashboard", "catalogue"])
 def test_a_closed_widget_leaves_no_widget_thread_or_file(problem, name):
     left, _, _ = flat(works(problem)[name], 2)
@@ -117,6 +118,7 @@ class Shell:
         self.parent_header, self.execution_count, self.kernel = {"metadata": {"cellId": "one"}}, 0, object()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["explorer", "dashboard"])
 def test_ten_runs_of_a_cell_leave_one_widget(problem, monkeypatch, what):
     shell, run = Shell(), ol.run("gd", problem, rounds=3)

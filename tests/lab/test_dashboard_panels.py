@@ -22,6 +22,7 @@ from octolab.lab.dashboard.panels.diagnostics import smooth
 from octolab.lab.grid import place
 from octolab.lab.style import Style
 from octolab.testing.problems import NotApplicable, home, run_of
+from tests.families import every_method
 
 M = ol.methods
 
@@ -104,7 +105,7 @@ def test_a_panel_of_another_module_plugs_in(runs):
         del PANELS["privacy"]
 
 
-@pytest.mark.parametrize("slug", ol.methods.slugs())
+@pytest.mark.parametrize("slug", every_method())
 def test_every_method_of_the_catalogue_is_drawn_by_every_panel(slug):
     method = ol.methods.get(slug)()
     try:

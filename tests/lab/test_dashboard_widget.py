@@ -498,6 +498,7 @@ def test_the_programs_of_the_browser_are_modules_that_fetch_nothing():
         )
 
 
+@pytest.mark.slow
 def test_a_script_may_end_while_a_dashboard_is_painted():
     code = (
         "import octolab as ol\n"

@@ -14,8 +14,9 @@ import octolab as ol
 from octolab.lab.explorer import baseline, theory
 from octolab.lab.explorer.explorer import Explorer
 from octolab.lab.explorer.state import ExplorerState
+from tests.families import every_method
 
-SLUGS = ol.methods.slugs()
+SLUGS = every_method()
 
 
 class Chart:

@@ -14,8 +14,9 @@ from octolab.lab import presets
 from octolab.lab.explorer.knobs import kind_name, made
 from octolab.lab.explorer.state import ExplorerState
 from octolab.notation import to_python
+from tests.families import every_method
 
-SLUGS = ol.methods.slugs()
+SLUGS = every_method()
 
 
 def executed(state):

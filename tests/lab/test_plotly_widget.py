@@ -13,6 +13,7 @@ def result_of(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_it_is_fetched_once_in_a_thread_and_ready_for_whoever_needs_it():
     done = result_of(
         "import sys\n"
@@ -25,6 +26,7 @@ def test_it_is_fetched_once_in_a_thread_and_ready_for_whoever_needs_it():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_every_module_that_it_loads_is_the_real_one():
     pytest.importorskip("rfc3987_syntax")
     done = result_of(

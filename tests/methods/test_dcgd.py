@@ -68,6 +68,7 @@ def test_the_theory_values():
     assert m.rate(same) == pytest.approx(1 - m.lr * same.mu)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("Q", [RandK(4), Natural()], ids=repr)
 def test_it_falls_linearly_to_the_floor_of_its_theorem_and_no_further(Q):
     """E|x_t - x*|^2 <= (1 - lr mu)^t |x0 - x*|^2 + 2 lr omega/(n mu) mean|grad f_i(x*)|^2; a mean of 20 seeds."""

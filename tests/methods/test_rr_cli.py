@@ -89,6 +89,7 @@ def test_a_constant_permutation_is_cyclic_participation():
     close(iterates(ours, p, 20), iterates(theirs, p, 20), 1e-12)
 
 
+@pytest.mark.slow
 def test_the_floors_reshuffled_below_cyclic_below_with_replacement():
     """The specification, gamma .08, .02: reshuffled 1.0e-2, 3.5e-4; cyclic 1.7e-2, 9.3e-4; replacement 8.5e-2, 1.7e-2."""
     p, found = logistic(), {}

@@ -126,6 +126,7 @@ def vectors(run, near) -> int:
     return int(run.history.bits_up[there] // (32 * run.problem.d))
 
 
+@pytest.mark.slow
 def test_smaller_shares_take_fewer_communications_and_sqrt_kappa_fewer_than_flix():
     """The specification: 19/15/9/4 for alpha 1/.5/.1/.01, FLIX 174/164/121/41, to a gap of 1e-6. Here the means of 3 seeds."""
     p, ours, theirs = logistic(), [], []
@@ -143,6 +144,7 @@ def test_smaller_shares_take_fewer_communications_and_sqrt_kappa_fewer_than_flix
         assert np.sqrt(171) / 2.6 <= many / few <= 2.6 * np.sqrt(171)
 
 
+@pytest.mark.slow
 def test_steps_of_ones_own_pay_where_scales_differ():
     """The specification: every kappa_i = 100, L_i spread 100 times: i-Scaffnew 45 communications, 461 steps; Scaffnew with
     1/L_max 169 and 17649. The condition number 100 stands for 10,000: sqrt(100) communications saved, 100 times the steps.
