@@ -167,7 +167,7 @@ def network_problem(
         weights=weights,
         test=[read(part) for part in division.test],
         global_test=None if division.whole is None else read(division.whole),
-        dtype=as_dtype(dtype) or torch.float32,
+        dtype=as_dtype(dtype),
         name=name,
         spec=spec,
         **own,

@@ -77,6 +77,8 @@ class Linear(Problem):
         self.weights = make_weights(weights, self.sizes)
         training = self.data.flat[:, : arrays[0].shape[1]], self.data.flat_y
         self._test = None if test is None else TestPart(test, dtype, training)
+        if self._test is not None:
+            self._test.check_clients(self.n)
         self._global_test = self._test if global_test is None else TestPart([global_test], dtype, training)
 
     @property

@@ -35,11 +35,22 @@ def checked(module: nn.Module, batchnorm: str | None = None) -> nn.Module:
     if not any(p.requires_grad for p in module.parameters()):
         held = "only frozen parameters" if any(True for _ in module.parameters()) else "no parameters"
         raise ValueError(f"{type(module).__name__} has {held}: there is nothing to train.")
+    _check_gradient_hooks(module)
     copied = _copy(module)
     attention.address(copied, len(address(copied)))
     _follow(copied, batchnorm)
     set_mode(copied, False)
     return copied
+
+
+def _check_gradient_hooks(module: nn.Module) -> None:
+    """A copied parameter has lost its hooks, so that a masked gradient would be whole again."""
+    for name, p in module.named_parameters():
+        if p._backward_hooks or getattr(p, "_post_accumulate_grad_hooks", None):
+            raise ValueError(
+                f"{type(module).__name__}.{name} has a hook on its gradient, which copies of a module do not carry. Say it in "
+                "the module: requires_grad_(False), w * mask in forward, torch.nn.utils.prune, or a parametrisation."
+            )
 
 
 def _copy(module: nn.Module) -> nn.Module:
@@ -82,6 +93,12 @@ def _follow(module: nn.Module, policy: str | None) -> None:
             AssumptionWarning,
             stacklevel=5,
         )
+
+
+def dtype_of(module: object) -> torch.dtype:
+    """float64 where all of a module's parameters are; else float32."""
+    kinds = {p.dtype for p in module.parameters()} if isinstance(module, nn.Module) else set()
+    return torch.float64 if kinds == {torch.float64} else torch.float32
 
 
 def batch_norms(module: nn.Module) -> dict[str, nn.modules.batchnorm._BatchNorm]:
@@ -156,7 +173,7 @@ def suited(module: nn.Module, X: torch.Tensor, dtype: torch.dtype) -> torch.Tens
             continue
         try:
             with torch.no_grad(), seeded(0):
-                module(X[:2].to(torch.int64 if as_whole else dtype))
+                module(X[:2].to(torch.int64 if as_whole else dtype, copy=True))
             if whole and not as_whole:  # warns where different whole numbers would become one
                 as_float(X.numpy(), torch.empty(0, dtype=dtype).numpy().dtype, "The features")
             return X.to(torch.int64 if as_whole else dtype)

@@ -22,7 +22,7 @@ from octolab.problems.kernel_choice import KernelChoice
 from octolab.problems.kernels import Kernel, Loss, State
 from octolab.problems.kernels.descent import Now, Schedule, descend
 from octolab.problems.kernels.kernel import trained_parameters
-from octolab.problems.modules import checked, named_layout, own_parameters, suited, together
+from octolab.problems.modules import checked, dtype_of, named_layout, own_parameters, suited, together
 from octolab.problems.problem import Clients, Problem, fingerprint, make_weights
 from octolab.problems.scoring import Pair, TestPart
 from octolab.problems.statistics import Memory, statistics
@@ -64,7 +64,8 @@ class Network(Problem):
     statistics, every batch is normalised by its own, in evaluation too. buffers: the same for other buffers that a call
     changes: "averaged", "local" (each client keeps its own), or "server" (they stay as they were).
 
-    kernel: "auto", or a tier by name ("chain", "stacked", "batched", "loop") to compare them.
+    dtype: None is the module's, float64 or float32. kernel: "auto", or a tier by name ("chain", "stacked", "batched",
+    "loop") to compare them.
     """
 
     _kept: torch.Tensor | None = None  # (m, s) what a cohort keeps beside the model, while it trains
@@ -86,7 +87,7 @@ class Network(Problem):
         x0: ArrayLike | Mapping[str, torch.Tensor] | nn.Module | None = None,
         test: Sequence[Pair] | None = None,
         global_test: Pair | None = None,
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = None,
         batchnorm: str | None = None,
         buffers: str = "averaged",
         kernel: str = "auto",
@@ -95,6 +96,7 @@ class Network(Problem):
     ):
         if not l2 >= 0:
             raise ValueError(f"l2={l2!r}: the ridge is a number >= 0.")
+        dtype = dtype or dtype_of(module)
         self.dtype, self.l2, self.name = dtype, float(l2), name or type(module).__name__
         self.loss_of, self._tier, self._spec = Loss(loss, dtype), kernel, spec
         self._policies = {"batchnorm": batchnorm, "buffers": buffers}
@@ -110,6 +112,8 @@ class Network(Problem):
             self.x0 = self.check_x0(x0)
         kind, training = dtype if self.X.is_floating_point() else None, (self.X, self.Y)
         self._test = None if test is None else TestPart(test, kind, training)
+        if self._test is not None:
+            self._test.check_clients(self.n)
         self._global_test = self._test if global_test is None else TestPart([global_test], kind, training)
         self._study(batchnorm, buffers)
 
@@ -132,20 +136,17 @@ class Network(Problem):
         """Let the loss see outputs and targets once; targets take the shape and dtype that it reads."""
         loop = KernelChoice.trial(self.module, self.loss_of, self.conduct, tuple(self.X.shape[1:]))
         views, kept = loop.views(self.x0), None if self.statistics is None else self.statistics.now
-        some = torch.cat([few(torch.arange(len(self.X))), *self._extremes()]).unique()
+        some = torch.cat([few(torch.arange(len(self.X))), *_extremes(self.Y), *_codes(self.X)]).unique()
         outputs = loop.outputs(views, self.X[some][None], kept)[0]
         self.Y = self.loss_of.fit(outputs, self.Y)
         wanted = self.loss_of.settle(outputs, self.Y[some])
         if wanted is not None:
             self.Y = self.Y.to(wanted)
         for part in {id(p): p for p in (self._test, self._global_test) if p is not None}.values():
+            for row in _codes(part.X):
+                loop.outputs(views, part.X[row][None], kept)  # words that the module does not know
             part.Y = self.loss_of.fit(outputs, part.Y).to(self.Y.dtype)
         self.loss_of(outputs, self.Y[some])
-
-    def _extremes(self) -> list[torch.Tensor]:
-        """Samples with the least and the largest label, so that a loss is tried on different ones."""
-        sums = self.Y.flatten(1).double().sum(1) if self.Y.dim() > 1 else self.Y.double()
-        return [sums.argmin()[None], sums.argmax()[None]]
 
     def _check_mass(self) -> None:
         if self._mass is None:
@@ -590,6 +591,22 @@ class _Beside:
         seeds = None if self.seeds is None else self.seeds[t, : step.k]
         kept = None if self.kept is None else self.kept[: step.k]
         return step.beside(State(True, seeds, kept, there=step.there))
+
+
+def _extremes(values: torch.Tensor) -> list[torch.Tensor]:
+    """Rows (1,) with the least and the largest sum, so that a loss or module is tried on different ones."""
+    if not len(values):
+        return []
+    sums = values.flatten(1).double().sum(1) if values.dim() > 1 else values.double()
+    return [sums.argmin()[None], sums.argmax()[None]]
+
+
+def _codes(inputs: torch.Tensor) -> list[torch.Tensor]:
+    """Rows (1,) with the least and the largest whole number; none where inputs are real."""
+    if inputs.is_floating_point() or not inputs.numel():
+        return []
+    flat = inputs.flatten(1) if inputs.dim() > 1 else inputs[:, None]
+    return [flat.amin(1).argmin()[None], flat.amax(1).argmax()[None]]
 
 
 def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -45,6 +45,14 @@ class TestPart:
         self.counts = torch.tensor([len(y) for _, y in held])
         self.owner = torch.arange(self.n).repeat_interleave(self.counts)
 
+    def check_clients(self, n: int) -> None:
+        """ValueError unless there is a part for each of n clients."""
+        if self.n != n:
+            raise ValueError(
+                f"test holds {self.n} parts for {n} clients: give one (features, labels) per client, an empty one where there "
+                "is none, or global_test=."
+            )
+
     def check_labels(self, classes: int) -> None:
         """ValueError unless all labels are class numbers 0..classes-1."""
         check_range(self.Y, classes, "The test labels")

@@ -162,7 +162,7 @@ class OneByOne(OwnModule):
                 own = self._own_parameters(module) if state.rate is not None else []
                 grads = torch.autograd.grad(total, parameters + own, materialize_grads=True)
                 self._settle(module, state, k, grads[len(parameters) :])
-                pieces.append(grads[: len(parameters)])
+                pieces.append([g.to_dense() if g.is_sparse else g for g in grads[: len(parameters)]])
                 outs.append(_padded(out.detach(), there))
         return pieces, _stacked(outs)
 
