@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from octolab.notation import to_json
+from octolab.notation import from_json, to_json
 from octolab.params import params
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def is_known(method: Method) -> bool:
     if not type(method).__module__.startswith("octolab.methods.") or methods.get(method.slug) is not type(method):
         return False
     try:
-        to_json(method)
+        from_json(to_json(method))  # a function of the round is only named
     except ValueError:
         return False
     return True

@@ -7,14 +7,18 @@ from typing import Any
 import torch
 
 from octolab.local.optimizers import LocalOptimizer, State
+from octolab.notation import from_json, to_json
+from octolab.rooms import nearest, register
 
 
+@register("local")
 class Torch(LocalOptimizer):
     """`Torch(torch.optim.RMSprop, alpha=0.9)`: every client trains with an optimiser of its own, of any torch class.
 
     Each step hands the optimiser the flat model (d,) with its gradient; the step size is the method's `lr`. Optimisers
     that evaluate the loss themselves (LBFGS) are refused. One Python call a client and step: the slow path.
-    keep_state: whether a client goes on with its optimiser's state in the next round.
+    keep_state: whether a client goes on with its optimiser's state in the next round. Specs name the classes of torch.optim;
+    with a class of your own the method has to be handed over to `resume`, `load_run` and `from_spec`.
     """
 
     def __init__(self, optimizer: type[torch.optim.Optimizer], *, keep_state: bool = False, **options: Any):
@@ -40,8 +44,46 @@ class Torch(LocalOptimizer):
     keep_state: bool
 
     def __repr__(self) -> str:
-        shown = [f"torch.optim.{self.optimizer.__name__}", *(f"{k}={v!r}" for k, v in self.options.items())]
+        where = "torch.optim." if self._is_torchs else ""
+        shown = [f"{where}{self.optimizer.__name__}", *(f"{k}={v!r}" for k, v in self.options.items())]
         return f"Torch({', '.join([*shown, 'keep_state=True'] if self.keep_state else shown)})"
+
+    @property
+    def _is_torchs(self) -> bool:
+        return getattr(torch.optim, self.optimizer.__name__, None) is self.optimizer
+
+    @property
+    def python(self) -> str:
+        """Python text, given `import torch` too; ValueError for a class of one's own."""
+        if not self._is_torchs:
+            raise ValueError(
+                f"{self!r} cannot be written as Python text: {self.optimizer.__name__} is a class of your own."
+            )
+        return f"ol.local.{self!r}"
+
+    def to_spec(self) -> dict[str, Any]:
+        """The optimiser's name and its options, for JSON."""
+        name = self.optimizer.__name__
+        named = {"optimizer": name} if self._is_torchs else {"own": name}
+        return {**named, "options": {k: to_json(v) for k, v in self.options.items()}, "keep_state": self.keep_state}
+
+    @classmethod
+    def from_spec(cls, spec: dict[str, Any]) -> Torch:
+        """The way back, for the optimisers of torch.optim; ValueError for all else."""
+        if "own" in spec:
+            raise ValueError(
+                f"The local optimiser is {spec['own']!r}, a class of your own, which a spec only names: hand the method in, "
+                f"method=..."
+            )
+        name, options = str(spec.get("optimizer")), spec.get("options", {})
+        known = {
+            k: v for k, v in vars(torch.optim).items() if isinstance(v, type) and issubclass(v, torch.optim.Optimizer)
+        }
+        if name not in known or not isinstance(options, dict):
+            raise ValueError(f"torch.optim has no optimiser {name!r}.{nearest(name, known)} It has {', '.join(known)}.")
+        return cls(
+            known[name], keep_state=bool(spec.get("keep_state")), **{k: from_json(v) for k, v in options.items()}
+        )
 
     def __eq__(self, other: object) -> bool:
         mine = (self.optimizer, self.options, self.keep_state)

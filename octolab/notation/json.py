@@ -32,6 +32,8 @@ def to_json(value: Any) -> Any:
     if found is not None:
         room, name = found
         head = {"method": name} if room == "methods" else {"kind": f"{room}.{name}"}
+        if hasattr(value, "to_spec"):  # made of parts that only their names can stand for
+            return head | value.to_spec()
         return head | {n: to_json(getattr(value, n)) for n in params(type(value))}
     raise ValueError(
         f"{value!r} cannot be written as JSON, so this run has no spec. Use octolab's own samplers, aggregators, fleets "

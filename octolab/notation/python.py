@@ -39,6 +39,8 @@ def to_python(value: Any) -> str:
         return "{" + ", ".join(f"{to_python(k)}: {to_python(v)}" for k, v in value.items()) + "}"
     if isinstance(value, Theory):
         return call("ol.Theory", [] if value.multiplier == 1 else [to_python(value.multiplier)], {})
+    if hasattr(value, "python"):
+        return str(value.python)
     return call(_name(type(value)), *_arguments(value))
 
 

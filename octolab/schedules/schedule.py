@@ -11,7 +11,7 @@ from typing import Any
 
 from octolab.faces import Shown
 from octolab.params import Theory, param, settle
-from octolab.rooms import register
+from octolab.rooms import members, place, register
 
 
 @dataclass(frozen=True)
@@ -152,11 +152,13 @@ class Warmup(Schedule):
         return inner(0) * (t + 1) / (self.rounds + 1) if t < self.rounds else inner(t - self.rounds)
 
 
+@register("schedules")
 @dataclass(frozen=True)
 class OfRound(Schedule):
     """Any function of the round: `OfRound(lambda t: 0.1 / (t + 1))`, or the bare function where a method takes `lr`.
 
-    A run file cannot hold a function: hand the method over again to `resume` and `load_run`.
+    Specs and run files hold its name only. One that is registered, @ol.register("schedules"), is found by it again; of any
+    other the method has to be handed over to `resume`, `load_run` and `from_spec`.
     """
 
     function: Callable[[int], float]
@@ -170,6 +172,28 @@ class OfRound(Schedule):
 
     def __call__(self, t: int) -> float:
         return self.function(t)
+
+    @property
+    def python(self) -> str:
+        """Python text; ValueError, since a function has none."""
+        raise ValueError(f"{self!r} cannot be written as Python text: it is a function.")
+
+    def to_spec(self) -> dict[str, str]:
+        """The function's name, for JSON."""
+        known = place(self.function)
+        return {"function": getattr(self.function, "__name__", repr(self.function)) if known is None else known[1]}
+
+    @classmethod
+    def from_spec(cls, spec: dict[str, Any]) -> OfRound:
+        """The registered function of this name; ValueError for one that is not."""
+        name = str(spec.get("function"))
+        found = members("schedules").get(name)
+        if found is None or isinstance(found, type):
+            raise ValueError(
+                f"The step size is {name!r}, a function of the round of your own, which a spec only names: decorate it with "
+                f'@ol.register("schedules"), or hand the method in, method=...'
+            )
+        return cls(found)
 
 
 def as_schedule(value: Any, what: str = "lr") -> Schedule:

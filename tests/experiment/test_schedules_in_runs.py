@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import pytest
@@ -43,8 +44,8 @@ def test_theory_in_a_schedule_is_this_problems_step():
 def test_a_resumed_run_goes_on_with_the_schedule_bit_for_bit(slug, tmp_path):
     problem = ol.problems.Tridiagonal(d=6, n=4, noise=0.01) if slug == "asgd" else PROBLEM
     method = ol.methods.get(slug)(lr=Step(ol.Theory(), every=3, factor=0.5))
-    whole = ol.run(method, problem, rounds=10, seed=3, live=False)
-    part = prepare(method, problem, rounds=10, seed=3).advance(5)
+    whole = ol.run(method, PROBLEM, rounds=10, seed=3, live=False)
+    part = prepare(method, PROBLEM, rounds=10, seed=3).advance(5)
     part.save(tmp_path / "run.octo")
     again = ol.resume(tmp_path / "run.octo", **({} if "given" not in problem.spec else {"problem": problem})).finish()
     assert torch.equal(whole.x, again.x)
@@ -92,6 +93,53 @@ def test_what_does_not_go_together_gets_a_sentence(make, words):
     with pytest.raises(ValueError) as error:
         make()
     assert words in str(error.value)
+
+
+def falling(t):
+    return 0.1 / (t + 1)
+
+
+class OwnSGD(torch.optim.SGD):
+    """A class of one's own."""
+
+
+def test_an_optimiser_of_torch_is_named_in_the_spec_and_made_again(tmp_path):
+    local = ol.local.Torch(torch.optim.RMSprop, alpha=0.9, keep_state=True)
+    run = ol.run(ol.methods.FedAvg(lr=0.01, local=local), PROBLEM, rounds=2, live=False)
+    again = ol.from_spec(json.loads(json.dumps(run.spec)))
+    assert again.given == run.given and torch.equal(again.finish().x, run.x)
+    assert ol.resume(run.save(tmp_path / "a"), rounds=4).round == 4
+    spec = copy.deepcopy(run.spec)
+    spec["method"]["local"]["optimizer"] = "RMSprob"
+    with pytest.raises(ValueError, match=r"torch\.optim has no optimiser 'RMSprob'\. Did you mean RMSprop"):
+        ol.from_spec(spec)
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        (ol.methods.FedAvg(lr=falling), "'falling', a function of the round of your own"),
+        (ol.methods.FedAvg(lr=0.1, local=ol.local.Torch(OwnSGD)), "'OwnSGD', a class of your own"),
+    ],
+)
+def test_what_a_run_file_only_names_is_handed_over_again(tmp_path, method, words):
+    run = ol.run(method, PROBLEM, rounds=4, checkpoint=str(tmp_path / "a"), live=False)  # nothing is lost at the end
+    for make in (lambda: ol.load_run(tmp_path / "a"), lambda: ol.from_spec(run.spec)):
+        with pytest.raises(ValueError, match=words):
+            make()
+    on = ol.resume(tmp_path / "a", rounds=6, method=method)
+    whole = ol.run(method, PROBLEM, rounds=6, live=False)
+    assert torch.equal(on.x, whole.x) and torch.equal(ol.from_spec(run.spec, method=method).finish().x, run.x)
+
+
+def test_a_registered_function_of_the_round_is_found_by_its_name():
+    ol.register("schedules")(falling)
+    try:
+        run = ol.run(ol.methods.FedAvg(lr=falling), PROBLEM, rounds=2, live=False)
+        assert run.spec["method"]["lr"] == {"kind": "schedules.OfRound", "function": "falling"}
+        assert torch.equal(ol.from_spec(run.spec).finish().x, run.x)
+    finally:
+        ol.rooms.forget("schedules", "falling")
 
 
 @pytest.mark.flower

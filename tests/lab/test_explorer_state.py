@@ -274,3 +274,17 @@ def test_watchers_hear_what_changed():
     state.enter("lr", "oops")
     state.method = "diana"
     assert heard == [{"method.lr"}, {"method.lr"}, {"method"}]
+
+
+def test_a_step_size_becomes_a_schedule_and_a_number_again():
+    state = ExplorerState(ol.methods.FedAvg(lr=ol.Theory(2)))
+    assert state.knob("method.lr.over").choices == ("constant", "Cosine", "InverseSqrt", "Step", "Warmup")
+    assert state.enter("lr.over", "Cosine") is None and state.enter("lr.rounds", "50") is None
+    assert state.enter("lr.floor", "0.001") is None
+    assert state.method.lr == ol.schedules.Cosine(ol.Theory(2), rounds=50, floor=0.001)
+    assert state.review()["values"]["method.lr.lr"] == state.method.resolve(state.problem).lr.lr
+    assert "lr=ol.schedules.Cosine(ol.Theory(2), 50, floor=0.001)" in state.python
+    assert ExplorerState(state.prepare()).method == state.method
+    assert "no 'Sine'" in state.enter("method.lr", "Sine")
+    assert state.enter("lr", "Step") is None and state.method.lr.lr == ol.Theory(2)
+    assert state.enter("lr", "a number") is None and state.method == ol.methods.FedAvg(lr=ol.Theory(2))

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from octolab.methods import Method
 from octolab.notation import meaning
 from octolab.params import Param, Theory, params
 from octolab.rooms import fitting, members, nearest
+from octolab.schedules import Schedule
 
 NOTHING = "none"
 NUMBER = "a number"
@@ -92,10 +94,29 @@ def knobs(thing: Any, path: str) -> list[Knob]:
     for p in params(type(thing)).values():
         knob = _knob(p, getattr(thing, p.name), f"{path}.{p.name}")
         out += [knob, *(_inside(knob) if knob.kind == "kind" else ())]
+        if isinstance(thing, Method) and p.name == "lr" and knob.kind == "number":
+            out.append(_over_rounds(knob))
     return out
 
 
+OVER = "over"
+"""The end of the path of the knob that makes a step size a schedule."""
+
+
+def _over_rounds(knob: Knob) -> Knob:
+    """Beside a step size that is a number or theory's: the schedule that it may become."""
+    choices = ("constant", *(n for n in kinds_of(SCHEDULES) if n != "Constant"))
+    facts = Param(OVER, "choice", "how the step changes from round to round", default="constant", choices=choices)
+    return Knob(f"{knob.path}.{OVER}", "over rounds", "choice", "constant", facts, choices, parent=knob.path)
+
+
+SCHEDULES = Param("lr", "object", "step size", numeric=True, gt=0, objects=(Schedule,))
+"""What `lr` is once it is a schedule: one of them, or a number again."""
+
+
 def _knob(p: Param, value: Any, path: str) -> Knob:
+    if isinstance(value, Schedule) and p.kind == "number":
+        p = dataclasses.replace(SCHEDULES, doc=p.doc, main=p.main)
     kind, choices = p.kind, tuple(p.choices or ())
     if kind == "object":
         kind, choices = "kind", options_of(p, value)
@@ -139,7 +160,11 @@ def kinds_of(p: Param, value: Any = None) -> dict[str, type]:
 
 @cache
 def made(cls: Any) -> Any:
-    """An instance to start from, required parameters at their examples; None where one has no example."""
+    """An instance to start from, required parameters at their examples; None where one has no example, or takes what only
+    Python can say.
+    """
+    if hasattr(cls, "to_spec"):
+        return None
     needed = {p.name: p.example for p in params(cls).values() if p.required}
     return None if ... in needed.values() else cls(**needed)
 
@@ -157,12 +182,16 @@ def of_kind(p: Param, name: str, now: Any, label: str) -> Any:
     """An object of the named kind, keeping what fields it shares with the present one."""
     if name == kind_name(now):
         return now
+    if name == NUMBER and isinstance(now, Schedule):
+        return step_of(now)
     if name in (NOTHING, NUMBER):
         return None if name == NOTHING else 0.5
     known = kinds_of(p, now)
     if name not in known:
         options = ", ".join(options_of(p, now))
         raise ValueError(f"{label}: there is no {name!r}.{nearest(name, known)} Known are {options}.")
+    if isinstance(now, Schedule):
+        return scheduled(step_of(now), name)
     fresh = made(known[name])
     for shared in params(type(fresh)):
         if hasattr(now, shared) and type(getattr(now, shared)) is type(getattr(fresh, shared)):
@@ -171,6 +200,24 @@ def of_kind(p: Param, name: str, now: Any, label: str) -> Any:
             except (ValueError, TypeError):
                 continue
     return fresh
+
+
+def step_of(schedule: Any) -> Any:
+    """The number, or `Theory()`, that a schedule starts from."""
+    while isinstance(schedule, Schedule):
+        schedule = getattr(schedule, "lr", getattr(schedule, "schedule", 0.1))
+    return schedule
+
+
+def scheduled(step: Any, name: str) -> Any:
+    """A step size as the named schedule that starts from it; "constant": as it is."""
+    if name == "constant":
+        return step
+    known = kinds_of(SCHEDULES)
+    if name not in known:
+        raise ValueError(f"There is no schedule {name!r}.{nearest(str(name), known)} Known are {', '.join(known)}.")
+    fresh = made(known[name])
+    return dataclasses.replace(fresh, **{"lr" if "lr" in params(type(fresh)) else "schedule": step})
 
 
 # -- changing --------------------------------------------------------------------------------------------------------
@@ -185,6 +232,8 @@ def put(thing: Any, names: list[str], value: Any) -> Any:
 
 def enter(thing: Any, knob: Knob, names: list[str], raw: Any) -> Any:
     """A copy of `thing` with a person's entry at `names`; raises ValueError with the sentence for that person."""
+    if names[-1] == OVER and knob.label == "over rounds":
+        return put(thing, names[:-1], scheduled(getattr(thing, names[0]), raw))
     if knob.kind == "fixed":
         raise ValueError(f"{knob.label}={knob.value!r} can be changed in Python only.")
     if dataclasses.is_dataclass(raw) and not isinstance(raw, type):

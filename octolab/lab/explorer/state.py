@@ -284,7 +284,7 @@ class ExplorerState:
                 for p in wanted
                 if p != "problem"
                 for k in self.knobs()
-                if k.path == p or k.path.startswith(f"{p}.")
+                if k.path == p or (k.path.startswith(f"{p}.") and k.name != knobs.OVER)
             ]
         own = self.knobs("method")
         main = [k for k in own if k.main] or [k for k in own if not k.parent][:2]
@@ -431,8 +431,11 @@ class ExplorerState:
                 out["refused"] = f"method.{named[1]}" if named and f"method.{named[1]}" in own else None
             else:
                 for f in dataclasses.fields(self._method):
-                    if isinstance(getattr(self._method, f.name), Theory):
-                        out["values"][f"method.{f.name}"] = getattr(resolved, f.name)
+                    given, number = getattr(self._method, f.name), getattr(resolved, f.name)
+                    if isinstance(given, Theory):
+                        out["values"][f"method.{f.name}"] = number
+                    elif isinstance(getattr(given, "lr", None), Theory):  # a schedule of theory's step
+                        out["values"][f"method.{f.name}.lr"] = number.lr
         out["warnings"] = [str(w.message) for w in caught if issubclass(w.category, AssumptionWarning)]
         return out
 
