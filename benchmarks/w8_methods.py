@@ -25,7 +25,7 @@ from octolab.methods import Theory
 from octolab.params import params
 
 CLIENTS, SAMPLES, FEATURES, CLASSES = 1000, 20, 784, 10
-FAMILIES = ("baselines", "communication", "local", "participation", "personalization")
+FAMILIES = ("baselines", "communication", "local_training", "participation", "personalization")
 KERNELS = ("grad", "gradient", "loss", "hvp", "local_sgd")
 
 

@@ -87,6 +87,8 @@ for _name, _place in {
     "partition.figure": "partition:figure",
 }.items():
     faces.offer(_name, f"octolab.lab.{_place}")
+faces.offer("worst_case.figure", "octolab.lab.heatmap:figure")
+faces.offer("trust.worst_case", "octolab.experiment.worst_case:worst_case")
 faces.offer("run.flower_app", "octolab.flower:export")
 
 if TYPE_CHECKING:

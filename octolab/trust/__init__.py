@@ -10,14 +10,18 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from octolab.faces import face
+
 if TYPE_CHECKING:
     from octolab.trust import accounting, aggregators, attacks, audit
+    from octolab.trust.budget import Budget
     from octolab.trust.fairness import evenness, fairness_table, groups, jain
     from octolab.trust.flags import detection
     from octolab.trust.secure_sum import SecureSum
 
 _MODULES = ("accounting", "aggregators", "attacks", "audit")
 _NAMES = {
+    "Budget": "octolab.trust.budget",
     "SecureSum": "octolab.trust.secure_sum",
     "detection": "octolab.trust.flags",
     "evenness": "octolab.trust.fairness",
@@ -27,6 +31,7 @@ _NAMES = {
 }
 
 __all__ = [
+    "Budget",
     "SecureSum",
     "accounting",
     "aggregators",
@@ -37,7 +42,13 @@ __all__ = [
     "fairness_table",
     "groups",
     "jain",
+    "worst_case",
 ]
+
+
+def worst_case(*arguments: Any, **options: Any) -> Any:
+    """Every rule against every attack, with the worst beside them: see `octolab.experiment.worst_case`."""
+    return face("trust.worst_case")(*arguments, **options)
 
 
 def __getattr__(name: str) -> Any:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -25,7 +26,7 @@ ADJACENCIES = ("add-or-remove-one", "replace-one")
 ACCOUNTANTS = ("pld", "rdp")
 SAMPLINGS = ("poisson", "fixed-size", "none")
 
-__all__ = ["Guarantee", "epsilon", "epsilon_of_zcdp", "noise_for", "steps_within", "zcdp"]
+__all__ = ["Guarantee", "composed", "epsilon", "epsilon_of_zcdp", "noise_for", "steps_within", "zcdp"]
 
 
 @dataclass(frozen=True)
@@ -232,6 +233,43 @@ def epsilon_of_zcdp(rho: float, delta: float = 1e-5) -> float:
     if not 0 < delta < 1:
         raise ValueError(f"delta={delta!r}: give a number in (0, 1).")
     return math.inf if math.isinf(rho) else rho + 2 * math.sqrt(rho * math.log(1 / delta))
+
+
+def composed(guarantees: Sequence[Guarantee], delta: float) -> float:
+    """The epsilon at this delta of several sets of releases of the same data, together.
+
+    They must have the same neighbours and accountant. ValueError for what cannot be added up.
+    """
+    real = [g for g in guarantees if g.steps]
+    if not real:
+        return 0.0
+    if any(g.epsilon is None for g in real):
+        raise ValueError("Some of these releases have no guarantee, so that their sum has none.")
+    if any(g.noise_multiplier in (None, 0) for g in real):
+        return math.inf
+    kinds = {(g.adjacency, g.accountant, g.unit) for g in real}
+    if len(kinds) > 1:
+        raise ValueError(
+            f"Releases of different kinds cannot be added up: {sorted(kinds)}. Use one accountant and adjacency."
+        )
+    dp, (adjacency, accountant, _) = _library(), kinds.pop()
+    if any(g.sampling == "fixed-size" for g in real):
+        if len({(g.noise_multiplier, g.sample_rate) for g in real}) > 1:
+            raise ValueError("Releases to cohorts of fixed size add up here only where noise and cohort are the same.")
+        per_step = [g.epsilon or 0.0 for g in real]
+        return float(sum(per_step))  # the sum is always an upper bound
+    relation = (
+        dp.NeighboringRelation.REPLACE_ONE if adjacency == "replace-one" else dp.NeighboringRelation.ADD_OR_REMOVE_ONE
+    )
+    made = (
+        dp.pld.PLDAccountant(relation) if accountant == "pld" else dp.rdp.RdpAccountant(neighboring_relation=relation)
+    )
+    for g in real:
+        z = float(g.noise_multiplier or 0.0) / (2 if accountant == "rdp" and adjacency == "replace-one" else 1)
+        event: Any = dp.GaussianDpEvent(z)
+        made.compose(dp.PoissonSampledDpEvent(g.sample_rate, event) if g.sample_rate < 1 else event, g.steps)
+    with _quiet():
+        return float(made.get_epsilon(delta))
 
 
 # -- what is checked ----------------------------------------------------------------------------------------------------

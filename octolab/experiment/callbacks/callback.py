@@ -49,7 +49,7 @@ SEEN = (
         "last",
         "alerts",
     ),
-    *("metrics", "client_metrics", "greater_is_better", "save", "snapshot", "stop_reason"),
+    *("guarantee", "metrics", "client_metrics", "greater_is_better", "save", "snapshot", "stop_reason"),
 )
 """What a callback sees of a run, beside x and row."""
 
