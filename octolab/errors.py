@@ -31,6 +31,10 @@ class NonFinite(OctolabError, ArithmeticError):
     """A result is not finite: the step is too large, or the data are. The run keeps its history and stops."""
 
 
+class MethodMistake(OctolabError, TypeError):
+    """A method's page is not right yet; the sentence names the line to change."""
+
+
 class UnknownConstant(OctolabError, ValueError):
     """A theory value was asked of a problem whose constants are not known."""
 

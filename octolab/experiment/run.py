@@ -31,6 +31,7 @@ from octolab.experiment.writing import claimed
 from octolab.faces import face
 from octolab.federation import Federation, Randomness
 from octolab.methods import Method, get
+from octolab.methods.mistakes import look, sizes
 from octolab.metrics import greater_is_better
 from octolab.rooms import nearest
 
@@ -396,6 +397,8 @@ class Run(Background, Arrivals):
     def _one_step(self, fed: Federation) -> bool:
         """The method's init or step, checked and recorded."""
         marker = fed.memory.version
+        old = self.x if self.round == 0 else self.federation.x0 if self.round < 0 else None
+        written = 0 if old is None else old._version
         fed.round, fed.state = self.round + 1, self.state
         if self._scheduled:
             self.method = self._plan.at(max(self.round, 0))
@@ -410,6 +413,8 @@ class Run(Background, Arrivals):
                 raise
             fed.log(skipped=True)  # nobody answered: the round is void, time has passed
         x = self.x
+        if self.round < 1:
+            look(self.method, x, self.state, fed.x0, old, written)
         if not math.isfinite(float(x.sum())) and not bool(torch.isfinite(x).all()):
             return self._end("diverged", fed.blame(self.round + 1, getattr(self.method, "lr", None)))
         self.round += 1
@@ -429,6 +434,10 @@ class Run(Background, Arrivals):
                 return self.method.step(fed, self.state)
             except ClientAway as error:
                 fed.jobs.put_off(error)
+            except RuntimeError as error:
+                if self.round == 0 and "must match the size" in str(error):
+                    raise sizes(self.method, fed.last_shapes, fed.x0, error) from error
+                raise
 
     def _record(self, x: torch.Tensor) -> dict[str, float]:
         row: dict[str, float] = {}

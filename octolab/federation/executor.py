@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from octolab.errors import MethodMistake
 from octolab.federation.buffers import Buffers
 from octolab.federation.cohort import Cohort
 from octolab.federation.memory import Memory, Rows
@@ -43,7 +44,10 @@ def stacked(result: Any, m: int) -> Payload:
     if isinstance(result, torch.Tensor) and result.shape[:1] == (m,):
         return Scalars(result) if result.dim() == 1 else Dense(result)
     given = tuple(result.shape) if isinstance(result, torch.Tensor) else type(result).__name__
-    raise TypeError(f"A client function returns a payload or a tensor with one row per client ({m}, ...); got {given}.")
+    raise MethodMistake(
+        f"A client function returns a payload or a tensor with one row per client ({m}, ...); got {given}. "
+        f"The cohort's gradients are such rows:  return cohort.grad(x)"
+    )
 
 
 @dataclass

@@ -141,6 +141,11 @@ class Federation:
         return self._replies(ids, result, replied, fn, down, event)
 
     @property
+    def last_shapes(self) -> list[tuple[int, ...]]:
+        """The shape of one reply, for each part of the last call's."""
+        return [replies.shape for replies in self._last]
+
+    @property
     def objective(self) -> Problem:
         """The problem with what clients keep beside the model (running statistics, say) as it is now."""
         return self.given if self.given.statistics is None else self.given.at(self.memory)

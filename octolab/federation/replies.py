@@ -5,11 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import cached_property
+from typing import NoReturn
 
 import numpy as np
 import torch
 
-from octolab.errors import NoReplies
+from octolab.errors import MethodMistake, NoReplies
 from octolab.federation.rule import Rule, RuleContext, combined
 from octolab.payloads import Payload
 
@@ -56,6 +57,14 @@ class Replies:
 
     def __repr__(self) -> str:
         return f"Replies of {len(self)} clients: {self.payload!r}"
+
+    def _no_vector(self, _: object) -> NoReturn:
+        raise MethodMistake(
+            f"{self._where}: the replies of {len(self)} clients are not one vector yet. Say how they are joined:  "
+            f"fed.call(...).mean()  (or .weighted_sum(), .sum(), .stack())"
+        )
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _no_vector
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -46,7 +46,7 @@ def run_card(run: Run) -> str:
     chart = ""
     if "loss" in run.recorder.sparse:
         curve = line(run.name, [run], "round", "loss")
-        chart = curves_svg([curve], "round", "loss", run.problem.name, height=280)
+        chart = picture(curves_svg([curve], "round", "loss", run.problem.name, height=300))
     error = "" if run.error is None else f"<p style='color:#D55E00'>{escape(str(run.error))}</p>"
     head = f"<b>{escape(repr(run.given))}</b> on {escape(run.problem.name)}, seed {run.settings.seed}"
     return card(
@@ -54,6 +54,11 @@ def run_card(run: Run) -> str:
         f"<details><summary>Values and spec</summary>{parameters(resolved(run))}{_spec(run)}</details>",
         "run",
     )
+
+
+def picture(svg: str) -> str:
+    """A chart as wide as its cell; on a narrow page it scrolls before its words get too small."""
+    return f"<div class='octo-picture'>{svg}</div>"
 
 
 def _spec(run: Run) -> str:
@@ -69,11 +74,11 @@ def comparison_card(comparison: Comparison) -> str:
         return "<small>see above</small>"
     grid = comparison.formatted().to_html(border=0, escape=True)
     said = "".join(f"<p><small>{escape(text)}</small></p>" for text in comparison.remarks)
-    return card(f"{comparison.svg()}{grid}{said}", "comparison")
+    return card(f"{picture(comparison.svg())}<div class='octo-grid'>{grid}</div>{said}", "comparison")
 
 
 def repetition_card(repetition: Repetition) -> str:
     """A repetition as static HTML: the median over the seeds with its band, and its text."""
     run = repetition.runs[0]
     chart = curves_svg([line(run.name, repetition.runs, "round", "loss")], "round", "loss", run.problem.name)
-    return card(f"{chart}<pre>{escape(repr(repetition))}</pre>", "repetition")
+    return card(f"{picture(chart)}<pre>{escape(repr(repetition))}</pre>", "repetition")

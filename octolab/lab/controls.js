@@ -24,6 +24,12 @@ const throttled = (wait, call) => {
     if (rest <= 0) go(); else timer = setTimeout(go, rest);
   };
 };
+const drawn = (d) => { // a small picture: fonts draw glyphs as they like, or not at all
+  const box = make("span", { class: "octo-glyph", "aria-hidden": "true" });
+  box.innerHTML = `<svg viewBox="0 0 12 12"><path d="${d}"/></svg>`;
+  return box;
+};
+const LOCK = "M2 5h8v6H2zM3.2 5V3.6a2.8 2.8 0 0 1 5.6 0V5H7.4V3.6a1.4 1.4 0 0 0-2.8 0V5z";
 const setValue = (el, value) => { if (document.activeElement !== el && el.value !== value) el.value = value; };
 const significant = (v) => String(Number(v.toPrecision(3)));
 
@@ -110,7 +116,7 @@ function knob(row, model) {
   const controls = [...(inner.parts || [inner.el]), ...(extra ? [extra.el] : [])];
   for (const c of controls) { c.setAttribute("aria-describedby", `${id}-doc ${id}-note ${id}-error`); if (row.locked) c.disabled = true; }
   const el = make("div", { class: `octo-knob octo-${row.kind}${row.inner ? " octo-inner" : ""}`, "data-path": row.path },
-    make("div", { class: "octo-head" }, label, row.locked ? make("span", { class: "octo-lock", text: `🔒 ${row.locked}` }) : null, doc),
+    make("div", { class: "octo-head" }, label, row.locked ? make("span", { class: "octo-lock" }, drawn(LOCK), row.locked) : null, doc),
     make("div", { class: "octo-control" }, extra ? extra.el : null, inner.el, note), error);
   return {
     el,
@@ -172,15 +178,10 @@ const views = {
   },
 
   transport(model, el) {
-    const icon = (path) => {
-      const box = make("span", { "aria-hidden": "true" });
-      box.innerHTML = `<svg viewBox="0 0 12 12"><path d="${path}"/></svg>`;
-      return box;
-    };
     const press = (what) => () => model.send({ press: what });
     const button = (what, glyph, text, title) =>
       make("button", { type: "button", class: `octo-button octo-${what}`, title, onclick: press(what) },
-        icon(glyph), make("span", { class: "octo-word", text }));
+        drawn(glyph), make("span", { class: "octo-word", text }));
     const all = {
       run: button("run", "M2 1l9 5-9 5z", "Run", "Start, or go on after a pause"),
       pause: button("pause", "M2 1h3v10H2zM7 1h3v10H7z", "Pause", "Stand still at the next round's end"),

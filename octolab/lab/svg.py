@@ -19,7 +19,7 @@ WIDTH, ROW, TITLE, FOOT, LEFT, RIGHT = 460, 170, 44, 46, 58, 12
 MOST = 400
 
 
-def curves_svg(lines: Sequence[Line], x: str, y: str, title: str, width: int = 720, height: int = 340) -> str:
+def curves_svg(lines: Sequence[Line], x: str, y: str, title: str, width: int = 900, height: int = 380) -> str:
     """Curves of runs as one <svg>; x and y as in `curves.X_LABELS` and `Y_LABELS`."""
     style, names = Style().know(q.name for q in lines), [q.name for q in lines]
     row = height - TITLE - FOOT - _legend_height(names, width)
@@ -107,17 +107,16 @@ def _chart(chart: Chart, style: Style, width: int, row: int) -> str:
     sy = _y_scale(chart, box)
     parts += _y_grid(sy, chart, style, box) + _x_grid(sx, chart, style, box, labels)
     parts.append(f"<path d='M{box[0]} {box[1]}V{box[3]}H{box[2]}' fill='none' stroke='{style.grey}'/>")
-    clip = f"octolab-{width}-{row}"  # the same name always means the same rectangle
+    wide = box[2] - box[0]  # an inner <svg> clips; a clipPath's id would clash with that of a chart that is hidden
     parts.append(
-        f"<clipPath id='{clip}'><rect x='{box[0]}' y='{box[1]}' width='{box[2] - box[0]}' height='{row}'/></clipPath>"
+        f"<svg x='{box[0]}' y='{box[1]}' width='{wide}' height='{row}' viewBox='{box[0]} {box[1]} {wide} {row}'>"
     )
-    parts.append(f"<g clip-path='url(#{clip})'>")
     bars = [m for m in chart.marks if m.kind == "bars"]
     for m in chart.marks:
         parts.append(
             _bars(m, bars.index(m), len(bars), labels, style, sx, sy) if m.kind == "bars" else _mark(m, style, sx, sy)
         )
-    return "".join(parts) + "</g>"
+    return "".join(parts) + "</svg>"
 
 
 def _x_scale(chart: Chart, labels: list[str] | None, box: tuple[int, ...]) -> _Scale:

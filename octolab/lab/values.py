@@ -20,13 +20,15 @@ from octolab.notation import to_python
 from octolab.params import Value, values
 from octolab.problems import Problem
 
-SHEET = """.octo-value{color:var(--jp-content-font-color1,var(--vscode-editor-foreground,inherit));max-width:60em}
+SHEET = """.octo-value{color:var(--jp-content-font-color1,var(--vscode-editor-foreground,inherit))}
 .octo-value table{border-collapse:collapse;margin:.4em 0;background:none;color:inherit}
 .octo-value td,.octo-value th{text-align:left;vertical-align:top;padding:2px 10px 2px 0;border:0;background:none;color:inherit}
 .octo-value tr.octo-set td:first-child{font-weight:600;border-left:3px solid var(--jp-brand-color1,#0b62a4);padding-left:7px}
 .octo-value tr:not(.octo-set) td:first-child{border-left:3px solid transparent;padding-left:7px}
 .octo-value small,.octo-value td.octo-doc{opacity:.75}
 .octo-value code.octo-python{user-select:all;white-space:pre-wrap;overflow-wrap:anywhere}
+.octo-value .octo-picture,.octo-value .octo-grid{overflow-x:auto}
+.octo-value .octo-picture svg{width:100%;min-width:620px;height:auto;display:block}
 .octo-value button{font:inherit;font-size:12px;margin-left:.6em;cursor:pointer}
 """
 DARK = ':is([data-jp-theme-light="false"],.vscode-dark,html[theme="dark"])'

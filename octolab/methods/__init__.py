@@ -33,7 +33,12 @@ def slugs() -> list[str]:
 
 def get(slug: str) -> type[Method]:
     """The class of a method by its slug; an unknown one raises a ValueError with the nearest names."""
-    found: type[Method] = rooms.find("methods", slug)
+    try:
+        found: type[Method] = rooms.find("methods", slug)
+    except ValueError as error:
+        raise ValueError(
+            f"{error} If it is your own, write @ol.methods.register above its class, or give the method itself."
+        ) from None
     return found
 
 

@@ -38,6 +38,7 @@ from octolab.federation import Federation
 from octolab.federation.sampling import Sampler, as_sampler, may_repeat
 from octolab.methods.card import Card, read_card
 from octolab.methods.constants import Constants, Known
+from octolab.methods.mistakes import missing, no_model
 from octolab.methods.stage import Stage
 from octolab.params import Theory, allowed, equal, param, params, settle
 from octolab.problems import Problem
@@ -101,18 +102,25 @@ class Method(Frozen, Shown):
 
     # -- what a page defines -----------------------------------------------------------------------------------------
     def init(self, fed: Federation) -> Any:
-        raise NotImplementedError
+        """The state before the first step: a tensor (the model), or a NamedTuple with the model as its field x."""
+        raise missing(self, "init", "def init(self, fed): return fed.x0")
 
     def step(self, fed: Federation, s: Any) -> Any:
-        raise NotImplementedError
+        """One round, seen from the server: the new state."""
+        raise missing(self, "step", "def step(self, fed, x): return x - self.lr * fed.call(self.client, x).mean()")
 
     def stepsize(self, problem: Constants) -> Any:
         """The step size that the theorem prescribes; one number, or (n,)."""
         raise UnknownConstant(f"{type(self).__name__} has no step size from theory: give lr=... as a number.")
 
     def model(self, s: Any) -> torch.Tensor:
-        """The server model in a state, (d,)."""
-        return s.x
+        """The server model in a state, (d,): the state itself if it is a tensor, else its field x."""
+        if isinstance(s, torch.Tensor):
+            return s
+        try:
+            return s.x
+        except AttributeError:
+            raise no_model(self, s) from None
 
     def rate(self, problem: Constants) -> float | None:
         """The theorem's factor per step, in (0, 1), for what it shows to shrink to nothing; None if it shows no such thing.

@@ -24,16 +24,18 @@ def communication(view: View) -> list[Chart]:
 
 
 def uplink(view: View) -> Chart:
+    linked = view.x != "bits_up"  # nothing is drawn against itself
+    view = view if linked else view.along("round")
     wire = view.curves("counted", counted("bits_up"), what="up")
     if all(_same(f.counted.rows, UP, PAPER) for f in view.feeds):
-        return Chart("up", "Bits sent up, per client", view.x_label, "", wire, "in total", linked=True)
+        return Chart("up", "Bits sent up, per client", view.x_label, "", wire, "in total", linked=linked)
     paper = view.curves(
         "counted", counted("paper_bits_up"), what="paper", part="as papers count", dash="dot", width=1.5
     )
     differs = {name for name, group in view.groups.items() if not _same(group[0].counted.rows, UP, PAPER)}
     paper = [m for m in _no_bands(paper) if m.run in differs]
     note = "in total, as sent; dotted: indices free, as papers count"
-    return Chart("up", "Bits sent up, per client", view.x_label, "", wire + paper, note, linked=True)
+    return Chart("up", "Bits sent up, per client", view.x_label, "", wire + paper, note, linked=linked)
 
 
 def downlink(view: View) -> Chart:
