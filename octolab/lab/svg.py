@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -107,16 +108,14 @@ def _chart(chart: Chart, style: Style, width: int, row: int) -> str:
     sy = _y_scale(chart, box)
     parts += _y_grid(sy, chart, style, box) + _x_grid(sx, chart, style, box, labels)
     parts.append(f"<path d='M{box[0]} {box[1]}V{box[3]}H{box[2]}' fill='none' stroke='{style.grey}'/>")
-    wide = box[2] - box[0]  # an inner <svg> clips; a clipPath's id would clash with that of a chart that is hidden
-    parts.append(
-        f"<svg x='{box[0]}' y='{box[1]}' width='{wide}' height='{row}' viewBox='{box[0]} {box[1]} {wide} {row}'>"
-    )
     bars = [m for m in chart.marks if m.kind == "bars"]
-    for m in chart.marks:
-        parts.append(
-            _bars(m, bars.index(m), len(bars), labels, style, sx, sy) if m.kind == "bars" else _mark(m, style, sx, sy)
-        )
-    return "".join(parts) + "</svg>"
+    drawn = "".join(
+        _bars(m, bars.index(m), len(bars), labels, style, sx, sy) if m.kind == "bars" else _mark(m, style, sx, sy)
+        for m in chart.marks
+    )
+    clip = f"octolab-{zlib.crc32(f'{box}{drawn}'.encode()):08x}"  # of its own: one in a hidden chart clips nothing
+    rect = f"<rect x='{box[0]}' y='{box[1]}' width='{box[2] - box[0]}' height='{row}'/>"
+    return f"{''.join(parts)}<clipPath id='{clip}'>{rect}</clipPath><g clip-path='url(#{clip})'>{drawn}</g>"
 
 
 def _x_scale(chart: Chart, labels: list[str] | None, box: tuple[int, ...]) -> _Scale:

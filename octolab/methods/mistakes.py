@@ -37,7 +37,8 @@ def sizes(method: object, came: list[tuple[int, ...]], given: torch.Tensor, erro
     shapes = ", ".join(map(str, came)) or "no reply"
     return MethodMistake(
         f"{type(method).__name__}: shapes do not fit in step: the last call's clients replied {shapes} each, and the model is "
-        f"{tuple(given.shape)}. Let the client function return a row like the model for every client:  return cohort.grad(x)  ({error})"
+        f"{tuple(given.shape)}. Let the client function return a row like the model for every client:  "
+        f"return cohort.grad(x)  ({error})"
     )
 
 
@@ -62,8 +63,9 @@ def look(
     for path, value in parts(state, "s"):
         if value is not None and not isinstance(value, SAVED):
             warnings.warn(
-                f"{name}: {path} is a {type(value).__name__}, which no run file can hold: this run cannot be saved. Keep tensors "
-                f"and numbers in the state; a constant belongs into a field of the class:  {path.rpartition('.')[2]} = param(...)",
+                f"{name}: {path} is a {type(value).__name__}, which no run file can hold: this run cannot be saved. Keep "
+                f"tensors and numbers in the state; a constant belongs into a field of the class:  "
+                f"{path.rpartition('.')[2]} = param(...)",
                 UserWarning,
                 stacklevel=2,
             )
