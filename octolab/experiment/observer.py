@@ -16,6 +16,7 @@ import torch
 
 if TYPE_CHECKING:
     from octolab.experiment.run import Run
+    from octolab.metrics import Scored
     from octolab.problems import Problem
 
 MOST = 500
@@ -42,6 +43,7 @@ class Observer:
         self._seen, self._stride = 0, 1
         self._rows: list[tuple[int, list[float], list[float]]] = []
         self.clients: list[Clients] = []  # the newest is last
+        self.scored: Scored | None = None  # what the model said of the test samples when clients were measured last
 
     def watch(self) -> None:
         """Somebody looks: take norms of a one-layer model too, whose rounds may be as short as a norm takes."""
@@ -79,11 +81,13 @@ class Observer:
         return [math.sqrt(float(torch.dot(v, v))) for v in (x[a:b] for a, b in self._bounds)]
 
     def measure(self, run: Run, x: torch.Tensor) -> None:
-        """Per-client metrics of x now, in the caller's thread."""
+        """Per-client metrics of x now, and what it says of the test samples; in the caller's thread."""
         found = Clients(
             run.round, {k: np.asarray(v, dtype=float) for k, v in run.federation.objective.client_metrics(x).items()}
         )
+        scored = run.federation.objective.test_scores(x)
         with self._lock:
+            self.scored = scored
             self.clients = [*self.clients[-MOST // 2 :], found]
 
     def norms(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -39,6 +39,7 @@ class Division:
         """The problem with what else the data set brought: partition, groups."""
         problem.partition, problem.groups = self.partition, self.groups
         problem.group_names = self.held.group_names
+        problem.class_names = tuple(map(str, self.held.classes))
         return problem
 
     @property

@@ -222,6 +222,10 @@ class Network(Problem):
         return self.Y.index_select(0, index.reshape(-1)).view(*index.shape, *self.Y.shape[1:])
 
     @property
+    def gives_probabilities(self) -> bool:  # type: ignore[override]
+        return self.loss_of.threshold > 0
+
+    @property
     def _most(self) -> int:
         """Samples of a full-batch pass: bounds the activations' memory."""
         if self.kernels.single.name == "chain":

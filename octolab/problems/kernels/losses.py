@@ -48,6 +48,11 @@ class Loss:
         return self._is.default
 
     @property
+    def threshold(self) -> float:
+        """Above which one output says yes: 0 for scores, 0.5 for probabilities."""
+        return self._is.threshold
+
+    @property
     def plain(self) -> bool:
         """Whether it is cross entropy as everybody means it, which kernels know by heart."""
         return self._is.plain and self.axis == -1 and not self.weighs

@@ -1,4 +1,4 @@
-"""What happens inside the model: how long its gradient, its weights and its steps are, layer by layer."""
+"""The model: how long its gradient, its weights and its steps are, layer by layer; what a classifier answers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import numpy as np
 
 from octolab.experiment.curves import thin
 from octolab.lab.chart import Chart, Mark
+from octolab.lab.dashboard.panels import answers
+from octolab.lab.dashboard.panels.clients import look
 from octolab.lab.dashboard.panels.registry import panel
 from octolab.lab.dashboard.view import View
 
@@ -14,6 +16,8 @@ MOST_COLUMNS = 120
 
 @panel("model", "Model", place=50)
 def model(view: View) -> list[Chart]:
+    for feed in view.feeds:
+        look(feed)
     gradient = view.curves(
         "grad_norm_sq", lambda r: np.sqrt(np.where(r[:, -1] > 0, r[:, -1], np.nan)), what="gradient norm"
     )
@@ -24,6 +28,7 @@ def model(view: View) -> list[Chart]:
     layered = view.focused is not None and len(view.focused.run.observer.layers) > 1
     if layered:
         charts += [by_layer(view, "weights"), by_layer(view, "updates"), over_time(view)]
+    charts += answers.charts(view)
     return [c for c in charts if not c.empty]
 
 
