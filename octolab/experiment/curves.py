@@ -31,6 +31,11 @@ Y_LABELS = {
 }
 
 
+def y_label(y: str) -> str:
+    """What a vertical axis is called: any recorded column may be one."""
+    return Y_LABELS.get(y, y.replace("_", " "))
+
+
 MOST_POINTS = 2000
 
 

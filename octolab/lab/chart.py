@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from octolab.experiment.curves import X_LABELS, Y_LABELS, Line, is_log
+from octolab.experiment.curves import X_LABELS, Line, is_log, y_label
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,12 +63,12 @@ class Chart:
 
 
 def of_lines(lines: Sequence[Line], x: str, y: str, note: str = "") -> Chart:
-    """Curves of runs as a chart, with their bands over seeds; x and y as in `curves.X_LABELS` and `Y_LABELS`."""
+    """Curves of runs as a chart, with their bands over seeds; x and y as in `curves.X_LABELS` and `y_label`."""
     marks = []
     for q in lines:
         if q.low is not None and q.high is not None:
             marks.append(Mark(q.name, q.x, q.y, "band", part="all seeds", low=q.low, high=q.high))
         marks.append(Mark(q.name, q.x, q.y))
     log, percent = is_log(y, lines), y == "accuracy"
-    title = Y_LABELS[y][:1].upper() + Y_LABELS[y][1:]
+    title = y_label(y)[:1].upper() + y_label(y)[1:]
     return Chart(y, title, X_LABELS[x], "", marks, note, log_y=log, percent=percent, clip=not percent)

@@ -121,10 +121,14 @@ def _parquet(dashboard: StaticDashboard, path: Path, options: Options) -> None:
     table.to_parquet(path, index=False)
 
 
+def _runs(dashboard: StaticDashboard) -> list[Run]:
+    return [run for group in dashboard.runs.values() for run in group]
+
+
 def origins(dashboard: StaticDashboard) -> list[dict[str, Any]]:
     """The provenance of the runs, each that differs once: see `Run.provenance`."""
     found: list[dict[str, Any]] = []
-    for run in (run for group in dashboard.runs.values() for run in group):
+    for run in _runs(dashboard):
         if run.provenance not in found:
             found.append(run.provenance)
     return found
@@ -209,16 +213,8 @@ def _spec(run: Run) -> Any:
 
 
 # -- a table in LaTeX --------------------------------------------------------------
-HEADS = {
-    "round": "rounds",
-    "loss": "loss",
-    "accuracy": "accuracy",
-    "bits_up": "bits up",
-    "time": "time",
-    "round_to": "rounds to target",
-    "bits_up_to": "bits to target",
-    "time_to": "time to target",
-}
+LEFT_OUT = ("status", "bits_total")
+"""Columns of the dashboard's table that a paper has no room for."""
 
 
 def _tex(dashboard: StaticDashboard, path: Path, options: Options) -> None:
@@ -229,19 +225,21 @@ def latex(dashboard: StaticDashboard) -> str:
     """A tabular with one row per run; the best loss, accuracy and costs to the target in bold. Needs booktabs."""
     import pandas as pd
 
-    from octolab.lab.dashboard.panels.comparison import table, target_of, with_band
+    from octolab.lab.dashboard.panels.comparison import columns, table, target_of, with_band
 
     with dashboard.lock:
         dashboard.view.read()
         rows = table(dashboard.view)
         target = target_of(dashboard.view) if len(rows) > 1 or dashboard.target is not None else None
-    used = [c for c in HEADS if any(row.get(c) is not None for row in rows)]
+        heads = {name: head for name, head in columns(dashboard.view).items() if name not in LEFT_OUT}
+    used = [c for c in heads if any(row.get(c) is not None for row in rows)]
     cells = pd.DataFrame(
         [[row["name"], *(with_band(c, row) for c in used)] for row in rows],
-        columns=["method", *(HEADS[c] for c in used)],
+        columns=["method", *(heads[c] for c in used)],
     )
+    more = {name: run.greater_is_better(name) for run in _runs(dashboard) for name in competed(run)}
     best = pd.DataFrame(
-        [["", *(BOLD if _is_best(c, row, rows) else "" for c in used)] for row in rows], columns=cells.columns
+        [["", *(BOLD if _is_best(c, row, rows, more) else "" for c in used)] for row in rows], columns=cells.columns
     )
     styled = cells.style.apply(lambda _: best, axis=None).format(_tex_text).hide(axis="index")
     body = styled.to_latex(hrules=True, column_format="l" + "r" * len(used))
@@ -258,6 +256,11 @@ def latex_of(runs: Any, band: str, centre: str, target: float | None) -> str:
     return latex(dashboard)
 
 
+def competed(run: Run) -> list[str]:
+    """The columns in which runs compete."""
+    return ["loss", "accuracy", *([] if run.measure is None else (m.name for m in run.measure.metrics))]
+
+
 BANDS_SAID = {
     "minmax": "; over seeds: [least, greatest]",
     "sd": "; over seeds: +- standard deviation",
@@ -268,12 +271,12 @@ BANDS_SAID = {
 BOLD = "textbf:--rwrap;"
 
 
-def _is_best(column: str, row: dict[str, Any], rows: list[dict[str, Any]]) -> bool:
-    """Whether a row has the best value of a column in which runs compete."""
+def _is_best(column: str, row: dict[str, Any], rows: list[dict[str, Any]], more: dict[str, bool]) -> bool:
+    """Whether a row has the best value of a column in which runs compete; more: metric -> whether more of it is better."""
     value, others = row.get(column), [r[column] for r in rows if r.get(column) is not None]
-    if value is None or len(rows) < 2 or not (column in ("loss", "accuracy") or column.endswith("_to")):
+    if value is None or len(rows) < 2 or not (column in more or column.endswith("_to")):
         return False
-    return bool(value == (max(others) if column == "accuracy" else min(others)))
+    return bool(value == (max(others) if more.get(column) else min(others)))
 
 
 def _tex_text(text: object) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from octolab.experiment.curves import MOST_POINTS, X_LABELS, Y_LABELS, Line, distinct, is_log, line, thin, y_range
+from octolab.experiment.curves import MOST_POINTS, X_LABELS, Line, distinct, is_log, line, thin, y_label, y_range
 from octolab.lab.style import COLOURS, DASHES
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def figure(runs: Sequence[Run] | dict[str, Sequence[Run]]) -> go.Figure:
     from plotly.subplots import make_subplots
 
     named = dict(runs) if isinstance(runs, dict) else {q: [r] for q, r in zip(_names(runs), runs, strict=True)}
-    fig = make_subplots(rows=1, cols=2, subplot_titles=[Y_LABELS[y] for y in PANELS], horizontal_spacing=0.1)
+    fig = make_subplots(rows=1, cols=2, subplot_titles=[y_label(y) for y in PANELS], horizontal_spacing=0.1)
     for x in SWITCH:
         for i, (name, group) in enumerate(named.items()):
             for column, y in enumerate(PANELS, 1):
@@ -118,7 +118,7 @@ def curves_figure(lines: Sequence[Line], x: str, y: str, title: str) -> go.Figur
         fig.add_scatter(x=q.x, y=q.y, name=q.name, mode="lines", line=stroke(i), legendgroup=q.name)
     fig.update_layout(template="plotly_white", title=title, height=420)
     fig.update_xaxes(title_text=X_LABELS[x])
-    fig.update_yaxes(title_text=Y_LABELS[y])
+    fig.update_yaxes(title_text=y_label(y))
     set_y_axis(fig.layout.yaxis, lines, y)
     if y == "accuracy":
         fig.update_yaxes(tickformat=".0%")

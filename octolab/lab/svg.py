@@ -21,7 +21,7 @@ MOST = 400
 
 
 def curves_svg(lines: Sequence[Line], x: str, y: str, title: str, width: int = 900, height: int = 380) -> str:
-    """Curves of runs as one <svg>; x and y as in `curves.X_LABELS` and `Y_LABELS`."""
+    """Curves of runs as one <svg>; x and y as in `curves.X_LABELS` and `y_label`."""
     style, names = Style().know(q.name for q in lines), [q.name for q in lines]
     row = height - TITLE - FOOT - _legend_height(names, width)
     return sheet([of_lines(lines, x, y, title)], style, names, wide=width, row=row)

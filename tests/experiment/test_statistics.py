@@ -133,3 +133,11 @@ def test_callbacks_hear_of_every_run_of_a_comparison(noisy, tmp_path):
     )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["FedAvg-0", "FedAvg-1", "GD-0", "GD-1"]
     assert [run.round for group in result.runs.values() for run in group] == [1, 1, 1, 1]
+
+
+def test_any_recorded_column_is_drawn_with_its_band():
+    digits = ol.problems.classification("digits", clients=4)
+    found = ol.compare([ol.methods.FedAvg(cohort=2)], digits, rounds=2, seeds=(0, 1), metrics="f1", **QUIET)
+    assert len(found.plot(y="f1", band="sd").collections) == 1
+    assert found.figure(y="client_f1").layout.yaxis.title.text == "client f1"
+    assert "f1" in found.svg(y="f1").lower()

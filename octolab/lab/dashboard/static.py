@@ -15,7 +15,7 @@ from octolab.experiment.statistics import check_band, check_centre
 from octolab.lab.chart import Chart
 from octolab.lab.dashboard.feed import MOST
 from octolab.lab.dashboard.panels import PANELS
-from octolab.lab.dashboard.panels.comparison import COLUMNS, COSTS, table, with_band
+from octolab.lab.dashboard.panels.comparison import COSTS, columns, table, with_band
 from octolab.lab.dashboard.view import View
 from octolab.lab.style import Style
 from octolab.lab.svg import sheet
@@ -161,7 +161,7 @@ class StaticDashboard:
                 rows = table(self.view)
             finally:
                 self.view.target = before
-        frame = pd.DataFrame(rows, columns=["name", "seeds", *COLUMNS]).set_index("name")
+        frame = pd.DataFrame(rows, columns=["name", "seeds", *columns(self.view)]).set_index("name")
         return frame.dropna(axis=1, how="all")
 
     @property
@@ -230,9 +230,9 @@ class StaticDashboard:
 def table_html(dashboard: StaticDashboard) -> str:
     """The table, in human units."""
     with dashboard.lock:
-        rows = table(dashboard.view)
-    used = [c for c in COLUMNS if any(row.get(c) is not None for row in rows)]
-    head = "".join(f"<th scope='col' style='text-align:right;padding:2px 8px'>{escape(COLUMNS[c])}</th>" for c in used)
+        rows, heads = table(dashboard.view), columns(dashboard.view)
+    used = [c for c in heads if any(row.get(c) is not None for row in rows)]
+    head = "".join(f"<th scope='col' style='text-align:right;padding:2px 8px'>{escape(heads[c])}</th>" for c in used)
     body = ""
     for row in rows:
         swatch = f"<span style='color:{dashboard.style.colour(row['name'])}'>&#9632;</span> "

@@ -23,7 +23,7 @@ from octolab.lab.dashboard.draw import Drawing
 from octolab.lab.dashboard.figure import Figure
 from octolab.lab.dashboard.notebook import Twin, expects_a_browser
 from octolab.lab.dashboard.painter import Painter
-from octolab.lab.dashboard.panels.comparison import COLUMNS, COSTS, table, target_of, written
+from octolab.lab.dashboard.panels.comparison import COSTS, columns, table, target_of, written
 from octolab.lab.dashboard.panels.registry import PANELS
 from octolab.lab.dashboard.segments import at_work, segments
 from octolab.lab.dashboard.static import StaticDashboard
@@ -266,10 +266,11 @@ class Dashboard(ipywidgets.VBox):
         self._said = time.monotonic()
         content, view = self.content, self.content.view
         rows = table(view)
-        used = [c for c in COLUMNS if any(row.get(c) is not None for row in rows)]
+        heads = columns(view)
+        used = [c for c in heads if any(row.get(c) is not None for row in rows)]
         self.controls.put(
             rows=[_row(row, used, rows, content) for row in rows],
-            columns=[[c, COLUMNS[c]] for c in used],
+            columns=[[c, heads[c]] for c in used],
         )
         if view.over or time.monotonic() - self._warned > ALERTS_EVERY:
             self._warn()

@@ -113,8 +113,18 @@ COLUMNS = {
 }
 
 
+def columns(view: View) -> dict[str, str]:
+    """`COLUMNS`, and after accuracy the metrics that were asked for."""
+    out: dict[str, str] = {}
+    for name, head in COLUMNS.items():
+        out[name] = head
+        if name == "accuracy":
+            out |= {m: m.replace("_", " ") for f in view.feeds for m in f.measured if m != "accuracy"}
+    return out
+
+
 def table(view: View) -> list[dict[str, Any]]:
-    """One row per run: name, seeds, and a value (number, text or None) per entry of `COLUMNS`."""
+    """One row per run: name, seeds, and a value (number, text or None) per entry of `columns`."""
     target = target_of(view) if len(view.groups) > 1 or view.target is not None else None
     return [_row(view, name, target) for name in view.groups]
 
@@ -129,7 +139,7 @@ def _row(view: View, name: str, target: float | None) -> dict[str, Any]:
         return float(np.mean(values)) if values else None
 
     row["round"] = mean(0)
-    for metric in ("loss", "accuracy"):
+    for metric in dict.fromkeys(("loss", "accuracy", *(m for f in group for m in f.measured))):
         values = np.array([f.values(metric)[-1, -1] for f in group if len(f.values(metric))])
         row[metric] = CENTRES[view.centre](values) if len(values) else None
         if len(values) > 1 and not view.identical(name):
