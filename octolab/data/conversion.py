@@ -58,6 +58,7 @@ def from_arrays(
 
     Raises ValueError, in words, for what does not fit: other lengths, NaN, text among the features.
     """
+    _check_order({"X": X, "y": y, "clients": clients, "groups": groups}, name)
     x = numbers(X, f"{name}: the features X")
     if x.ndim < 1 or len(x) == 0:
         raise ValueError(f"{name}: X has shape {x.shape}; give at least one sample, (N, ...).")
@@ -204,3 +205,16 @@ def sha256_of(*arrays: ArrayLike) -> str:
         digest.update(str((a.shape, a.dtype.str)).encode())
         digest.update(a.tobytes())
     return digest.hexdigest()
+
+
+def _check_order(given: dict[str, object], name: str) -> None:
+    """Rows belong together by their place. ValueError where pandas' indices say that they lie in another order."""
+    known = {what: getattr(part, "index", None) for what, part in given.items()}
+    indices = {what: index for what, index in known.items() if hasattr(index, "equals")}
+    for what, index in list(indices.items())[1:]:
+        first, other = next(iter(indices.items()))
+        if not other.equals(index) and len(other) == len(index) and set(other) == set(index):
+            raise ValueError(
+                f"{name}: the rows of {first} and {what} have the same index in another order; they are taken by their place. "
+                f"Give {what}.loc[{first}.index], or .to_numpy() if the order is meant."
+            )

@@ -47,6 +47,8 @@ def as_dataset(
         return _of_kind(load(given, **named, **({"kind": kind} if table and kind else {})), kind)
     if is_frame(given):
         return from_frame(given, kind=kind, **named)
+    if hasattr(given, "to_pandas") and hasattr(given, "columns"):  # a table of Arrow or Polars
+        return from_frame(given.to_pandas(), kind=kind, **named)
     if hasattr(given, "column_names") and not isinstance(given, Dataset):
         return from_hugging_face(given, kind=kind, **named)
     if named:

@@ -246,3 +246,22 @@ def test_colour_images_are_turned_plane_by_plane():
         np.testing.assert_array_equal(own[:, c], split.client(0, plane)[0])
     last = from_arrays(np.moveaxis(x, 1, -1).copy(), np.arange(8) % 2)
     np.testing.assert_array_equal(split.client(0, last)[0], np.moveaxis(own, 1, -1))
+
+
+def test_series_in_another_order_than_their_table_are_refused():
+    table, labels = pd.DataFrame(np.eye(6)), pd.Series([0, 1] * 3)
+    with pytest.raises(ValueError, match="another order"):
+        from_arrays(table, labels[::-1])
+    with pytest.raises(ValueError, match="clients have the same index in another order"):
+        from_arrays(table, labels, clients=labels[::-1])
+    later = pd.Series([0, 1] * 3, index=range(10, 16))  # another index altogether says nothing
+    assert from_arrays(table, later).y.tolist() == from_arrays(table, labels[::-1].to_numpy()[::-1]).y.tolist()
+
+
+def test_a_table_of_arrow_is_a_table():
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pd.DataFrame({"a": np.arange(6.0), "b": [0, 1, 0, 1, 1, 0]})
+    from octolab.data.given import as_dataset
+
+    held = as_dataset(pyarrow.Table.from_pandas(table), target="b")
+    assert held.x[:, 0].tolist() == table["a"].tolist() and held.y.tolist() == table["b"].tolist()
