@@ -75,7 +75,7 @@ for _name, _place in {
     "run.export": "export:export",
     "run.described": "export:described",
     "run.dashboard": "dashboard:dashboard",
-    "runs.live": "live:Live",
+    "runs.live": "live:LiveChart",
     "curves.figure": "figures:curves_figure",
     "run.plot": "pictures:run_plot",
     "curves.plot": "pictures:plot",

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from octolab.experiment.callbacks.callback import Callback
 from octolab.experiment.callbacks.progress_bar import ProgressBar
 from octolab.experiment.run import Run
 from octolab.faces import face
@@ -41,35 +42,32 @@ def watch(run: Run, live: bool | None = None) -> Run:
 def watch_all(runs: Mapping[str, Sequence[Run]], live: bool | None, result: Any) -> None:
     """Finish runs (name -> seeds) in turn; those that are done are only drawn. `result` is what stays shown.
 
+    What shows them is a callback like any other: a live chart in a notebook, a bar in a terminal.
     A stopped run (Ctrl-C, the kernel's stop button) ends the whole: the rest does not start.
     """
     chart = _chart(runs, result) if is_live(live) else None
+    shown: list[Callback] = [] if chart is None else [chart]
     try:
         for name, group in runs.items():
             for run in group:
-                if run.status == "new" and not _finish(run, name):
+                if run.status == "new" and not _finish(run, [*shown, *([ProgressBar(name)] if _is_terminal() else [])]):
                     return
     finally:
         if chart is not None:
             chart.close()
 
 
-def _finish(run: Run, name: str) -> bool:
-    if not _is_terminal():
-        run.finish()
-    else:
-        bar = ProgressBar(name)
-        bar.on_start(run)
-        try:
-            run.finish(bar.on_round)
-        finally:
-            bar.on_end(run)
+def _finish(run: Run, shown: Sequence[Callback]) -> bool:
+    if shown:
+        run.listen([*run.callbacks, *shown])
+    run.finish()
     return run.status != "stopped" or run.stop_reason is not None  # a callback ends its own run only
 
 
 def _chart(runs: Mapping[str, Sequence[Run]], result: Any) -> Any:
+    """The lab's live chart of these runs; None, with a sentence, where it cannot be drawn."""
     try:
-        return face("runs.live")(runs, result).open()
+        return face("runs.live")(runs, result)
     except Exception as error:
         warnings.warn(
             f"The live chart cannot be drawn ({type(error).__name__}: {error}); the run goes on without it. "

@@ -307,7 +307,8 @@ class Run(Background, Arrivals):
 
     def listen(self, callbacks: Sequence[Callback]) -> Self:
         """Have these callbacks hear of what follows, in place of any before; they are no part of the spec."""
-        self._callbacks = Callbacks(self, callbacks) if callbacks else None
+        self.callbacks = tuple(callbacks)
+        self._callbacks = Callbacks(self, self.callbacks) if self.callbacks else None
         return self
 
     @property

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from octolab.experiment import curves
+from octolab.experiment.callbacks import View
 from octolab.experiment.record import COUNTED
 from octolab.experiment.run import Run
 from octolab.lab import cards, figures
@@ -99,6 +100,36 @@ class Live:
                     curves.Line(t.name, np.asarray(t.x), np.asarray(t.y)) for t in self.figure.data if t.meta[2] == y
                 ]
                 figures.set_y_axis(self.figure.layout[axis], lines, y)
+
+
+class LiveChart:
+    """The live chart as a callback; `ol.run` registers one in a notebook, others take `callbacks=[ol.callbacks.LiveChart()]`.
+
+    runs, result: several runs in one chart, which goes on until `close`; None: the run that it hears of, until its end.
+    """
+
+    def __init__(self, runs: Mapping[str, Sequence[Run]] | None = None, result: Any = None):
+        import_widgets()
+        self._runs, self._result, self._live = runs, result, None if runs is None else Live(runs, result)
+        self._open = False
+
+    def on_start(self, run: View) -> None:
+        if self._runs is None:
+            self.close()
+            self._live = Live({run.name: [run._run]}, run._run)
+        if self._live is not None and not self._open:
+            self._live.open()
+            self._open = True
+
+    def on_end(self, run: View) -> None:
+        if self._runs is None:
+            self.close()
+
+    def close(self) -> None:
+        """Stop painting; a static picture stays."""
+        if self._live is not None and self._open:
+            self._open = False
+            self._live.close()
 
 
 def columns(run: Run) -> dict[str, tuple[dict[str, np.ndarray], np.ndarray]]:

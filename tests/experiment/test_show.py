@@ -116,8 +116,8 @@ def test_svg_points_are_where_they_belong():
     svg = curves_svg([Line("a", np.array([0.0, 10.0]), np.array([1.0, 3.0]))], "round", "grad_norm_sq", "")
     points = next(e for e in ET.fromstring(svg).iter() if e.tag.endswith("polyline")).get("points").split()
     (x0, y0), (x1, y1) = (map(float, p.split(",")) for p in points)
-    assert (x0, x1) == (58, 708)  # the frame's left and right
-    assert y0 == 294 and y1 == 44  # its bottom and its top
+    assert (x0, x1) == (58, 888)  # the frame's left and right
+    assert y0 == 334 and y1 == 44  # its bottom and its top
 
 
 def test_an_exploding_curve_does_not_flatten_the_others():
@@ -174,6 +174,48 @@ def test_a_live_chart_that_fails_leaves_the_run_whole(problem, monkeypatch):
     with pytest.warns(RuntimeWarning, match="the run goes on without it"):
         run = ol.run("gd", problem, rounds=5, live=True)
     assert run.round == 5 and torch.equal(run.x, ol.run("gd", problem, rounds=5, live=False).x)
+
+
+class Cell:
+    """Stands for a notebook cell: what was displayed, and what replaced it."""
+
+    def __init__(self):
+        self.shown = []
+
+    def display(self, thing, display_id=False):
+        self.shown.append(thing)
+        return self
+
+    def update(self, thing):
+        self.shown.append(thing)
+
+
+def test_the_live_chart_is_a_callback_of_the_lab(problem, monkeypatch):
+    cell = Cell()
+    monkeypatch.setattr("IPython.display.display", cell.display)
+    run = ol.run("gd", problem, rounds=5, callbacks=[ol.callbacks.LiveChart()], live=False)
+    assert run.round == 5 and "<svg" in cell.shown[-1].data and len(cell.shown) == 2
+
+
+def test_in_a_notebook_runs_get_one_live_chart_beside_their_callbacks(problem, monkeypatch):
+    cell, heard = Cell(), []
+
+    class Listener:
+        def on_end(self, run):
+            heard.append(run.name)
+
+    monkeypatch.setattr("IPython.display.display", cell.display)
+    monkeypatch.setattr(progress, "in_kernel", lambda: True)
+    result = ol.compare(["gd", "ef21"], problem, rounds=3, callbacks=[Listener()], live=True)
+    kinds = [[type(c).__name__ for c in run.callbacks] for group in result.runs.values() for run in group]
+    assert kinds == [["Listener", "LiveChart"]] * 2 and heard == ["GD", "EF21"]
+    assert len(cell.shown) == 2 and "octolab-comparison" in cell.shown[-1].data
+
+
+def test_in_a_terminal_runs_get_a_bar_beside_their_callbacks(problem, monkeypatch):
+    monkeypatch.setattr(progress, "_is_terminal", lambda: True)
+    run = ol.run("gd", problem, rounds=3, callbacks=[ol.EarlyStopping()])
+    assert [type(c).__name__ for c in run.callbacks] == ["EarlyStopping", "ProgressBar"]
 
 
 def test_the_painter_copies_what_the_run_recorded(problem):
