@@ -67,6 +67,11 @@ def is_frame(given: object) -> TypeGuard[pd.DataFrame]:
     return hasattr(given, "iloc") and hasattr(given, "columns")
 
 
+def has_index(given: object) -> TypeGuard[pd.DataFrame | pd.Series]:
+    """A DataFrame or Series of pandas: its rows have names."""
+    return hasattr(given, "iloc") and hasattr(given, "index")
+
+
 def _is_series(given: object) -> TypeGuard[pd.Series]:
     """Series, Index and pandas' arrays."""
     return hasattr(given, "dtype") and hasattr(given, "isna")

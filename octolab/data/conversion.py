@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from octolab.data.arrays import numbers, plain
+from octolab.data.arrays import has_index, numbers, plain
 from octolab.data.dataset import Dataset, Provenance, encode_labels, hold_out
 from octolab.data.errors import DataWarning
 from octolab.data.targets import Targets, read_targets, values_of
@@ -209,8 +209,7 @@ def sha256_of(*arrays: ArrayLike) -> str:
 
 def _check_order(given: dict[str, object], name: str) -> None:
     """Rows belong together by their place. ValueError where pandas' indices say that they lie in another order."""
-    known = {what: getattr(part, "index", None) for what, part in given.items()}
-    indices = {what: index for what, index in known.items() if hasattr(index, "equals")}
+    indices = {what: part.index for what, part in given.items() if has_index(part)}
     for what, index in list(indices.items())[1:]:
         first, other = next(iter(indices.items()))
         if not other.equals(index) and len(other) == len(index) and set(other) == set(index):
