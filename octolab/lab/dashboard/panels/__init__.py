@@ -9,7 +9,17 @@ from importlib import import_module
 
 from octolab.lab.dashboard.panels.registry import PANELS, Panel, panel
 
-for _page in ("overview", "comparison", "convergence", "communication", "clock", "clients", "model", "diagnostics"):
+for _page in (
+    "overview",
+    "comparison",
+    "convergence",
+    "communication",
+    "clock",
+    "clients",
+    "model",
+    "diagnostics",
+    "trust",
+):
     import_module(f"{__name__}.{_page}")
 
 __all__ = ["PANELS", "Panel", "panel"]
