@@ -13,7 +13,7 @@ import numpy as np
 
 from octolab.experiment.callbacks.callback import Callback
 from octolab.experiment.curves import X_LABELS, Line, choice, distinct, line
-from octolab.experiment.launch import prepare
+from octolab.experiment.launch import prepare, shows_settings
 from octolab.experiment.record import COUNTED
 from octolab.experiment.run import Run, Until
 from octolab.experiment.seeds import check_vary, identical, note_on, seeds_of, varied
@@ -265,6 +265,7 @@ class Repetition:
 
 
 # -- doing it --------------------------------------------------------------
+@shows_settings
 def compare(
     methods: Sequence[Method | str] | Mapping[str, Method | str],
     problem: Problem,
@@ -338,6 +339,7 @@ def _prepared(method: Method | str, problem: Problem, seed: int, first: int, var
     return prepare(method, own, **plan | settings)
 
 
+@shows_settings
 def repeat(
     method: Method | str,
     problem: Problem,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from numpy.typing import ArrayLike
@@ -129,6 +130,21 @@ def run(
     return watch(prepared, live)
 
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def shows_settings(function: F) -> F:
+    """A decorator: the signature, which tab completion reads, names the settings of `run` in place of **settings."""
+    own = inspect.signature(function)
+    named = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    settings = [p for p in inspect.signature(run).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    taken = {*own.parameters, "seed"} if "seeds" in own.parameters else set(own.parameters)
+    more = [p for p in settings if p.name not in taken]
+    function.__signature__ = own.replace(parameters=[*named, *more])  # type: ignore[attr-defined]
+    return function
+
+
+@shows_settings
 def start(method: Method | str, problem: Problem, **arguments: Any) -> Run:
     """Like `run`, but returns at once: the run goes on in a worker thread.
 

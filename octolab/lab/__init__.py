@@ -60,6 +60,7 @@ class _Callable(types.ModuleType):
         return lab(method, problem, **more)
 
 
+__all__ = ["lab"]
 _Callable.__call__.__doc__ = lab.__doc__
 early.in_notebook()
 sys.modules[__name__].__class__ = _Callable

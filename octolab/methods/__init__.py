@@ -70,7 +70,7 @@ def _names() -> list[str]:
 
 
 def __dir__() -> list[str]:
-    return sorted([*_names(), "Method", "Theory", "catalog", "cards", "get", "param", "register", "slugs", "template"])
+    return sorted([*_names(), *__all__])
 
 
 __all__ = ["Card", "Method", "Theory", "cards", "catalog", "get", "param", "register", "slugs", "template"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from octolab.faces import Shown
-from octolab.params import Theory, param, settle
+from octolab.params import Theory, param, plain, settle
 from octolab.rooms import members, place, register
 
 
@@ -47,7 +47,12 @@ class Schedule(Shown):
 
     def at(self, t: int, what: str = "lr") -> float:
         """The step size of round t, checked: a ValueError names the round if it is no finite number > 0."""
-        value = self(t)
+        try:
+            value = plain(self(t))
+        except Exception as error:
+            raise ValueError(
+                f"{what}={self!r} fails in round {t} ({type(error).__name__}: {error}): rounds are 0, 1, 2, ..."
+            ) from error
         if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value) or value <= 0:
             raise ValueError(
                 f"{what}={self!r} gives {value!r} in round {t}: a step size is a finite number > 0. Give a floor > 0, or "

@@ -12,6 +12,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
+import torch
 
 import octolab as ol
 from octolab.experiment.callbacks.callback import Callbacks, View
@@ -299,3 +300,27 @@ def test_provenance_is_beside_the_spec(problem, tmp_path):
     json.dumps(found)
     digits = ol.problems.classification("digits", clients=3)
     assert len(prepare("fedavg", digits).provenance["data"]["sha256"]) == 64
+
+
+class Stops:
+    """Asks for the end in a round."""
+
+    def __init__(self, when):
+        self.when = when
+
+    def on_round(self, run):
+        return "stop" if run.round >= self.when else None
+
+
+def test_two_callbacks_that_stop_are_both_named(problem):
+    run = ol.run("gd", problem, rounds=9, callbacks=[Stops(3), Stops(3), Stops(5)], live=False)
+    assert run.round == 3 and run.stop_reason == "Stops in round 3, Stops in round 3"
+
+
+def test_a_run_is_resumed_with_other_callbacks(problem, tmp_path):
+    ol.run("gd", problem, rounds=9, callbacks=[Stops(3)], checkpoint=str(tmp_path / "a"), live=False)
+    on = ol.resume(tmp_path / "a", callbacks=[Stops(6)])
+    assert on.round == 6 and on.stop_reason == "Stops in round 6"
+    whole = ol.resume(tmp_path / "a")
+    assert whole.round == 9 and whole.stop_reason is None
+    assert torch.equal(whole.x, ol.run("gd", problem, rounds=9, live=False).x)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 
 from octolab.params import Theory
 from octolab.schedules import Constant, Cosine, InverseSqrt, OfRound, Step, Warmup, as_schedule
@@ -60,3 +61,9 @@ def test_nonsense_gets_a_sentence(make, words):
     with pytest.raises(ValueError) as error:
         make()
     assert words in str(error.value)
+
+
+def test_a_function_that_fails_in_round_0_is_a_sentence():
+    with pytest.raises(ValueError, match=r"fails in round 0 \(ZeroDivisionError.*rounds are 0, 1, 2"):
+        OfRound(lambda t: 0.1 / t).at(0)
+    assert OfRound(lambda t: torch.tensor(0.5)).at(3) == 0.5

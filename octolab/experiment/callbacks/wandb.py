@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from octolab.experiment.callbacks.callback import View
+from octolab.experiment.callbacks.callback import View, log
 from octolab.experiment.callbacks.stream import Row
 from octolab.experiment.callbacks.tracker import Tracker, description, numbers
 
@@ -23,6 +23,8 @@ class WandB(Tracker):
         self._run: Any = None
 
     def open(self, run: View) -> None:
+        if self.mode is None and not {"WANDB_MODE", "WANDB_API_KEY"} & set(os.environ):
+            log.warning("WandB: no account is known here, so it writes offline; `wandb sync` sends it later.")
         known = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
         self._run = self._module.init(
             project=self.project, name=run.name, config=description(run), mode=self.mode or known, **self.options
