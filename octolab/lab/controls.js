@@ -154,6 +154,12 @@ function watchPlots(el) {
   setTimeout(start, 0);
 }
 
+const whenShown = (el, then, tries = 100) => { // JupyterLab attaches a view after it is drawn
+  if (el.isConnected && el.clientHeight) requestAnimationFrame(then);
+  else if (tries) setTimeout(() => whenShown(el, then, tries - 1), 50);
+};
+const places = new WeakMap(); // where somebody stood in a list that gives way to a method and comes back
+
 // -- views -------------------------------------------------------------------------------------------------------
 const views = {
   form(model, el) {
@@ -271,6 +277,7 @@ const views = {
   },
 
   html(model, el) {
+    if (model.get("state").top) whenShown(el, () => el.scrollIntoView({ block: "start" })); // a method opens at its top
     return () => {
       const s = model.get("state");
       el.className = `octo-view ${s.class || ""}`;
@@ -280,6 +287,8 @@ const views = {
   },
 
   catalogue(model, el) {
+    const place = places.get(model) ?? { inner: 0, seen: false };
+    places.set(model, place);
     const search = make("input", { type: "search", class: "octo-entry", placeholder: "name, author, word ...", "aria-label": "Search the methods" });
     const send = throttled(150, () => model.send({ query: search.value }));
     search.addEventListener("input", send);
@@ -288,12 +297,16 @@ const views = {
     const needs = make("div", { class: "octo-chips", role: "group", "aria-label": "It must not need" });
     const found = make("div", { class: "octo-status", role: "status" });
     const clear = make("button", { type: "button", class: "octo-button octo-clear", text: "Clear", onclick: () => { search.value = ""; model.send({ clear: true }); } });
-    const list = make("div", { class: "octo-shelves" });
+    const list = make("div", { class: "octo-shelves", onscroll: () => { if (list.clientHeight) place.inner = list.scrollTop; } });
+    const tray = make("div", { class: "octo-line octo-tray" });
     const more = make("details", { class: "octo-more" }, make("summary", { text: "More filters" }),
       make("div", { class: "octo-line" }, make("span", { class: "octo-label", text: "It is about" }), facets),
       make("div", { class: "octo-line" }, make("span", { class: "octo-label", text: "It must not need" }), needs));
     el.append(make("div", { class: "octo-line octo-search" }, search, found, clear),
-      make("div", { class: "octo-line" }, make("span", { class: "octo-label", text: "What hurts?" }), pains), more, list);
+      make("div", { class: "octo-line" }, make("span", { class: "octo-label", text: "What hurts?" }), pains), more, tray, list);
+    const wanted = place.inner;
+    if (place.seen) whenShown(list, () => { el.scrollIntoView({ block: "nearest" }); list.scrollTop = wanted; });
+    place.seen = true;
     const chip = (kind) => (c) => make("button", {
       type: "button", class: `octo-chip octo-chip-${kind}`, "aria-pressed": String(c.on), text: c.label, title: c.hint, "data-name": c.name,
       onclick: () => model.send({ toggle: kind, name: c.name }),
@@ -307,9 +320,20 @@ const views = {
     const card = (m) => make("li", { class: "octo-item" }, make("button", {
       type: "button", class: "octo-method", "data-slug": m.slug, onclick: () => model.send({ open: m.slug }),
     }, make("span", { class: "octo-name", text: m.name }), make("span", { class: "octo-solves", text: m.solves }),
-      m.why ? make("span", { class: "octo-why", text: m.why }) : null));
+      m.why ? make("span", { class: "octo-why", text: m.why }) : null),
+      make("label", { class: "octo-tick" }, make("input", {
+        type: "checkbox", "data-tick": m.slug, "aria-label": `Compare ${m.name}`, checked: ticked.has(m.slug), onchange: () => model.send({ tick: m.slug }),
+      }), "compare"));
+    let ticked = new Set();
+    const part = (p) => make("li", { class: "octo-item" }, make("button", {
+      type: "button", class: "octo-method octo-part", onclick: () => model.send({ part: [p.room, p.name] }),
+    }, make("span", { class: "octo-name", text: p.name }), make("span", { class: "octo-solves", text: `${p.noun}: ${p.summary}` })));
     return () => {
-      const s = model.get("state");
+      const s = model.get("state"), at = list.scrollTop;
+      ticked = new Set(s.ticked.map((t) => t.slug));
+      const both = s.ticked.map((t) => t.name);
+      tray.replaceChildren(...(both.length === 0 ? [] : both.length === 1 ? [make("span", { class: "octo-doc", text: `${both[0]}: tick a second one to compare them.` })]
+        : [make("button", { type: "button", class: "octo-button octo-run octo-compare-two", text: `Compare ${both[0]} with ${both[1]}`, onclick: () => model.send({ compare: true }) })]));
       if (document.activeElement !== search) search.value = s.query;
       fill(pains, "pain", s.pains);
       fill(facets, "tag", s.tags);
@@ -318,6 +342,9 @@ const views = {
       clear.disabled = !s.narrowed;
       list.replaceChildren(...s.families.map((f) => make("section", { class: "octo-family" },
         make("h3", { text: f.title }), make("ul", {}, ...f.methods.map(card)))));
+      if (s.parts.length) list.append(make("section", { class: "octo-family" },
+        make("h3", { text: "Not methods, but parts of them" }), make("ul", {}, ...s.parts.map(part))));
+      list.scrollTop = at;
     };
   },
 };

@@ -74,6 +74,8 @@ class Method(Frozen, Shown):
     needs: ClassVar[tuple[str, ...]] = ()
     tags: ClassVar[tuple[str, ...]] = ()
     stage: ClassVar[Stage | None] = None
+    start_here: ClassVar[bool] = False
+    """Whether the catalogue shows this very page to those who begin."""
     messages: ClassVar[Mapping[str, str]] = {}
     """What a client function's reply is, by the function's name: "gradient", "difference" (of gradients) or "update" (of
     the model). Attacks that aim need to know it."""

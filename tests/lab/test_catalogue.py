@@ -7,6 +7,7 @@ import threading
 import pytest
 
 import octolab as ol
+from octolab.lab.catalogue.parts import part_card
 from octolab.lab.catalogue.search import PAINS, Search
 
 CARDS = ol.methods.cards()
@@ -110,7 +111,7 @@ def test_typing_and_clicking_narrow_the_list(catalogue):
     shown = [m["slug"] for f in catalogue.list_view.state["families"] for m in f["methods"]]
     assert "scaffold" in shown and len(shown) < len(CARDS)
     catalogue.receive({"query": "no such thing"})
-    assert catalogue.list_view.state["found"].startswith("None fits")
+    assert catalogue.list_view.state["found"].startswith("No method has the words 'no such thing'")
     catalogue.receive({"clear": True})
     catalogue.receive({"toggle": "pain", "name": "bandwidth"})
     why = {m["slug"]: m["why"] for f in catalogue.list_view.state["families"] for m in f["methods"]}
@@ -133,3 +134,45 @@ def test_a_saved_notebook_lists_everything(catalogue):
     html = catalogue._repr_html_()
     assert all(f"<code>{c.slug}</code>" in html for c in CARDS)
     assert "<script" not in html
+
+
+# -- the catalogue leads ---------------------------------------------------------------------------------------------
+def test_it_begins_with_a_shelf_for_beginners(catalogue):
+    first = catalogue.list_view.state["families"][0]
+    assert first["title"] == "Start here"
+    assert {"fedavg", "scaffold", "ef21", "ringmaster"} <= {m["slug"] for m in first["methods"]}
+
+
+def test_what_hurts_ranks_and_each_reason_says_something_new(catalogue):
+    catalogue.receive({"toggle": "pain", "name": "bandwidth"})
+    best = catalogue.list_view.state["families"]
+    assert [f["title"] for f in best] == ["Best first"] and best[0]["methods"][0]["slug"] in ("ef21", "fedavg")
+    for m in best[0]["methods"]:
+        assert m["why"].partition(" ")[2] not in (m["solves"], "") and m["why"] not in m["solves"]
+
+
+def test_an_empty_choice_says_what_to_do_instead():
+    search = Search()
+    search.query = "scafold"
+    assert search.advice() == "No method has the words 'scafold'. Did you mean scaffold or scafflix?"
+    search.query, search.pains = "", {"attackers"}
+    search.tags = {"asynchronous"}
+    assert not search.found() and "Without 'a" in search.advice()
+
+
+def test_parts_that_are_no_methods_are_found_and_have_cards(catalogue):
+    catalogue.receive({"query": "topk"})
+    assert {"room": "compressors", "name": "TopK"}.items() <= catalogue.list_view.state["parts"][-1].items()
+    catalogue.receive({"part": ["compressors", "TopK"]})
+    assert "ol.compressors.TopK(" in catalogue._part.state["html"]
+    for room, name in (("attacks", "SignFlip"), ("samplers", "Nice"), ("splits", "Dirichlet"), ("fleets", "Fleet")):
+        assert name in part_card(room, name)
+
+
+def test_two_methods_are_ticked_and_compared(catalogue):
+    for slug in ("gd", "ef21", "diana"):  # the oldest gives way
+        catalogue.receive({"tick": slug})
+    assert catalogue.ticked == ["ef21", "diana"]
+    catalogue.receive({"compare": True})
+    state = catalogue.explorer.state
+    assert state.slug == "ef21" and state.beside().given.slug == "diana"

@@ -21,6 +21,8 @@ from octolab.lab.dashboard import Dashboard, StaticDashboard
 from octolab.lab.dashboard import notebook as place
 from octolab.lab.dashboard import widget as module
 from octolab.lab.dashboard.painter import TRIES, Painter
+from octolab.lab.dashboard.panels import PANELS
+from octolab.lab.dashboard.picture import seen
 from octolab.lab.dashboard.segments import Segments
 from octolab.lab.gantt import Gantt
 
@@ -534,3 +536,31 @@ def test_nothing_is_drawn_before_the_browser_has_the_plot_and_everything_then(bo
     dashboard.receive({"kind": "plotted", "traces": 0})
     settled(dashboard)
     assert len(dashboard.drawing.figure.data) == len(figure.data)
+
+
+def test_the_picture_is_exactly_what_is_seen(board, runs):
+    shown = settled(board(runs, x="bits_up", panel="convergence"))
+    shown.controls.dark = True
+    hidden, *others = runs
+    shown.controls.hidden = [hidden]
+    drawn = shown.picture(".svg", "slide").decode()
+    assert hidden not in seen(shown).runs and all(f">{name}<" in drawn for name in others if len(others) > 1)
+    charts = [c for c in PANELS["convergence"].charts(seen(shown).view) if not c.empty]
+    assert all(chart.title in drawn and chart.x in drawn for chart in charts)
+    assert "#1e1e1e" in drawn.lower()  # dark, as on the screen
+    assert shown.picture(".png")[:4] == b"\x89PNG" and shown.picture(".pdf", "paper")[:4] == b"%PDF"
+    with pytest.raises(ValueError, match=r"choose one of '\.png', '\.svg', '\.pdf'"):
+        shown.picture(".bmp")
+
+
+def test_a_narrow_table_keeps_the_columns_that_matter(board, runs):
+    controls = settled(board(runs, x="bits_up")).controls
+    assert set(controls.few) <= {name for name, _ in controls.columns}
+    assert {"loss", "bits_up", "bits_up_to"} <= set(controls.few) and "bits_total" not in controls.few
+
+
+def test_nothing_is_drawn_against_itself(board, runs):
+    shown = settled(board(runs, x="bits_up"))
+    for panel in ("overview", "communication"):
+        for chart in PANELS[panel].charts(shown.content.view):
+            assert chart.title[:12].lower() != chart.x[:12].lower(), chart.title

@@ -9,7 +9,8 @@ from typing import Any
 import ipywidgets
 
 from octolab.lab import display, theme
-from octolab.lab.catalogue.search import NEEDS, PAINS, Search
+from octolab.lab.catalogue.parts import part_card
+from octolab.lab.catalogue.search import NEEDS, PAINS, Match, Search
 from octolab.lab.controls import View
 from octolab.lab.explorer.explorer import Explorer
 from octolab.lab.latex import pretty
@@ -26,10 +27,15 @@ class Catalogue(ipywidgets.VBox):
         words = "<span class='octo-summary'>one page each. Pick one and run it.</span>"
         head = f"<div class='octo-title-line'><h2>{len(self.search.cards)} methods</h2>{words}</div>"
         self._head = View("html", {"html": head})
+        self.ticked: list[str] = []
+        self._part = View("html", {"html": ""})
         self.list_view = View("catalogue", self._state(), self.receive)
         self._back = View(
             "html",
-            {"html": "<button type='button' class='octo-button octo-back' data-send='back'>← all methods</button>"},
+            {
+                "html": "<button type='button' class='octo-button octo-back' data-send='back'>← all methods</button>",
+                "top": True,
+            },
             lambda c: self.back(),
         )
         self.children = [self._head, self.list_view]
@@ -42,19 +48,18 @@ class Catalogue(ipywidgets.VBox):
 
     def _state(self) -> dict[str, Any]:
         s = self.search
-        families = [
-            {"title": family, "methods": [
-                {"slug": m.card.slug, "name": m.card.name, "solves": pretty(m.card.solves or m.card.summary),
-                 "why": "; ".join(m.why)}
-                for m in matches
-            ]}
-            for family, matches in s.by_family()
-        ]  # fmt: skip
-        shown, every = sum(len(f["methods"]) for f in families), len(s.cards)
+        shelves = [("Best first", s.ranked())] if s.pains and s.found() else s.by_family()
+        families = [{"title": name, "methods": [self._entry(m) for m in matches]} for name, matches in shelves]
+        shown, every, parts = sum(len(f["methods"]) for f in families), len(s.cards), s.parts()
         found = f"{shown} of {every} methods" if s.narrowed else f"{every} methods in {len(families)} families"
+        if not s.narrowed:
+            families.insert(0, {"title": "Start here", "methods": [self._entry(Match(card)) for card in s.start()]})
+        names = {card.slug: card.name for card in s.cards}
         return {
+            "ticked": [{"slug": slug, "name": names[slug]} for slug in self.ticked],
+            "parts": [{"room": p.room, "name": p.name, "noun": p.noun, "summary": p.summary} for p in parts],
             "query": s.query, "narrowed": s.narrowed, "families": families,
-            "found": found if shown else "None fits all of this. Let go of something.",
+            "found": found if shown else f"no method, {len(parts)} other parts" if parts else s.advice(),
             "pains": [
                 {"name": p.name, "label": f"{p.label} ({s.helped(p)})", "hint": p.hint, "on": p.name in s.pains}
                 for p in PAINS.values()
@@ -64,6 +69,28 @@ class Catalogue(ipywidgets.VBox):
                       for n in s.all_needs()],
         }  # fmt: skip
 
+    def _entry(self, match: Match) -> dict[str, Any]:
+        """A method on a shelf. Where the reason is what it solves, the line above says what it is."""
+        about = match.card
+        line = about.summary if any(w.startswith("solves ") for w in match.why) else about.solves or about.summary
+        return {"slug": about.slug, "name": about.name, "solves": pretty(line), "why": "; ".join(match.why)}
+
+    def tick(self, slug: str) -> None:
+        """Tick a method, or untick it; two at most, the older one gives way."""
+        self.ticked = [s for s in self.ticked if s != slug] if slug in self.ticked else [*self.ticked[-1:], slug]
+
+    def compare(self) -> Explorer:
+        """Show the first ticked method with the second as its baseline."""
+        if len(self.ticked) != 2:
+            raise ValueError("Tick two methods to compare them.")
+        first, second = self.ticked
+        return self.visit(first, baseline=second)
+
+    def show_part(self, room: str, name: str) -> None:
+        """Show a part that is no method in place of the list."""
+        self._part.update(html=part_card(room, name))
+        self.children = [self._back, self._part]
+
     def receive(self, content: dict[str, Any]) -> None:
         if "open" in content:
             self.visit(content["open"])
@@ -71,6 +98,12 @@ class Catalogue(ipywidgets.VBox):
             self.search.query = str(content["query"])
         elif "toggle" in content:
             self.search.toggle(content["toggle"], content["name"])
+        elif "tick" in content:
+            self.tick(str(content["tick"]))
+        elif "compare" in content and len(self.ticked) == 2:
+            self.compare()
+        elif "part" in content:
+            self.show_part(*map(str, content["part"]))
         elif "clear" in content:
             self.search.clear()
         self.refresh()
@@ -79,11 +112,11 @@ class Catalogue(ipywidgets.VBox):
         """Draw what `search` finds now."""
         self.list_view.state = self._state()
 
-    def visit(self, slug: str) -> Explorer:
-        """Show one method in place of the list."""
+    def visit(self, slug: str, **more: Any) -> Explorer:
+        """Show one method in place of the list; more: knobs of its explorer."""
         if self.explorer is not None:
             self.explorer.close()
-        self.explorer = Explorer(slug, **self._given)
+        self.explorer = Explorer(slug, **self._given, **more)
         self.children = [self._back, self.explorer]
         self.explorer.warm()
         return self.explorer
@@ -98,7 +131,7 @@ class Catalogue(ipywidgets.VBox):
     def close(self) -> None:
         if self.explorer is not None:
             self.explorer.close()
-        for widget in (self, self._head, self.list_view, self._back):  # two of them are not on the screen
+        for widget in (self, self._head, self.list_view, self._back, self._part):  # some of them are not on the screen
             display.close_tree(widget)
 
     def _repr_html_(self) -> str:

@@ -15,8 +15,10 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 
+from octolab.lab.catalogue.parts import Part, found
 from octolab.methods import cards, get
 from octolab.methods.card import Card
+from octolab.rooms import nearest
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,43 @@ class Search:
                 out.append(Match(card, tuple(r for r in reasons if r)))
         return out
 
+    def ranked(self) -> list[Match]:
+        """What is found, best first: a card that says it solves the pain before one that is for it, and tags last."""
+        strength = {"solves": 3, "for": 2, "is": 1, "keeps": 1}
+
+        def score(match: Match) -> int:
+            return sum(strength.get(why.split(" ")[0], 0) - why.startswith("is tagged") for why in match.why)
+
+        return sorted(self.found(), key=lambda m: (-score(m), not _first(m.card.slug), m.card.slug))
+
+    def start(self) -> list[Card]:
+        """The methods to begin with: their pages say so."""
+        return [card for card in self.cards if _first(card.slug)]
+
+    def parts(self) -> list[Part]:
+        """What is found beside methods: compressors, attacks, samplers, ..."""
+        return found(_plain(self.query).split())
+
+    def advice(self) -> str:
+        """What to let go of where nothing is found, and how much there is then."""
+        if self.query.strip():
+            near = nearest(self.query.strip(), [c.slug for c in self.cards])
+            words = f"No method has the words {self.query.strip()!r}.{near}"
+            if self.pains or self.tags or self.without:
+                return f"{words} Or press Clear: other choices narrow the list, too."
+            return words
+        chosen = [(self.pains, n, PAINS[n].label) for n in self.pains] + [(self.tags, n, n) for n in self.tags]
+        chosen += [(self.without, n, NEEDS.get(n, n)) for n in self.without]
+        left = []
+        for held, name, label in chosen:
+            held.discard(name)
+            left.append((len(self.found()), label))
+            held.add(name)
+        count, label = max(left, default=(0, ""))
+        if not count:
+            return "No method does all of this. Press Clear and choose one thing at a time."
+        return f"No method does all of this. Without {label!r} there {'is 1' if count == 1 else f'are {count}'}."
+
     def helped(self, pain: Pain) -> int:
         """How many methods help against a pain."""
         return sum(pain.why(card) is not None for card in self.cards)
@@ -178,6 +217,11 @@ class Search:
                     f"  {m.card.slug:<16} {m.card.name}: {m.card.summary}" + "".join(f"\n{'':19}{r}" for r in m.why)
                 )
         return "\n".join(lines)
+
+
+def _first(slug: str) -> bool:
+    """Whether a page, and not one that it builds on, says that it is for those who begin."""
+    return bool(vars(get(slug)).get("start_here"))
 
 
 @cache

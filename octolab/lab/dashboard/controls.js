@@ -91,6 +91,34 @@ function select(model, name, label, options, attributes = {}) {
   return [make("label", {}, label, box), show];
 }
 
+// Exactly what is seen as a file: the kernel draws it, the browser saves it.
+function picture(model) {
+  const choice = (label, entries) => {
+    const box = make("select", { "aria-label": label });
+    box.append(...entries.map(([value, text]) => make("option", { value }, text)));
+    return box;
+  };
+  const ending = choice("Kind of picture", [[".png", "PNG"], [".svg", "SVG"], [".pdf", "PDF"]]);
+  const size = choice("Size of the picture", [["screen", "screen"], ["slide", "slide"], ["paper", "paper, one column"]]);
+  const said = make("span", { class: "octo-dim", role: "status" });
+  const save = make("button", { type: "button", class: "octo-save", onclick: () => {
+    said.textContent = "drawing ...";
+    model.send({ kind: "picture", ending: ending.value, size: size.value });
+  } }, "Save");
+  model.on("msg:custom", (content, buffers) => {
+    if (content.picture === undefined) return;
+    said.textContent = content.said;
+    if (!content.picture) return;
+    const link = make("a", { href: URL.createObjectURL(new Blob([buffers[0]], { type: content.type })), download: content.picture });
+    document.body.append(link);
+    link.click();
+    link.remove();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  });
+  return make("details", { class: "octo-picture-menu" }, make("summary", {}, "Picture"),
+    make("span", { class: "octo-picture-row" }, ending, size, save, said));
+}
+
 function runs(model) {
   const body = make("tbody");
   const head = make("tr");
@@ -112,22 +140,23 @@ function runs(model) {
     sort = sort[0] === column ? [column, -sort[1]] : [column, 1];
     show();
   };
+  const extra = (column) => (model.get("few").length && !model.get("few").includes(column) ? "octo-extra" : null);
   const header = (columns) => {
     head.replaceChildren(
       make("th", { scope: "col" }, make("button", { type: "button", onclick: () => order("name") }, "run")),
       ...columns.map(([name, title]) =>
-        make("th", { scope: "col", "data-column": name }, make("button", { type: "button", onclick: () => order(name) }, title))));
+        make("th", { scope: "col", "data-column": name, class: extra(name) }, make("button", { type: "button", onclick: () => order(name) }, title))));
   };
   const line = (row, columns) => {
     const name = make("button", { type: "button", onclick: () => toggle(row.name) }, swatch(row.colour, row.dash), row.name);
     return make("tr", {
       "data-run": row.name,
       onmouseenter: () => light(row.name), onmouseleave: () => light(""), onfocusin: () => light(row.name), onfocusout: () => light(""),
-    }, make("th", { scope: "row" }, name), ...columns.map(([c]) => make("td", { "data-column": c })));
+    }, make("th", { scope: "row" }, name), ...columns.map(([c]) => make("td", { "data-column": c, class: extra(c) })));
   };
   const show = () => {
     const rows = model.get("rows"), columns = model.get("columns");
-    const shape = JSON.stringify([columns, rows.map((r) => [r.name, r.colour, r.dash])]);
+    const shape = JSON.stringify([columns, model.get("few"), rows.map((r) => [r.name, r.colour, r.dash])]);
     if (shape !== drawn) {
       drawn = shape;
       header(columns);
@@ -162,10 +191,15 @@ function runs(model) {
       tr.querySelector("button").setAttribute("aria-pressed", !off);
     }
   };
-  model.on("change:rows change:columns", show);
+  const more = make("button", { type: "button", class: "octo-columns", "aria-expanded": "false", onclick: () => {
+    const all = table.classList.toggle("octo-all");
+    more.setAttribute("aria-expanded", all);
+    more.textContent = all ? "Fewer columns" : "All columns";
+  } }, "All columns");
+  model.on("change:rows change:columns change:few", show);
   model.on("change:hidden change:lit", look);
   show();
-  return make("div", { class: "octo-scroll" }, table);
+  return make("div", {}, make("div", { class: "octo-scroll" }, table), more);
 }
 
 function alerts(model) {
@@ -211,7 +245,7 @@ function render({ model, el }) {
   const note = make("p", { class: "octo-note", role: "alert" });
   const hide = make("style");
   el.classList.add("octo-dash");
-  el.append(hide, make("div", { class: "octo-bar" }, tabs(model, id), focus, axis, python), note, runs(model), alerts(model), comparing(model));
+  el.append(hide, make("div", { class: "octo-bar" }, tabs(model, id), focus, axis, picture(model), python), note, runs(model), alerts(model), comparing(model));
   const show = () => {
     showAxis();
     showFocus();
@@ -228,6 +262,8 @@ function render({ model, el }) {
   const measure = () => {
     const dark = isDark(el), width = Math.round(el.clientWidth / 20) * 20;
     el.classList.toggle("octo-dark", dark);
+    el.classList.toggle("octo-tight", width < 900);
+    el.classList.toggle("octo-slim", width < 560);
     if (width && (dark !== model.get("dark") || width !== model.get("width"))) {
       if (width !== model.get("width")) fit();
       model.set({ dark, width });

@@ -28,6 +28,7 @@ class Controls(anywidget.AnyWidget):
     focus = traitlets.Unicode("").tag(sync=True)
     focusing = traitlets.Bool(False).tag(sync=True)  # whether the panel shows one run's details
     columns: traitlets.List = traitlets.List().tag(sync=True)  # [name, title]
+    few: traitlets.List = traitlets.List().tag(sync=True)  # names of the columns that a narrow place shows
     rows: traitlets.List = traitlets.List().tag(sync=True)
     alerts: traitlets.List = traitlets.List().tag(sync=True)  # {run, level, message, advice}
     hidden = traitlets.List(traitlets.Unicode()).tag(sync=True)

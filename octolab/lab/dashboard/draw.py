@@ -13,11 +13,12 @@ from octolab.experiment.curves import Line, y_range
 from octolab.lab.chart import Chart, Mark
 from octolab.lab.grid import BOTTOM, ROW, TOP, place
 from octolab.lab.style import FONT, Style, faint, stroke
+from octolab.lab.ticks import ticks
 
 LEFT, RIGHT = 62, 14
-NARROW = {"dtick": "D2", "exponentformat": "none", "minorloglabels": "complete"}
+NARROW: dict[str, Any] = {"tickmode": "linear", "dtick": "D2", "exponentformat": "none", "minorloglabels": "complete"}
 """A logarithmic axis of a few decades near 1 is written out: 2, 1, 0.5, 0.2. Others carry powers of ten."""
-WIDE = {"dtick": None, "exponentformat": "power", "minorloglabels": "none"}
+WIDE: dict[str, Any] = {"tickmode": "auto", "dtick": None, "exponentformat": "power", "minorloglabels": "none"}
 
 
 class Drawing:
@@ -179,7 +180,7 @@ class Drawing:
         }
 
     def _y_axis(self, chart: Chart, number: str, domain: tuple[float, float]) -> dict[str, Any]:
-        kind, limits, narrow = _axis(chart)
+        kind, limits, scale = _axis(chart)
         heat = any(m.kind == "heat" for m in chart.marks)
         axis: dict[str, Any] = {
             "domain": domain,
@@ -203,7 +204,7 @@ class Drawing:
             elif not chart.clip and not chart.log_y:
                 axis["rangemode"] = "tozero"
             if chart.log_y:
-                axis |= NARROW if narrow else WIDE
+                axis |= scale
         return axis
 
     def _title(self, chart: Chart, x: float, y: float) -> list[dict[str, Any]]:
@@ -307,32 +308,39 @@ def _same(new: Mark, old: Mark) -> bool:
     return same and list(new.text) == list(old.text)
 
 
-def _axis(chart: Chart) -> tuple[str, list[float] | None, bool]:
-    """The y axis's type, its range where a curve would explode out of the picture, and whether it spans few decades."""
-    kind, narrow = "log" if chart.log_y else "linear", False
+def _scale(low: float, high: float) -> dict[str, Any]:
+    """How a logarithmic axis between two values is labelled: within one decade by even steps, else see NARROW and WIDE."""
+    if high < 6 * low:
+        return {**NARROW, "tickmode": "array", "dtick": None, "tickvals": ticks(low, high)}
+    return NARROW if high < 1000 * low and low > 1e-4 and high < 1e6 else WIDE
+
+
+def _axis(chart: Chart) -> tuple[str, list[float] | None, dict[str, Any]]:
+    """The y axis's type, its range where a curve would explode out of the picture, and how it is labelled."""
+    kind, scale = "log" if chart.log_y else "linear", WIDE
     if chart.percent and all(m.kind in ("line", "points", "band") for m in chart.marks) and chart.key == "latency":
-        return kind, [0.0, 1.02], False
+        return kind, [0.0, 1.02], WIDE
     if any(m.kind == "spans" for m in chart.marks):
         top = max((float(np.nanmax(m.y)) for m in chart.marks if np.size(m.y)), default=0.0)
-        return kind, [-1.0, top + 1.0], False
+        return kind, [-1.0, top + 1.0], WIDE
     lines = [Line(m.run, np.asarray(m.x), np.asarray(m.y, dtype=float)) for m in chart.marks if m.kind == "line"]
     limits = y_range(lines, chart.log_y)
     if limits is None:
-        return kind, None, narrow
+        return kind, None, scale
     if not chart.clip:
         limits = limits[0], max(limits[1], *(float(np.nanmax(q.y)) for q in lines if np.isfinite(q.y).any()))
-    narrow = chart.log_y and limits[1] < 1000 * limits[0] and limits[0] > 1e-4 and limits[1] < 1e6
+    scale = _scale(*limits) if chart.log_y else WIDE
     top = max((float(np.nanmax(q.y)) for q in lines if np.isfinite(q.y).any()), default=0.0)
     if top <= limits[1] or not chart.clip:
-        return kind, None, narrow
-    return kind, [math.log10(max(v, 1e-300)) for v in limits] if chart.log_y else [float(v) for v in limits], narrow
+        return kind, None, scale
+    return kind, [math.log10(max(v, 1e-300)) for v in limits] if chart.log_y else [float(v) for v in limits], scale
 
 
-def _set_axis(axis: Any, kind: str, limits: list[float] | None, narrow: bool) -> None:
+def _set_axis(axis: Any, kind: str, limits: list[float] | None, scale: dict[str, Any]) -> None:
     if axis.type != kind and axis.type != "category":
         axis.type = kind
     if kind == "log":
-        axis.update(NARROW if narrow else WIDE)
+        axis.update(scale)
     if limits is not None:
         axis.range = limits
 

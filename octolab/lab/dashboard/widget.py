@@ -25,6 +25,7 @@ from octolab.lab.dashboard.notebook import Twin, expects_a_browser
 from octolab.lab.dashboard.painter import Painter
 from octolab.lab.dashboard.panels.comparison import COSTS, columns, table, target_of, written
 from octolab.lab.dashboard.panels.registry import PANELS
+from octolab.lab.dashboard.picture import TYPES, picture
 from octolab.lab.dashboard.segments import at_work, segments
 from octolab.lab.dashboard.static import StaticDashboard
 from octolab.lab.display import again, close_tree
@@ -39,6 +40,8 @@ LIVE_POINTS = 1000
 """Points of a trace while it is drawn again and again; a screen is not wider."""
 NARROW = 760
 """Pixels of width below which charts stand in one column."""
+FEW = ("round", "loss", "accuracy", "bits_up")
+"""Columns of the table, beside the cost on the axis, that a narrow place shows; the rest on demand."""
 WORDS_EVERY, ALERTS_EVERY = 0.5, 2.0
 """Seconds between two looks at the table, and at the alerts."""
 
@@ -271,6 +274,7 @@ class Dashboard(ipywidgets.VBox):
         self.controls.put(
             rows=[_row(row, used, rows, content) for row in rows],
             columns=[[c, heads[c]] for c in used],
+            few=[c for c in used if c in FEW or c == f"{view.x}_to"],
         )
         if view.over or time.monotonic() - self._warned > ALERTS_EVERY:
             self._warn()
@@ -327,7 +331,7 @@ class Dashboard(ipywidgets.VBox):
             if name == "lit":
                 self._glance()
             elif self._take(name, value) and self.content.view.groups:
-                self._paint(words=name not in ("hidden", "dark", "width"))
+                self._paint(words=name not in ("hidden", "width"))
 
     def _take(self, name: str, value: Any) -> bool:
         """Pass a choice on to what is shown. True if it changes anything."""
@@ -370,8 +374,28 @@ class Dashboard(ipywidgets.VBox):
             if self.drawing is None:
                 self._make()
                 self.painter.start()
+        elif kind == "picture":
+            self._send_picture(str(content.get("ending")), str(content.get("size")))
         elif kind == "plotted":
             self._arrived(content.get("traces", 0))
+
+    def picture(self, ending: str = ".png", size: str = "screen") -> bytes:
+        """Exactly what is seen (panel, axis, shown runs, light or dark) as the bytes of a .png, .svg or .pdf file.
+
+        size: "screen", "slide" or "paper".
+        """
+        return picture(self, ending, size)
+
+    def _send_picture(self, ending: str, size: str) -> None:
+        """The picture to the browser, or the sentence that says why not."""
+        try:
+            data = self.picture(ending, size)
+        except (ValueError, ImportError) as error:
+            self.controls.send({"picture": "", "said": str(error)})
+            return
+        said = f"saved, {len(data) / 1000:,.0f} kB"
+        name = f"octolab-{self.content.panel}-{size}{ending}"
+        self.controls.send({"picture": name, "type": TYPES[ending], "said": said}, buffers=[data])
 
     def _arrived(self, traces: int) -> None:
         """A browser has drawn the plot as it knew it: with so many traces. Whatever came since is sent again."""

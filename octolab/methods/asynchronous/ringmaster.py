@@ -38,6 +38,7 @@ class State(NamedTuple):
 
 class Ringmaster(Method):
     slug = "ringmaster"
+    start_here = True
     needs = ("homogeneous",)
     tags = ("asynchronous", "stochastic", "nonconvex", "networks")
     stage = Stage(

@@ -53,6 +53,7 @@ class State(NamedTuple):
 
 class EF21(Method):
     slug = "ef21"
+    start_here = True
     needs: ClassVar[tuple[str, ...]] = ("contractive", "full participation")
     tags: ClassVar[tuple[str, ...]] = ("heterogeneous", "nonconvex", "biased compression", "error feedback")
     stage = Stage(

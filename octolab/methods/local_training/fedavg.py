@@ -43,6 +43,7 @@ class State(NamedTuple):
 
 class FedAvg(Method):
     slug = "fedavg"
+    start_here = True
     tags: ClassVar[tuple[str, ...]] = ("local steps", "client sampling", "networks", "nonconvex")
 
     lr: Theory[float] = param(Theory(), "local step size", gt=0, main=True)

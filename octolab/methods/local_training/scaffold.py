@@ -37,6 +37,7 @@ class State(NamedTuple):
 
 class SCAFFOLD(Method):
     slug = "scaffold"
+    start_here = True
     needs = ("at most once",)
     tags = ("heterogeneous", "local steps", "client sampling", "networks", "nonconvex")
 

@@ -35,6 +35,7 @@ __all__ = ["Ditto", "State"]
 
 class Ditto(FedAvg):
     slug = "ditto"
+    start_here = True
     tags = ("personalisation", "heterogeneous", "nonconvex", "networks", "client sampling", "local steps")
 
     lam: float = param(1.0, "lambda, strength of the leash to the common model", ge=0, main=True)

@@ -47,6 +47,7 @@ class State(NamedTuple):
 
 class FedNL(Method):
     slug = "fednl"
+    start_here = True
     needs = ("hessian", "strongly convex")
     tags = ("heterogeneous", "convex", "second order", "biased compression")
 

@@ -60,6 +60,7 @@ class State(NamedTuple):
 
 class ByzVRMARINA(Method):
     slug = "byz-vr-marina"
+    start_here = True
     needs = ("unbiased",)
     tags: ClassVar[tuple[str, ...]] = ("attackers", "nonconvex", "unbiased compression", "variance reduction")
     messages: ClassVar[Mapping[str, str]] = {"full": "gradient", "difference": "difference"}

@@ -55,6 +55,7 @@ class State(NamedTuple):
 
 class DPFedAvg(Method):
     slug = "dp-fedavg"
+    start_here = True
     tags = ("privacy", "local steps", "client sampling", "networks", "nonconvex")
     messages = {"client": "update"}  # noqa: RUF012
 
