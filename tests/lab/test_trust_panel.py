@@ -30,7 +30,7 @@ def test_flags_beside_the_truth():
     method = ol.methods.FedAvg(lr=0.05, local_steps=1, aggregator=ol.aggregators.CoordinateMedian())
     run = ol.run(method, problem, rounds=6, live=False, attack=ol.attacks.SignFlip(clients=(0, 1), scale=50.0))
     found = charts(run)["suspects"]
-    assert {m.part for m in found.marks} >= {"flagged", "caught"} and "omniscient" in found.note
+    assert {m.part for m in found.marks} >= {"flagged", "rightly"} and "omniscient" in found.note
 
 
 def test_groups_by_loss_and_no_panel_where_nothing_is_to_be_said():

@@ -50,13 +50,8 @@ def spent(view: View) -> Chart:
         if found is None or feed is None:
             continue
         steps = np.unique(np.linspace(1, found.steps, POINTS).round().astype(int))
-        marks.append(
-            Mark(
-                name,
-                steps * feed.run.round / found.steps,
-                np.array([_at(found, int(s), feed.run.federation.n) for s in steps]),
-            )
-        )
+        epsilons = [_at(found, int(s), feed.run.federation.n) for s in steps]
+        marks.append(Mark(name, steps * feed.run.round / found.steps, np.array(epsilons)))
         words = f"delta = {found.delta:g}, {found.adjacency}, {found.sampling} sampling, {found.accountant.upper()}"
     return Chart("epsilon", "Privacy spent", "round", "epsilon", marks, words)
 
@@ -76,7 +71,7 @@ def price(view: View) -> Chart:
 
 def suspects(view: View) -> Chart:
     """Replies that were flagged in a round, and those of them that really came from attackers."""
-    marks = [*view.curves("flagged", what="flagged"), *view.curves("caught", what="caught")]
+    marks = [*view.curves("flagged", part="flagged"), *view.curves("caught", part="rightly", dash="dot")]
     return Chart(
         "suspects", "Flagged replies, and rightly so", view.x_label, "replies a round", marks, OMNISCIENT, linked=True
     )
