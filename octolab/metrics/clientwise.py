@@ -76,7 +76,9 @@ def at_once(function: named.Function, scored: Scored) -> np.ndarray | None:
 
 
 def one_class(scored: Scored) -> np.ndarray:
-    """(clients,): whether all samples of a client are of one class."""
+    """(clients,): whether all samples of a client are of one class; of several labels a sample, of no client."""
+    if scored.labels.ndim != 1:
+        return np.zeros(scored.clients, dtype=bool)
     low, high = np.full(scored.clients, np.inf), np.full(scored.clients, -np.inf)
     np.minimum.at(low, scored.owner, scored.labels)
     np.maximum.at(high, scored.owner, scored.labels)

@@ -1,11 +1,13 @@
 """Metrics by name, computed by scikit-learn, which loads when the first is used.
 
 Of several classes, f1, precision, recall, auroc and average_precision are macro: the plain mean over the classes, one
-against the rest. What is not defined on the samples at hand (auroc where only one class occurs) is NaN.
+against the rest; of several labels a sample all are the mean over the labels. What is not defined on the samples at hand
+(auroc where only one class occurs) is NaN.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -13,6 +15,21 @@ import numpy as np
 
 Function = Callable[[np.ndarray, np.ndarray], float]
 """f(labels, scores) -> float; see `octolab.metrics.Scored` for the shapes."""
+
+
+def _each_label(function: Function) -> Function:
+    """Of several labels a sample, (N, L) zeros and ones with one score each: the mean over the labels on which it is
+    defined.
+    """
+
+    @functools.wraps(function)
+    def measure(labels: np.ndarray, scores: np.ndarray) -> float:
+        if labels.ndim < 2:
+            return function(labels, scores)
+        each = np.array([function(of, said) for of, said in zip(labels.astype(np.int64).T, scores.T, strict=True)])
+        return float(np.nanmean(each)) if np.isfinite(each).any() else math.nan
+
+    return measure
 
 
 def predicted(scores: np.ndarray) -> np.ndarray:
@@ -27,10 +44,12 @@ def probabilities(scores: np.ndarray) -> np.ndarray:
     return shifted / shifted.sum(1, keepdims=True)
 
 
+@_each_label
 def accuracy(labels: np.ndarray, scores: np.ndarray) -> float:
     return float((predicted(scores) == labels).mean())
 
 
+@_each_label
 def balanced_accuracy(labels: np.ndarray, scores: np.ndarray) -> float:
     from sklearn.metrics import recall_score
 
@@ -38,36 +57,42 @@ def balanced_accuracy(labels: np.ndarray, scores: np.ndarray) -> float:
     return float(recall_score(labels, found, labels=np.unique(labels), average="macro", zero_division=0))
 
 
+@_each_label
 def f1(labels: np.ndarray, scores: np.ndarray) -> float:
     from sklearn.metrics import f1_score
 
     return float(f1_score(labels, predicted(scores), average=_average(scores), zero_division=0))
 
 
+@_each_label
 def precision(labels: np.ndarray, scores: np.ndarray) -> float:
     from sklearn.metrics import precision_score
 
     return float(precision_score(labels, predicted(scores), average=_average(scores), zero_division=0))
 
 
+@_each_label
 def recall(labels: np.ndarray, scores: np.ndarray) -> float:
     from sklearn.metrics import recall_score
 
     return float(recall_score(labels, predicted(scores), average=_average(scores), zero_division=0))
 
 
+@_each_label
 def auroc(labels: np.ndarray, scores: np.ndarray) -> float:
     from sklearn.metrics import roc_auc_score
 
     return _one_against_rest(roc_auc_score, labels, scores)
 
 
+@_each_label
 def average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
     from sklearn.metrics import average_precision_score
 
     return _one_against_rest(average_precision_score, labels, scores)
 
 
+@_each_label
 def log_loss(labels: np.ndarray, scores: np.ndarray) -> float:
     from sklearn.metrics import log_loss as loss
 

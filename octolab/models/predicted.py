@@ -21,6 +21,10 @@ def predictions(problem: Problem, module: nn.Module, X: object, scores: bool = F
     inputs = inputs.long() if whole else inputs.to(problem.dtype)
     if isinstance(module, nn.Linear) and inputs.dim() > 2:
         inputs = inputs.flatten(1)
+    if isinstance(module, nn.Linear) and inputs.shape[1:] != (module.in_features,):
+        raise ValueError(
+            f"X has samples of shape {tuple(inputs.shape[1:])}; the model was trained on {module.in_features} features."
+        )
     if isinstance(given, torch.Tensor) and inputs.shape[1:] != given.shape[1:]:
         inputs = _reshaped(inputs, tuple(given.shape[1:]))
     with torch.no_grad():

@@ -222,10 +222,6 @@ class Network(Problem):
         return self.Y.index_select(0, index.reshape(-1)).view(*index.shape, *self.Y.shape[1:])
 
     @property
-    def gives_probabilities(self) -> bool:  # type: ignore[override]
-        return self.loss_of.threshold > 0
-
-    @property
     def _most(self) -> int:
         """Samples of a full-batch pass: bounds the activations' memory."""
         if self.kernels.single.name == "chain":
@@ -489,7 +485,17 @@ class Network(Problem):
 
     def test_scores(self, x: torch.Tensor, *, by_client: bool = False) -> Scored | None:
         part = self._test if by_client else self._global_test
-        return None if part is None else part.scored(x, lambda x, X, Y: self.outputs(x.detach(), X))
+        said = None if part is None else part.scored(x, lambda x, X, Y: self.outputs(x.detach(), X))
+        if said is None or self.loss_of.family != "signs":
+            return said
+        if said.labels.shape[1:] == said.scores.shape[1:] == (1,):
+            said = said._replace(labels=said.labels[:, 0], scores=said.scores[:, 0])
+        if bool((said.labels == said.labels.round()).all()):
+            said = said._replace(labels=said.labels.astype(np.int64))
+        if self.loss_of.threshold == 0:
+            return said
+        with np.errstate(divide="ignore"):  # probabilities, of which metrics want the scores
+            return said._replace(scores=np.log(said.scores) - np.log1p(-said.scores))
 
     def test_metrics(self, x: torch.Tensor) -> dict[str, float]:
         part = self._global_test

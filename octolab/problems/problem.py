@@ -53,7 +53,6 @@ class Problem(Shown):
     group_names: tuple[str, ...] = ()
     random = False  # something inside is random in training (dropout): passes need seeds
     class_names: tuple[str, ...] = ()  # in the order of their numbers, where they have names
-    gives_probabilities: bool = False  # of yes, where one output is judged: not a score that a sigmoid makes one
     statistics: Statistics | None = None  # what clients keep beside the model, if anything
 
     # -- constants (None: unknown) ---------------------------------------------------------------------------

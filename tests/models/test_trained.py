@@ -110,6 +110,12 @@ def test_a_start_brings_its_running_statistics_and_no_other_backbone(tmp_path):
         ol.run(ol.methods.FedAvg(lr=0.1), problem, rounds=1, x0=other)
 
 
+def test_new_samples_are_as_wide_as_the_old_ones():
+    run = ol.run("fedavg", ol.problems.classification((X, Y), clients=4), rounds=1)
+    with pytest.raises(ValueError, match="4 features"):
+        run.predict(X[:, :3])
+
+
 def test_what_makes_no_personal_models_says_so():
     run = run_of(nn.Linear(4, 3))
     with pytest.raises(ValueError, match="no personal models"):

@@ -44,13 +44,13 @@ class Answers(NamedTuple):
         return sure, so, float(np.abs(sure - so) @ count[count > 0] / len(place))
 
 
-def answers(scored: Scored, names: tuple[str, ...] = (), probabilities: bool = False) -> Answers | None:
-    """None for what is no choice of one class out of at most 40. probabilities: scores of two classes are such already."""
+def answers(scored: Scored, names: tuple[str, ...] = ()) -> Answers | None:
+    """None for what is no choice of one class out of at most 40."""
     labels, scores = scored.labels, scored.scores
     if labels.ndim != 1 or scores.ndim > 2 or not len(labels) or labels.dtype.kind not in "iub":
         return None
     if scores.ndim == 1:
-        one = scores if probabilities else 1 / (1 + np.exp(-np.clip(scores, -60, 60)))
+        one = 1 / (1 + np.exp(-np.clip(scores, -60, 60)))
         chances = np.stack([1 - one, one], 1)
     else:
         chances = np.exp(scores - scores.max(1, keepdims=True))
@@ -78,8 +78,7 @@ def of(feed: Feed | None) -> Answers | None:
     """What a run's model answers, as its observer saw it last."""
     if feed is None or feed.run.observer.scored is None:
         return None
-    problem = feed.run.problem
-    return answers(feed.run.observer.scored, problem.class_names, problem.gives_probabilities)
+    return answers(feed.run.observer.scored, feed.run.problem.class_names)
 
 
 def by_class(found: dict[str, Answers]) -> list[Chart]:
