@@ -7,6 +7,10 @@ class OctolabError(Exception):
     """The base of octolab's own errors."""
 
 
+class WrongArgument(OctolabError, ValueError, TypeError):
+    """An argument is none that the function takes, or has a value that it does not take."""
+
+
 class ScriptExhausted(OctolabError):
     """Scripted randomness was asked for more than it was given."""
 

@@ -20,7 +20,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-__all__ = ["Param", "Theory", "Value", "allowed", "check", "equal", "param", "params", "settle", "values"]
+from octolab.errors import WrongArgument
+
+__all__ = ["Param", "Theory", "Value", "allowed", "check", "equal", "fits", "param", "params", "settle", "values"]
 
 PLAIN = (bool, int, float, str, tuple, list, Sequence, type(None))
 
@@ -137,9 +139,18 @@ def param(
     bounds = {"gt": gt, "ge": ge, "lt": lt, "le": le}
     for name, bound in old.items():
         if name not in OLD_BOUNDS:
-            raise TypeError(f"param() has no argument {name!r}: bounds are gt, ge, lt and le.")
+            raise WrongArgument(f"param: {name}={bound!r}: there is no such argument: bounds are gt, ge, lt and le.")
         warnings.warn(f"param({name}=...) is now {OLD_BOUNDS[name]}=...", DeprecationWarning, stacklevel=2)
         bounds[OLD_BOUNDS[name]] = bound
+    for name, limit in bounds.items():
+        if limit is not None and not (_is_number(limit) and not math.isnan(limit)):
+            raise WrongArgument(f"param: {name}={limit!r}: give a number.")
+    if not isinstance(doc, str):
+        raise WrongArgument(f"param: doc={doc!r}: give one line of text.")
+    if choices is not None and not isinstance(choices, (tuple, list)):
+        raise WrongArgument(f"param: choices={choices!r}: give a tuple of values.")
+    if not isinstance(main, bool):
+        raise WrongArgument(f"param: main={main!r}: give True or False.")
     facts = {
         "doc": doc,
         **bounds,
@@ -293,15 +304,16 @@ def check(owner: str, p: Param, value: Any) -> None:
             raise ValueError(f"{owner}: {p.name}={value!r}: the multiplier of a theory value is > 0.")
         return
     if p.per_client and p.numeric and hasattr(value, "__len__") and not isinstance(value, str):
-        wrong = [(i, v) for i, v in enumerate(map(plain, value)) if not _fits(p, v)]
+        wrong = [(i, v) for i, v in enumerate(map(plain, value)) if not fits(p, v)]
         if wrong:
             raise ValueError(f"{owner}: {p.name}={wrong[0][1]!r} for client {wrong[0][0]}: give {allowed(p)}.")
         return
-    if not _fits(p, value):
+    if not fits(p, value):
         raise ValueError(f"{owner}: {p.name}={value!r}: {'choose' if p.kind == 'choice' else 'give'} {allowed(p)}.")
 
 
-def _fits(p: Param, value: Any) -> bool:
+def fits(p: Param, value: Any) -> bool:
+    """Whether a parameter takes this value, None and `Theory()` apart."""
     if p.kind == "choice":
         return any(type(value) in _alike(c) and value == c for c in p.choices or ())
     if p.kind == "object":

@@ -68,7 +68,7 @@ class Randomness:
     """
 
     def __init__(self, seed: int = 0):
-        if not isinstance(seed, (int, np.integer)) or seed < 0:
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
             raise ValueError(f"seed={seed!r}: a seed is a whole number >= 0.")
         self.seed = int(seed)
 
@@ -292,8 +292,13 @@ class Scripted(Randomness):
     def __init__(self, *, seed: int = 0, **given: Sequence[Any] | dict[str, Sequence[Any]] | None):
         super().__init__(seed)
         unknown = set(given) - set(self.KINDS)
+        for kind, values in given.items():
+            listed = hasattr(values, "__len__") and not isinstance(values, str)
+            if kind in self.KINDS and values is not None and not listed:
+                raise ValueError(f"Scripted: {kind}={values!r}: give a list of draws, or a dict purpose -> list.")
         if unknown:
-            raise ValueError(f"Scripted got {sorted(unknown)}: what can be given is {', '.join(self.KINDS)}.")
+            strange = ", ".join(f"{kind}={given[kind]!r}" for kind in sorted(unknown))
+            raise ValueError(f"Scripted got {strange}: what can be given is {', '.join(self.KINDS)}.")
         by_purpose = [k for k in ("coins", "cohorts", "times") if isinstance(given.get(k), dict)]
         if by_purpose:
             raise ValueError(f"Scripted: {', '.join(by_purpose)} have one purpose: give a list.")

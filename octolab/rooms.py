@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from octolab.errors import WrongArgument
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -68,6 +70,8 @@ def register(room: str, name: str | None = None) -> Callable[[Thing], Thing]:
     the same class made again, as by a notebook's cell, takes its own place.
     """
     noun = _room(room).noun
+    if name is not None:
+        _check("name", name, str, "a text")
 
     def keep(thing: Thing) -> Thing:
         called = name or thing.__name__
@@ -93,6 +97,7 @@ def forget(room: str, name: str) -> None:
 
 def members(room: str, load: bool = True) -> Mapping[str, Any]:
     """name -> class of a room, by name; a view that grows with the room. load: import octolab's own first."""
+    _check("load", load, bool, "True or False")
     if load:
         importlib.import_module(_room(room).module)
     return MappingProxyType(_held[room])
@@ -123,6 +128,7 @@ def catalog(room: str) -> pd.DataFrame:
 
 def fitting(base: type) -> dict[str, Any]:
     """name -> registered class, of every room, for the classes at and below a base."""
+    _check("base", base, type, "a class")
     for room in ROOMS:
         members(room)
     return {n: thing for thing, (_, n) in _places.items() if isinstance(thing, type) and issubclass(thing, base)}
@@ -130,6 +136,9 @@ def fitting(base: type) -> dict[str, Any]:
 
 def named(text: str, room: str | None = None) -> tuple[str, str]:
     """("samplers", "Nice") of "samplers.Nice"; a bare name is of the room given."""
+    _check("text", text, str, "a name, such as 'compressors.TopK'")
+    if room is not None:
+        _room(room)
     before, dot, name = text.rpartition(".")
     if dot and (room is None or before in ROOMS):
         _room(before)
@@ -141,9 +150,18 @@ def named(text: str, room: str | None = None) -> tuple[str, str]:
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.5) -> str:
     """ " Did you mean X?" for a word that is nearly one of the known ones, else ""."""
+    _check("word", word, str, "a text")
+    _check("known", known, Iterable, "words")
+    if not isinstance(cutoff, (int, float)) or not 0 <= cutoff <= 1:
+        raise WrongArgument(f"cutoff={cutoff!r}: give a number in [0, 1].")
     by_lower = {str(k).lower(): str(k) for k in known}
     near = difflib.get_close_matches(word.lower(), by_lower, 2, cutoff)
     return f" Did you mean {' or '.join(by_lower[n] for n in near)}?" if near else ""
+
+
+def _check(name: str, value: object, kind: type, words: str) -> None:
+    if not isinstance(value, kind):
+        raise WrongArgument(f"{name}={value!r}: give {words}.")
 
 
 def _room(room: str) -> Room:

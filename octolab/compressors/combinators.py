@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from octolab.arguments import expects, switch, whole
 from octolab.compressors.compressor import Compressor, check_whole
 from octolab.compressors.quantizers import QSGD, Natural
 from octolab.compressors.sparsifiers import Identity, RandK, Sparsifier, TopK
@@ -119,6 +120,7 @@ def _known(value: float | None) -> float:
     return value
 
 
+@expects(levels=whole(1), scaled=switch())
 def TopKQSGD(k: int | float, levels: int, *, scaled: bool = True, index: str = "auto", coding: str = "fixed") -> Chain:
     """TopK, then QSGD of the k kept values, as a chain: 32 + k ceil(log2(2s + 1)) + positions.
 

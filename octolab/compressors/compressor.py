@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import Tensor
 
 from octolab import rooms
+from octolab.arguments import expects, instance
 from octolab.errors import OutsideAssumptions
 from octolab.faces import Shown
 from octolab.notation import from_json
@@ -151,6 +152,7 @@ def _to_json(value: Any) -> Any:
     return [_to_json(v) for v in value] if isinstance(value, tuple) else value
 
 
+@expects(spec=instance("a compressor's spec, a dict", dict))
 def from_spec(spec: dict[str, Any]) -> Compressor:
     """The compressor that ``spec`` describes.
 

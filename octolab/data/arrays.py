@@ -44,6 +44,8 @@ def plain(given: object, what: str) -> np.ndarray:
         raise ValueError(f"{what}: the entries have different shapes; all samples need one shape.") from None
     if values.dtype.kind in "US" and isinstance(given, (list, tuple)) and values.ndim == 1:
         values = np.array(given, object)  # NumPy would make text of numbers and None beside it
+    if values.dtype.kind == "c":
+        raise ValueError(f"{what} hold complex numbers (dtype {values.dtype}): give real numbers.")
     return _objects(values) if values.dtype.kind == "O" else values
 
 

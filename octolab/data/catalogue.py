@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from octolab.arguments import expects, text
 from octolab.data import builtin, files, flights, hub, idx, r_package
 from octolab.data.dataset import Dataset
 
@@ -67,6 +68,7 @@ def _lines() -> dict[str, str]:
     return {name: line for name, (_, line) in NAMED.items()} | {form: line for _, form, line in PREFIXED.values()}
 
 
+@expects(name=text("a data set's name: see ol.data.catalog()"))
 def load(name: str, **options: Any) -> Dataset:
     """Load a data set by name.
 
@@ -101,7 +103,7 @@ def _call(reader: Callable[..., Dataset], name: str, options: dict[str, Any], *f
         if option not in allowed:
             near = difflib.get_close_matches(option, allowed, 1)
             raise ValueError(
-                f"load({name!r}) has no option {option!r}; allowed are {', '.join(allowed)}."
+                f"load({name!r}) has no option {option}={options[option]!r}; allowed are {', '.join(allowed)}."
                 + (f" Did you mean {near[0]!r}?" if near else "")
             )
     made = reader(*first, **options)

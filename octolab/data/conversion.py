@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from octolab.arguments import expects, like, sequence
 from octolab.data.arrays import has_index, numbers, plain
 from octolab.data.dataset import Dataset, Provenance, encode_labels, hold_out
 from octolab.data.errors import DataWarning
@@ -27,6 +28,13 @@ class Members(NamedTuple):
     names: tuple[str, ...]
 
 
+@expects(
+    X=like("an array (N, ...)", "__len__"),
+    y=like("one target per sample", "__len__"),
+    names=sequence("a name for each client"),
+    classes=sequence("the classes"),
+    test=sequence("a pair (X, y)", least=2),
+)
 def from_arrays(
     X: ArrayLike,
     y: ArrayLike,

@@ -13,5 +13,11 @@ class ChecksumError(OctolabError, ValueError):
     """A file's bytes are not those that were promised: its SHA-256 or its size differs."""
 
 
+class DataFileMissing(OctolabError, ValueError, FileNotFoundError):
+    """There is no file where one was named."""
+
+    __str__ = Exception.__str__  # the sentence alone: an OSError would look for a number in it
+
+
 class DataWarning(UserWarning):
     """Data are used, but something in them is likely not meant: an index among the features, two scales."""

@@ -17,6 +17,7 @@ from octolab.data.arrays import as_float
 from octolab.data.builtin import check_sha256
 from octolab.data.conversion import from_arrays, same_bytes
 from octolab.data.dataset import Dataset, Provenance
+from octolab.data.errors import DataFileMissing
 from octolab.data.frame import read_frame
 from octolab.data.table import Encoder
 
@@ -67,7 +68,7 @@ def load_file(
     try:
         raw = where.read_bytes()
     except (FileNotFoundError, IsADirectoryError):
-        raise FileNotFoundError(
+        raise DataFileMissing(
             f"'file:{path}' does not exist (looked for {where.absolute()}). Check the path, or put the file there."
         ) from None
     if sha256 is not None:

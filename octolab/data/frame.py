@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from octolab.arguments import expects, like, sequence, text
 from octolab.data.arrays import as_float, plain
 from octolab.data.conversion import Members, assemble, members, parts, sha256_of
 from octolab.data.dataset import Dataset, Provenance, listed
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+@expects(
+    df=like("a pandas DataFrame", "columns", "iloc"),
+    target=text("a column's name") | sequence("several of them", text()),
+    client=text("a column's name"),
+    groups=text("a column's name"),
+    features=sequence("columns' names", text()),
+)
 def from_frame(
     df: pd.DataFrame,
     target: str | Sequence[str] = "label",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
+from octolab.arguments import expects, sequence, text
 from octolab.data.arrays import is_frame
 from octolab.data.catalogue import load
 from octolab.data.conversion import from_arrays
@@ -26,6 +27,11 @@ FORMS = (
 )
 
 
+@expects(
+    target=text("a column's name") | sequence("several of them", text()),
+    client=text("a column's name"),
+    groups=text("a column's name"),
+)
 def as_dataset(
     given: object,
     *,

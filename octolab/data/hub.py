@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from octolab.arguments import expects, like, sequence, text
 from octolab.data.dataset import Dataset, Provenance
 from octolab.data.errors import DatasetUnavailable
 from octolab.data.frame import read_frame
@@ -83,6 +84,12 @@ def load_hub(
     return replace(made, provenance=replace(provenance, n=made.provenance.n), given=False)
 
 
+@expects(
+    dataset=like("a Hugging Face data set", "map", "column_names"),
+    target=text("a column's name") | sequence("several of them", text()),
+    client=text("a column's name"),
+    groups=text("a column's name"),
+)
 def from_hugging_face(
     dataset: datasets.Dataset | datasets.DatasetDict,
     target: str | Sequence[str] = "label",

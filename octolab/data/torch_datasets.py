@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from octolab.arguments import expects, like, number
 from octolab.data.conversion import Pair, from_arrays
 from octolab.data.dataset import Dataset
 
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
     import torch.utils.data
 
 
+@expects(
+    dataset=like("a torch data set", "__getitem__") | like("its DataLoader", "dataset"),
+    test=like("a data set or a pair (X, y)", "__len__"),
+    test_share=number(ge=0, lt=1),
+)
 def from_torch(
     dataset: torch.utils.data.Dataset,
     clients: ArrayLike | None = None,

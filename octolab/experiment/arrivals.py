@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from octolab.arguments import NAMED, PROBLEM, expects, like, path, whole
 from octolab.federation.timeline import DONE, IGNORED, LATE, STATES
 from octolab.fleets import Recorded
 
@@ -86,6 +87,12 @@ class Arrivals:
         return (lost + timeline.lost) / asked if asked else 0.0
 
 
+@expects(
+    method=NAMED,
+    problem=PROBLEM,
+    events=like("run.events, a table, or the path of its CSV file", "columns") | path(),
+    rounds=whole(0),
+)
 def replay(
     events: pd.DataFrame | str | os.PathLike,
     method: Method | str,
@@ -105,7 +112,7 @@ def replay(
     from octolab.fleets.rows import read_csv
 
     if "fleet" in settings:
-        raise ValueError("replay takes the devices from its events: leave out fleet=.")
+        raise ValueError(f"replay takes the devices from its events: leave out fleet={settings['fleet']!r}.")
     table = read_csv(events, "the events of a run") if isinstance(events, (str, os.PathLike)) else events
     fleet = Recorded.from_events(table)
     arrived = int(table["kind"].isin([STATES[DONE], STATES[IGNORED]]).sum())

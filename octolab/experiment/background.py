@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
+from octolab.arguments import expects, function, number
 from octolab.errors import OctolabError, RunBusy
 from octolab.experiment.threads import started
 from octolab.experiment.turns import Turns
@@ -70,6 +71,7 @@ class Background(ABC):
             self.status = "failed" if kept else "stopped"
             raise
 
+    @expects(progress=function("a function of the run"))
     def launch(self, progress: Progress | None = None) -> Self:
         """Start stepping in a worker thread and return at once; `progress(run)` is called there after every round.
 
@@ -140,11 +142,13 @@ class Background(ABC):
         """Whether a thread steps it now, and it does not stand still."""
         return self._steps.locked() and not self.paused
 
+    @expects(timeout=number("seconds", ge=0))
     def join(self, timeout: float | None = None) -> None:
         """Wait until the worker thread is gone, whatever became of the run."""
         if self._thread is not None and self.alive:
             self._thread.join(timeout)
 
+    @expects(timeout=number("seconds", ge=0))
     def result(self, timeout: float | None = None) -> Self:
         """Wait for the end; an unexpected error of the worker is raised here."""
         if not self._done.wait(timeout):

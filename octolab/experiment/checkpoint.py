@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from octolab.arguments import ALLOW, METHOD, PROBLEM, expects, sequence, whole
 from octolab.errors import RunFileError
 from octolab.experiment import runfile
 from octolab.experiment.callbacks.callback import Callback
@@ -267,6 +268,7 @@ def save(run: Run, path: str | os.PathLike[str]) -> str:
     return str(path)
 
 
+@expects(problem=PROBLEM, method=METHOD, allow=ALLOW)
 def load_run(
     path: str | os.PathLike[str],
     *,
@@ -313,6 +315,14 @@ def opened(
         return restore(run, content["body"], tensors)
 
 
+@expects(
+    problem=PROBLEM,
+    method=METHOD,
+    allow=ALLOW,
+    rounds=whole(0),
+    checkpoint_every=whole(1),
+    callbacks=sequence("a list of callbacks"),
+)
 def resume(
     path: str | os.PathLike[str],
     *,
@@ -348,7 +358,9 @@ def fork(run: Run, changes: dict[str, Any]) -> Run:
         method = dataclasses.replace(run.given, **rest)
     except TypeError:
         known = sorted(names | {f.name for f in dataclasses.fields(run.given)})
-        raise ValueError(f"fork cannot change {sorted(rest)}: it can change {', '.join(known)}.") from None
+        raise ValueError(
+            f"fork cannot change {', '.join(f'{k}={v!r}' for k, v in rest.items())}: it can change {', '.join(known)}."
+        ) from None
     twin = Run(method, run.problem, settings, randomness=_twin(run))
     body, tensors = snapshot(run)
     return restore(twin, body, tensors)

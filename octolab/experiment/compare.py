@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from octolab.arguments import NAMED, PROBLEM, expects, like, number, sequence, switch, text
 from octolab.experiment.callbacks.callback import Callback
 from octolab.experiment.curves import X_LABELS, Line, choice, distinct, line
 from octolab.experiment.launch import prepare, shows_settings
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from octolab.problems import Problem
+
+
+METHODS = sequence("methods or slugs, at least one, or a dict name -> method", NAMED, least=1)
 
 
 # -- results --------------------------------------------------------------
@@ -206,6 +210,7 @@ FORMATS = {
 }
 
 
+@expects(table=like("a pandas table", "columns", "to_csv"))
 def written(table: pd.DataFrame) -> str:
     """A comparison table as text, numbers in human units."""
     return _formatted(table).to_string()
@@ -266,6 +271,13 @@ class Repetition:
 
 # -- doing it --------------------------------------------------------------
 @shows_settings
+@expects(
+    methods=METHODS,
+    problem=PROBLEM,
+    live=switch(),
+    tune=switch() | sequence("numbers > 0", number(gt=0) | like("Theory()", "multiplier")),
+    names=sequence("a text for each method", text()),
+)
 def compare(
     methods: Sequence[Method | str] | Mapping[str, Method | str],
     problem: Problem,
@@ -340,6 +352,7 @@ def _prepared(method: Method | str, problem: Problem, seed: int, first: int, var
 
 
 @shows_settings
+@expects(method=NAMED, problem=PROBLEM, live=switch())
 def repeat(
     method: Method | str,
     problem: Problem,
@@ -356,7 +369,10 @@ def repeat(
     """
     from octolab.experiment.progress import watch_all
 
-    numbers, differs = seeds_of(range(seeds) if isinstance(seeds, int) else seeds), check_vary(vary)
+    numbers, differs = (
+        seeds_of(range(seeds) if isinstance(seeds, int) and seeds is not True else seeds),
+        check_vary(vary),
+    )
     runs = [_prepared(method, problem, s, numbers[0], differs, settings).listen(callbacks) for s in numbers]
     result = Repetition(runs)
     watch_all({runs[0].name: runs}, live, result)

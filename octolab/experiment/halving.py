@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from octolab.arguments import NAMED, PROBLEM, expects, sequence, whole
 from octolab.compressors import Chain, Compressor
 from octolab.experiment.launch import prepare
 from octolab.experiment.run import FOREVER, Run
@@ -61,6 +62,7 @@ class Halving:
         return f"<div>{escape(head)}{self.table.to_html(index=False, border=0)}</div>"
 
 
+@expects(arms=sequence("at least one method, or a dict name -> method", least=1), problem=PROBLEM)
 def halving(
     arms: Mapping[str, Method] | Sequence[Method],
     problem: Problem,
@@ -85,7 +87,8 @@ def halving(
         raise ValueError(f"halving(budget={budget!r}): give a number of {by} > 0.")
     refused = {"rounds", "until", "checkpoint", "randomness"} & set(settings)
     if refused:
-        raise ValueError(f"halving({', '.join(sorted(refused))}=...): the budget alone decides how long an arm runs.")
+        given = ", ".join(f"{name}={settings[name]!r}" for name in sorted(refused))
+        raise ValueError(f"halving({given}): the budget alone decides how long an arm runs: leave it out.")
     named = dict(arms) if isinstance(arms, Mapping) else {repr(m): m for m in arms}
     if not named or any(not isinstance(m, Method) for m in named.values()):
         raise ValueError(f"halving(arms={arms!r}): give at least one method, or a dict name -> method.")
@@ -114,6 +117,7 @@ def halving(
     )
 
 
+@expects(method=NAMED, problem=PROBLEM, least=whole(1))
 def tune_k(
     method: Method | str,
     problem: Problem,

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
+from octolab.arguments import expects, switch
 from octolab.experiment.callbacks.callback import Callback
 from octolab.experiment.run import FOREVER, Run, Settings, Until
 from octolab.experiment.world import World
@@ -54,6 +55,7 @@ def prepare(
     return Run(method, problem, Settings(rounds=rounds, until=until, **settings), randomness, callbacks)
 
 
+@expects(live=switch())
 def run(
     method: Method | str,
     problem: Problem,

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
+from octolab.arguments import NAMED, PROBLEM, expects, function, like, number, path, switch, text, whole
 from octolab.errors import AssumptionWarning, ClientAway, NonFinite, NoReplies, NothingUnderWay
 from octolab.experiment.arrivals import Arrivals
 from octolab.experiment.background import Background, Progress
@@ -51,6 +52,7 @@ class Run(Background, Arrivals):
     `fork` take the state between two steps, and wait for the one under way.
     """
 
+    @expects(method=NAMED, problem=PROBLEM, settings=like("ol.experiment.Settings(rounds=...)", "rounds", "every"))
     def __init__(
         self,
         method: Method | str,
@@ -185,6 +187,7 @@ class Run(Background, Arrivals):
         found = self.federation.objective.evaluate(self.x)
         return found if self.measure is None else found | self.measure(self.x)
 
+    @expects(delta=number(gt=0, lt=1))
     def guarantee(self, delta: float | None = None) -> Guarantee:
         """What differential privacy may be claimed now, from the noise that was added in the rounds that happened.
 
@@ -218,10 +221,12 @@ class Run(Background, Arrivals):
         """The trained module's tensors by name: `x0=` takes them, and so does your own module."""
         return dict(self.module(personal).state_dict())
 
+    @expects(scores=switch())
     def predict(self, X: ArrayLike, *, scores: bool = False, personal: int | None = None) -> np.ndarray:
         """Class numbers (N,) for inputs X (N, ...), values of a regression, or with scores=True the outputs themselves."""
         return predicted(self, X, scores, personal)
 
+    @expects(folder=path("a folder"))
     def save_model(self, folder: str | os.PathLike, personal: int | None = None) -> str:
         """Write the trained module into a folder: safetensors and a JSON card. `octolab.load_model(folder)` reads it."""
         return save_module(self, folder, personal)
@@ -235,6 +240,7 @@ class Run(Background, Arrivals):
             )
         return self._best
 
+    @expects(personal=switch())
     def client_metrics(self, personal: bool = False) -> dict[str, np.ndarray]:
         """Per-client metrics, arrays (n,): training loss, and accuracy on each client's own test part.
 
@@ -260,6 +266,7 @@ class Run(Background, Arrivals):
         return str(face("run.html")(self))
 
     # -- stepping ----------------------------------------------------------------------------------------------------
+    @expects(rounds=whole(0))
     def advance(self, rounds: int = 1) -> Self:
         """Take some steps now, in this thread (more than `rounds` if the run is already past its plan)."""
         with self.stepping(), one_thread(), self._claimed():
@@ -268,6 +275,7 @@ class Run(Background, Arrivals):
                     break
         return self
 
+    @expects(progress=function("a function of the run"))
     def finish(self, progress: Progress | None = None) -> Self:
         """Step until the plan is done, an error or an interrupt; an interrupt stops at the round's end."""
         with self.stepping():
@@ -462,12 +470,14 @@ class Run(Background, Arrivals):
         return False
 
     # -- files -------------------------------------------------------------------------------------------------------
+    @expects(path=path("the path of a run file"))
     def save(self, path: str | os.PathLike) -> str:
         """Write everything needed to go on bit for bit (safetensors with a JSON header, atomically)."""
         from octolab.experiment.checkpoint import save
 
         return save(self, path)
 
+    @expects(folder=path("a folder"), replace=switch())
     def export_flower_app(self, folder: str | os.PathLike, *, replace: bool = False) -> str:
         """Write this run as a Flower app that `flwr run` starts as it is: see `octolab.flower.export`."""
         return str(face("run.flower_app")(self, folder, replace=replace))
@@ -487,6 +497,7 @@ class Run(Background, Arrivals):
 
         return fork(self, changes)
 
+    @expects(path=path("the path of a file"))
     def export(self, path: str | os.PathLike, **options: Any) -> str:
         """Write this run as .csv, .parquet, .html (one page, offline), .svg, .png, .pdf or .tex; see `octolab.lab.export`.
 
@@ -502,6 +513,7 @@ class Run(Background, Arrivals):
         """A plotly figure: loss and squared gradient norm, with buttons for the x axis."""
         return face("run.figure")([self])
 
+    @expects(ax=like("matplotlib axes", "plot"), x=text(), y=text("a column of the history"))
     def plot(self, ax: Axes | None = None, x: str = "bits_up", y: str = "loss") -> Axes:
         """Draw this run's curve with matplotlib, into `ax` or a new figure; returns the axes."""
         axes: Axes = face("run.plot")(self, ax, x, y)

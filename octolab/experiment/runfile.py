@@ -37,9 +37,9 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, torch.
     if not isinstance(path, (str, os.PathLike)):
         raise RunFileError(f"A run file was asked for as {path!r}: give its path.")
     if not os.path.exists(path):
-        raise RunFileMissing(f"There is no run file {str(path)!r}.")
+        raise RunFileMissing(f"There is no run file {str(path)!r}: give the path that run.save(path) returned.")
     if not os.path.isfile(path):
-        raise RunFileError(f"{str(path)!r} is no file: a run file is one that octolab wrote.")
+        raise RunFileError(f"{str(path)!r} is no file: give a run file, one that octolab wrote.")
     try:
         _check_sizes(path)
         with safe_open(str(path), framework="pt") as file:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from octolab.arguments import SEED
 from octolab.randomness import Randomness
 from octolab.rooms import nearest
 
@@ -22,15 +23,15 @@ quadratics. start: x0."""
 
 def seeds_of(seeds: int | Iterable[int]) -> list[int]:
     """Different whole numbers; ValueError for anything else."""
-    out = list(seeds) if isinstance(seeds, Iterable) else [seeds]
-    if not out or len(set(out)) != len(out):
+    out: list[int] = list(seeds) if isinstance(seeds, Iterable) else [seeds]
+    if not out or not all(map(SEED.fits, out)) or len(set(out)) != len(out):
         raise ValueError(f"seeds={seeds!r}: give different whole numbers, such as (0, 1, 2).")
     return out
 
 
 def check_vary(vary: str | Collection[str]) -> tuple[str, ...]:
     """The parts that differ from seed to seed; ValueError for what cannot."""
-    given = (vary,) if isinstance(vary, str) else tuple(vary)
+    given = (vary,) if isinstance(vary, str) or not isinstance(vary, Collection) else tuple(vary)
     if "algorithm" in given:
         given = tuple(v for v in given if v != "fleet")  # its draws follow the algorithm's
     wrong = [v for v in given if v not in VARIES]

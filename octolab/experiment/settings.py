@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from octolab.arguments import FLEET, SEED, Fact, expect, instance, like, number, one_of, path, sequence, whole
+from octolab.errors import RunFileError
 from octolab.experiment.writing import target_of
 from octolab.federation import Attack, Fleet
 from octolab.metrics import Metric, greater_is_better, metrics_of
@@ -47,6 +49,7 @@ class Until:
         targets: Iterable[Sequence[Any]] = (),
         **columns: Any,
     ):
+        expect("until: ", "targets", targets, sequence("pairs (column, value)", sequence("a pair", least=2)))
         more = {str(name): value for name, value in targets} | columns
         given = {"loss": loss, "grad_norm_sq": grad_norm_sq, "bits": bits, "seconds": seconds}
         for name, value in (given | more).items():
@@ -55,7 +58,12 @@ class Until:
                 raise ValueError(f"until: {name}={value!r}: give a number.")
             if name in COSTS and value is not None and not value > 0:
                 raise ValueError(f"until: {name}={value!r}: a budget is a number > 0.")
-        if all(v is None for v in (given | more).values()):
+        finite = [v for v in (given | more).values() if v is not None and math.isfinite(v)]
+        limits = {name: value for name, value in (given | more).items() if value is not None}
+        for name, value in limits.items():
+            if math.isinf(value) and (not finite or name not in COSTS):
+                raise ValueError(f"until: {name}={value!r}: give a finite number.")
+        if not limits:
             raise ValueError(
                 "until is empty: give at least one of loss, grad_norm_sq, bits, seconds, or a metric's name."
             )
@@ -77,6 +85,22 @@ class Until:
 def meets(value: float, target: float, more: bool) -> bool:
     """Whether a value is at its target or better; NaN never is."""
     return value >= target if more else value <= target
+
+
+FACTS: dict[str, Fact] = {
+    "rounds": whole(0),
+    "until": instance("dict(loss=...) or ol.Until(loss=...)", Until),
+    "fleet": FLEET,
+    "seed": SEED,
+    "keep": one_of("x", "best") | sequence("both", one_of("x", "best")),
+    "deadline": number("seconds after which a round stops waiting", gt=0, infinite=True),
+    "attack": like("an attack from ol.attacks", "check", "data"),
+    "fleet_seed": SEED,
+    "threads": whole(1),
+    "evaluate_every": whole(1),
+    "checkpoint": path("the path of a run file"),
+    "checkpoint_every": whole(1),
+}
 
 
 @dataclass(frozen=True)
@@ -104,18 +128,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.metrics is not None:
             object.__setattr__(self, "metrics", metrics_of(self.metrics) or None)
-        for name, low in (
-            ("rounds", 0),
-            ("evaluate_every", 1),
-            ("checkpoint_every", 1),
-            ("threads", 1),
-            ("fleet_seed", 0),
-        ):
-            value = getattr(self, name)
-            if value is not None and (
-                isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low
-            ):
-                raise ValueError(f"{name}={value!r}: give a whole number >= {low}.")
+        for name, fact in FACTS.items():
+            expect("", name, getattr(self, name), fact, optional=name not in ("rounds", "seed", "executor"))
         if not self.kept <= {"x", "best"}:
             raise ValueError(
                 f"keep={self.keep!r}: 'x' keeps every iterate, 'best' the model of the best validation value, ('x', 'best') "
@@ -142,7 +156,10 @@ def writable(path: str | os.PathLike) -> None:
     folder = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(folder):
         raise ValueError(f"checkpoint={str(path)!r}: the folder {folder} does not exist. Make it first.")
-    target_of(path)
+    try:
+        target_of(path)
+    except RunFileError as error:
+        raise RunFileError(f"checkpoint={error}") from None
     if not os.access(folder, os.W_OK):
         raise ValueError(
             f"checkpoint={str(path)!r} cannot be written: choose a file name in a folder you can write to."

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 import octolab
+from octolab.arguments import ALLOW, METHOD, PROBLEM, expects, instance, short
 from octolab.errors import RunFileError
 from octolab.experiment.permission import ASKS, check_spec, in_words
 from octolab.experiment.run import Run, Settings
@@ -55,6 +56,7 @@ def describe(run: Run) -> dict[str, Any]:
     return spec
 
 
+@expects(spec=instance("a spec: a dict or its JSON text", dict, str), problem=PROBLEM, method=METHOD, allow=ALLOW)
 def from_spec(
     spec: dict[str, Any] | str,
     problem: Problem | None = None,
@@ -126,4 +128,4 @@ def _parsed(text: str) -> Any:
     try:
         return json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
-        raise RunFileError(f"The spec is not JSON: {error}.") from None
+        raise RunFileError(f"The spec {short(text)} is not JSON: {error}. Give run.spec, or its JSON text.") from None

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from octolab.arguments import expect, whole
 from octolab.problems import Problem
 from octolab.problems.network import Network
 
@@ -23,8 +24,7 @@ def module_of(run: Run, personal: int | None = None) -> nn.Module:
     problem = run.federation.objective
     if personal is None:
         return problem.as_module(run.x).eval()
-    if isinstance(personal, bool) or not 0 <= personal < problem.n:
-        raise ValueError(f"personal={personal!r}: clients are numbered 0 to {problem.n - 1}.")
+    expect("", "personal", personal, whole(0, problem.n - 1))
     own = run.method.personal(run.federation, run.state)
     held = problem.statistics
     if own is None and (held is None or not held.personal):

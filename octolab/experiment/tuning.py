@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from octolab.arguments import NAMED, PROBLEM, expects, sequence, text
 from octolab.errors import AssumptionWarning, UnknownConstant
 from octolab.experiment.launch import prepare
 from octolab.experiment.run import Run
@@ -47,6 +48,7 @@ class Tuned:
         return f"<div><b>{escape(repr(self.best))}</b> ({escape(self.how)}){table}</div>"
 
 
+@expects(method=NAMED, problem=PROBLEM, grid=sequence("a list of values"), field=text("a field's name"))
 def tune(
     method: Method | str,
     problem: Problem,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from octolab.arguments import FLEET, PROBLEM, SEED, expects, like, number, whole
 from octolab.errors import NonFinite
 from octolab.federation.attack import Attack, AttackContext
 from octolab.federation.cohort import Cohort
@@ -48,6 +49,14 @@ class Federation:
     client functions elsewhere (see `Executor`: `run` and `job`).
     """
 
+    @expects(
+        problem=PROBLEM,
+        fleet=FLEET,
+        randomness=SEED | like("ol.Randomness(seed) or ol.Scripted(...)", "draws"),
+        deadline=number("seconds", gt=0, infinite=True),
+        attack=like("an attack from ol.attacks", "check", "data"),
+        threads=whole(1),
+    )
     def __init__(
         self,
         problem: Problem,
@@ -74,7 +83,7 @@ class Federation:
         if deadline is not None and not deadline > 0:
             raise ValueError(f"deadline={deadline!r}: give seconds > 0, or None to wait for everybody.")
         self.deadline, self.attack = deadline, attack
-        self.x0 = problem.x0 if x0 is None else x0
+        self.x0 = problem.x0 if x0 is None else problem.check_x0(x0)
         self._step = Transaction(self)
         self.memory, self.ledger, self.now = Memory(self.n, self._step), Ledger(self.n), 0.0
         self.counters = {"calls": 0, "coins": 0, "cohorts": 0}

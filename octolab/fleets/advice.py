@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from octolab.arguments import FLEET, PROBLEM, expects, number, switch, whole
 from octolab.fleets.fleet import Fleet
 from octolab.fleets.jitter import variation
 
@@ -51,6 +52,7 @@ def predicted_times(tau: np.ndarray, s: float, homogeneous: bool) -> tuple[float
     return together, harmonic_time(tau, s) if homogeneous else slowest + float(tau.mean()) * s / n
 
 
+@expects(fleet=FLEET, problem=PROBLEM, low_latency=switch(), batch_size=whole(1), bits=number(ge=0))
 def advise(
     fleet: Fleet,
     problem: Problem,

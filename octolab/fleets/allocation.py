@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from octolab.arguments import FLEET, expects, number, whole
 from octolab.fleets.fleet import JOULES, Fleet
 
 VALUES = (1.0, 0.5, 0.25, 0.125)
@@ -87,6 +88,15 @@ class Round(NamedTuple):
         return total * (self.p[:, None] if y.ndim > 1 else self.p)
 
 
+@expects(
+    fleet=FLEET,
+    n=whole(1),
+    seconds=number(gt=0),
+    server_core_seconds=number(ge=0, infinite=True),
+    bandwidth_mbps=number(ge=0, infinite=True),
+    battery_share=number(gt=0, le=1),
+    bits=number(ge=0),
+)
 def allocate(
     fleet: Fleet,
     n: int | None = None,

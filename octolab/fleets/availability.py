@@ -17,9 +17,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from octolab.arguments import expect, sequence
 from octolab.fleets.pieces import Pieces
 from octolab.fleets.rows import bad_rows, columns_of, read_csv
-from octolab.params import param
+from octolab.params import param, settle
 from octolab.rooms import register
 
 DAY = 86_400.0
@@ -78,17 +79,16 @@ class Diurnal:
     peak: float = param(7200.0, "seconds after midnight at which most are online")
     session: float = param(3600.0, "seconds for which a device stays as it is", gt=0)
     phase: Any = param(0.0, "seconds that a device's clock is ahead, for all or one each")
-    seed: int = param(0, "of the draws", ge=0)
+    seed: int = param(0, "seed of the draws", ge=0)
 
     def __post_init__(self) -> None:
-        if not 0 < self.duty <= 1:
-            raise ValueError(f"Diurnal: duty={self.duty!r}: give a share of time in (0, 1].")
-        if not 1 <= self.ratio < math.inf:
-            raise ValueError(f"Diurnal: ratio={self.ratio!r}: give most over fewest devices online, >= 1.")
-        if not 0 < self.session < math.inf:
-            raise ValueError(f"Diurnal: session={self.session!r}: give seconds > 0.")
-        if not np.isfinite(np.asarray(self.phase, dtype=float)).all() or not math.isfinite(self.peak):
-            raise ValueError("Diurnal: peak and phase are finite numbers of seconds.")
+        settle(self, besides=np.ndarray)
+        try:
+            known = bool(np.isfinite(np.asarray(self.phase, dtype=float)).all())
+        except (TypeError, ValueError):
+            known = False
+        if not known:
+            raise ValueError(f"Diurnal: phase={self.phase!r}: give finite numbers of seconds.")
         if isinstance(self.phase, (list, tuple)):
             object.__setattr__(self, "phase", np.asarray(self.phase, dtype=float))
 
@@ -230,6 +230,8 @@ class Powers:
     powers: Sequence[Sequence[float]]
 
     def __post_init__(self) -> None:
+        for name in ("times", "powers"):
+            expect("Powers: ", name, getattr(self, name), sequence("a list with one list per device"))
         if len(self.times) != len(self.powers):
             raise ValueError(
                 f"Powers: {len(self.times)} lists of times and {len(self.powers)} of powers: one per device."

@@ -91,7 +91,7 @@ class Fleet(Shown):
 
     def __post_init__(self) -> None:
         if self.unit not in ("gradient", "sample"):
-            raise ValueError(f"unit={self.unit!r}: work is counted per 'gradient' or per 'sample'.")
+            raise ValueError(f"Fleet: unit={self.unit!r}: choose what work is counted per, 'gradient' or 'sample'.")
         for name, (allowed, words) in RULES.items():
             value = _numbers(getattr(self, name))
             wrong = value is None or np.isnan(value).any() or not np.all(allowed(value))

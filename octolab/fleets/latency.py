@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from octolab.arguments import FLEET, SEED, expects, number, whole
 from octolab.fleets.fleet import Fleet
 from octolab.randomness import Randomness
 
@@ -91,6 +92,7 @@ class LatencyPredictor:
         return float((np.asarray(seconds) <= self.quantile(q, clients)).mean())
 
 
+@expects(fleet=FLEET, n=whole(1), work=number(gt=0), bits=number(ge=0), seed=SEED)
 def profile(
     fleet: Fleet, n: int | None = None, *, jobs: int = 10, work: float = 1.0, bits: float = 0.0, seed: int = 0
 ) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from octolab.arguments import expect, sequence
 from octolab.fleets.fleet import Fleet
 from octolab.fleets.rows import bad_rows
 from octolab.params import param
@@ -35,6 +36,8 @@ class Recorded(Fleet):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("clients", "times", "kinds"):
+            expect("Recorded: ", name, getattr(self, name), sequence("a list with one entry for each job"))
         wrong = [
             f"row {k}: client={i!r}, time={t!r}, kind={kind!r}"
             for k, (i, t, kind) in enumerate(zip(self.clients, self.times, self.kinds, strict=True))

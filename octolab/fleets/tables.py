@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from octolab.arguments import FLEET, expects, like, path, whole
 from octolab.fleets.fleet import RULES, Fleet
 from octolab.fleets.rows import bad_rows, columns_of, read_csv
 
@@ -35,6 +36,7 @@ COLUMNS = {  # column -> field of Fleet, and by what it is multiplied
 }
 
 
+@expects(table=like("a pandas table", "columns", "iloc"))
 def from_frame(table: pd.DataFrame, *, where: str = "The table", first: int = 0, **settings: Any) -> Fleet:
     """The fleet of a table. settings: other fields of `Fleet`, e.g. jitter, availability, timeout.
 
@@ -65,12 +67,14 @@ def _in_units(name: str, words: str) -> str:
     return words.replace("bits per second", "megabits per second") if name.endswith("_mbps") else words
 
 
+@expects(path=path("the path of a CSV file"))
 def from_csv(path: str | os.PathLike, **settings: Any) -> Fleet:
     """The fleet of a CSV file with a header line. Lines are numbered as an editor does, the header being line 1."""
     table = read_csv(path, f"columns out of {', '.join(COLUMNS)}")
     return from_frame(table, where=f"The file {str(path)!r}", first=2, **settings)
 
 
+@expects(fleet=FLEET, n=whole(1))
 def to_frame(fleet: Fleet, n: int | None = None) -> pd.DataFrame:
     """The way back: one row per device. n: how many, where no array says it."""
     import pandas as pd

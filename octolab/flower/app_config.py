@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from octolab.arguments import Fact, expects, whole
 from octolab.notation import read, to_text
 from octolab.params import params
 
@@ -88,6 +89,9 @@ def checked(config: Mapping[str, Scalar]) -> dict[str, Any]:
     return found
 
 
+@expects(
+    spec=Fact(lambda v: isinstance(v, dict) and "kind" in v, "a problem's spec, a dict with kind"), clients=whole(1)
+)
 def problem_of(spec: dict[str, Any], clients: int) -> Problem:
     """An experiment's problem, with another number of clients if that is asked for. spec: `EXPERIMENT["problem"]`."""
     from octolab import problems

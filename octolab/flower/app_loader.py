@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 
+from octolab.arguments import expects, path
+
 
 class App(NamedTuple):
     """A Flower app: its two sides and its run config."""
@@ -22,6 +24,7 @@ class App(NamedTuple):
     name: str = "Flower app"
 
 
+@expects(folder=path("a folder with a Flower app"))
 def load_app(folder: str | os.PathLike) -> App:
     """The app in a folder, as `flwr new` makes it: pyproject.toml names the ServerApp, the ClientApp and the config."""
     path = Path(folder).resolve()

@@ -23,6 +23,7 @@ from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 
+from octolab.arguments import expects, instance, number, path, switch, whole
 from octolab.errors import OctolabError
 from octolab.experiment.run import FOREVER, Run, Settings
 from octolab.federation import Federation
@@ -38,6 +39,13 @@ WAITING = ("sample_nodes", "wait_for")  # Flower's functions in which an app wai
 ACCURACY = ("eval_acc", "eval_accuracy", "accuracy", "acc")
 
 
+@expects(
+    app=path("a folder with a Flower app") | instance("a pair (server app, client app)", tuple),
+    nodes=whole(1),
+    config=instance("a dict of run_config", dict),
+    patience=number("seconds", ge=0),
+    live=switch(),
+)
 def run_app(
     app: str | os.PathLike | tuple[ServerApp, ClientApp],
     *,

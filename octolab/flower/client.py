@@ -23,6 +23,7 @@ from flwr.app import ConfigRecord, Context, Message
 from flwr.clientapp import ClientApp
 
 import octolab
+from octolab.arguments import METHOD, PROBLEM, expects, function, like
 from octolab.federation.cohort import Cohort
 from octolab.federation.executor import stacked
 from octolab.federation.memory import CohortMemory, Memory
@@ -297,6 +298,11 @@ def _quiet_torch() -> AbstractContextManager[object]:
     return one_thread()
 
 
+@expects(
+    problem=PROBLEM | function("a function that gives a node's problem"),
+    method=METHOD,
+    randomness=like("ol.Randomness(seed)", "draws"),
+)
 def client_app(
     problem: Problem | DataHook | None = None, method: Method | None = None, randomness: Randomness | None = None
 ) -> ClientApp:

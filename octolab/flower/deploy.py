@@ -11,6 +11,7 @@ that ends without closing its deployment takes it along (`octolab.flower.cleanup
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import signal
@@ -22,11 +23,13 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from octolab.errors import OctolabError
+from octolab.arguments import expects, switch, whole
+from octolab.errors import OctolabError, WrongArgument
 from octolab.flower.cleanup import forget, register, tethered
 from octolab.flower.command_line import NAME, Flwr, environment, program
 from octolab.flower.requirement import check_flwr
 from octolab.flower.superlink import SuperLink
+from octolab.flower.world import FlowerWorld
 
 if TYPE_CHECKING:
     from octolab.experiment.run import Run
@@ -37,14 +40,19 @@ HOST = "127.0.0.1"
 QUICK = {"FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.05"}  # seconds; Flower looks for work once a second otherwise
 
 
+@expects(nodes=whole(1), secure=switch())
 def deploy_local(nodes: int = 3, *, secure: bool = False, **settings: Any) -> LocalDeployment:
     """Start a SuperLink and `nodes` SuperNodes (partition-id 0, 1, ...) on this machine.
 
     secure: TLS and node authentication instead of --insecure. settings: as of `SuperLink` (timeout, patience, least,
     wire). A context manager; `close` ends every process and deletes everything.
     """
-    if isinstance(nodes, bool) or not isinstance(nodes, int) or nodes < 1:
-        raise ValueError(f"nodes={nodes!r}: give a whole number >= 1.")
+    known = [f.name for f in dataclasses.fields(FlowerWorld)]
+    for name, value in settings.items():
+        if name not in known:
+            raise WrongArgument(
+                f"deploy_local: {name}={value!r}: there is no such setting. Known are {', '.join(known)}."
+            )
     check_flwr()
     deployment = LocalDeployment(nodes, secure, settings)
     try:

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from octolab.arguments import RUN, expects, path, switch
 from octolab.flower.app_config import Scalar, hyperparameters, settings_of
 from octolab.flower.task import is_known
 from octolab.notation import to_json, to_python
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "app_template"
 
 
+@expects(run=RUN, folder=path("a folder"), replace=switch())
 def export(run: Run, folder: str | os.PathLike, *, replace: bool = False) -> Path:
     """Write the run's experiment as a Flower app into a new folder, whose name becomes the app's.
 

@@ -12,6 +12,8 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run as FlowerRun
 from flwr.supercore.task_identity import TaskIdentity
 
+from octolab.arguments import expects, function, instance, whole
+
 FIRST_NODE = 1000  # node ids are no client numbers, and should not look like them
 
 
@@ -30,6 +32,7 @@ class InProcessGrid(Grid):
     run_config: what the app's pyproject would give. `contexts` can be looked at: they hold what nodes remember.
     """
 
+    @expects(app=function("a Flower ClientApp"), nodes=whole(1), run_config=instance("a dict", dict))
     def __init__(self, app: ClientApp, nodes: int, run_config: dict[str, Any] | None = None):
         if isinstance(nodes, bool) or not isinstance(nodes, int) or nodes < 1:
             raise ValueError(f"nodes={nodes!r}: give a whole number >= 1.")

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from octolab.arguments import expects, like, number, whole
 from octolab.batches import Batch
 from octolab.problems.modules import checked, named_layout
 from octolab.problems.network import Network
@@ -75,6 +76,7 @@ class OwnData(OwnModule):
 
     kind = "own data"
 
+    @expects(module=like("a torch.nn.Module", "state_dict"), clients=whole(1), client=whole(0), l2=number(ge=0))
     def __init__(
         self,
         module: nn.Module,
@@ -89,6 +91,8 @@ class OwnData(OwnModule):
         weights: str = "examples",
         dtype: torch.dtype = torch.float32,
     ):
+        if not callable(loss) and not isinstance(loss, str):
+            raise ValueError(f"OwnData: loss={loss!r}: give a loss of `ol.problems.Network`, or a function.")
         super().__init__(module, clients, dtype, weights)
         if (client is None) != (features is None) or (client is None) != (labels is None):
             raise ValueError("OwnData: a node gives client, features and labels; the server none of them.")

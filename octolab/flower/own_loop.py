@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from octolab.arguments import expects, function, like, sequence, whole
 from octolab.batches import Batch
 from octolab.flower.own_data import OwnModule
 from octolab.problems.problem import Clients
@@ -43,6 +44,14 @@ class OwnLoop(OwnModule):
 
     kind = "own loop"
 
+    @expects(
+        module=like("a torch.nn.Module", "state_dict"),
+        clients=whole(1),
+        samples=sequence("whole numbers >= 1, one for each client", whole(1)),
+        evaluate=function(),
+        train=function("a function state_dict -> (state_dict, n, metrics)")
+        | sequence("one for each client", function()),
+    )
     def __init__(
         self,
         module: nn.Module,

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from octolab.arguments import METHOD, PROBLEM, Fact, expects, function
 from octolab.errors import OctolabError
 from octolab.flower.app_config import checked, configured, problem_of
 from octolab.flower.connected_nodes import NodeError
@@ -57,6 +58,17 @@ class GridConnection(Connection):
         """The nodes end with Flower's run."""
 
 
+SPEC = Fact(
+    lambda v: isinstance(v, dict) and {"method", "problem", "settings"} <= set(v),
+    "run.spec, a dict with method, problem and settings",
+)
+
+
+@expects(
+    spec=SPEC,
+    problem=PROBLEM | function("a function that gives a node's problem"),
+    method=METHOD,
+)
 def server_app(spec: dict[str, Any], problem: DataHook | None = None, method: Method | None = None) -> ServerApp:
     """A Flower ServerApp that does one octolab run; see `serve`."""
     app = ServerApp()
@@ -68,6 +80,11 @@ def server_app(spec: dict[str, Any], problem: DataHook | None = None, method: Me
     return app
 
 
+@expects(
+    spec=SPEC,
+    problem=PROBLEM | function("a function that gives a node's problem"),
+    method=METHOD,
+)
 def serve(
     grid: Grid,
     context: Context,

@@ -16,6 +16,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from octolab.arguments import expect, path, switch, text
 from octolab.errors import OctolabError
 from octolab.flower.cleanup import forget, register
 from octolab.flower.command_line import COLOURS, NAME, Flwr, Unreachable
@@ -42,6 +43,9 @@ class SuperLink(FlowerWorld):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        expect("", "address", self.address, text("'host:port'"))
+        expect("", "root_certificates", self.root_certificates, path("a file"), optional=True)
+        expect("", "insecure", self.insecure, switch())
         host, _, port = self.address.rpartition(":")
         if not host or not port.isdigit() or "/" in self.address:
             raise ValueError(f"address={self.address!r}: write 'host:port', e.g. '127.0.0.1:8000', without http://.")

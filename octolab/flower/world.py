@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from octolab.arguments import expect, number, whole
 from octolab.flower.requirement import check_flwr
 
 if TYPE_CHECKING:
@@ -36,10 +37,8 @@ class FlowerWorld:
 
         check_wire(self.wire)
         for name in ("timeout", "patience"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)!r}: give seconds > 0.")
-        if self.least is not None and (not isinstance(self.least, int) or self.least < 1):
-            raise ValueError(f"least={self.least!r}: give a whole number >= 1, or None for all clients.")
+            expect("", name, getattr(self, name), number("seconds", gt=0, infinite=True))
+        expect("", "least", self.least, whole(1), optional=True)
 
     def check(self, run: Run) -> None:
         if self.least is not None and self.least > run.problem.n:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from octolab import rooms
+from octolab.arguments import Fact, expects, text
 from octolab.methods.card import Card
 from octolab.methods.method import Method, Theory, param
 from octolab.methods.template import template
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from octolab.methods.names import *  # noqa: F403  # every page, for editors
 
 
+@expects(cls=Fact(lambda v: isinstance(v, type) and hasattr(v, "slug"), "a class of a method"))
 def register(cls: type[Method]) -> type[Method]:
     """Add a method of your own to the catalogue of this session (a class decorator)."""
     if not cls.slug:
@@ -31,6 +33,7 @@ def slugs() -> list[str]:
     return sorted(rooms.members("methods"))
 
 
+@expects(slug=text("a method's name: see ol.methods.catalog()"))
 def get(slug: str) -> type[Method]:
     """The class of a method by its slug; an unknown one raises a ValueError with the nearest names."""
     try:

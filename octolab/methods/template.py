@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from octolab.arguments import expects, switch, text
+
 PAGE = '''r"""{name}: say here in one line what it is.
 
 Paper: The title of your paper
@@ -57,6 +59,7 @@ class {name}(Method):
 '''
 
 
+@expects(name=text("a slug of lower case letters, digits and hyphens"), show=switch())
 def template(name: str = "mine", show: bool = True) -> str:
     """A page of a method to start from, with this slug; printed (unless show=False) and returned.
 

@@ -122,7 +122,8 @@ def metric_of(given: Given) -> Metric:
 
 def metrics_of(given: Given | Iterable[Given]) -> tuple[Metric, ...]:
     """Metrics from one or several names or functions, each column once."""
-    many = [given] if isinstance(given, (str, Metric)) or callable(given) else list(given)
+    several = isinstance(given, Iterable) and not isinstance(given, str)
+    many: list[Given] = list(given) if several else [given]  # type: ignore[arg-type, list-item]
     made = tuple(metric_of(m) for m in many)
     columns = [c for m in made for c in m.columns()]
     twice = sorted({c for c in columns if columns.count(c) > 1})

@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from octolab.arguments import expects, text
+
 Function = Callable[[np.ndarray, np.ndarray], float]
 """f(labels, scores) -> float; see `octolab.metrics.Scored` for the shapes."""
 
@@ -141,6 +143,7 @@ NAMED["roc_auc"] = auroc
 _LESS = {"loss", "grad_norm_sq", "log_loss", "mae", "mse", "rmse"}
 
 
+@expects(column=text("a column's name"))
 def greater_is_better(column: str) -> bool:
     """Whether more of a column is better; also of validation_accuracy, personal_f1_worst10, ... Unknown ones: less is."""
     name = column.removesuffix("_worst10")

@@ -8,7 +8,10 @@ import math
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from octolab.arguments import expects, instance, whole
 
+
+@expects(module=instance("a torch.nn.Module", nn.Module), groups=whole(1))
 def with_group_norm(module: nn.Module, groups: int = 32) -> nn.Module:
     """A copy of the module with `GroupNorm` for every batch normalisation (Wu, He, ECCV 2018; for federated learning
     Hsieh et al., ICML 2020).

@@ -6,11 +6,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from octolab.arguments import PROBLEM, expects, function, like, switch
 from octolab.data.arrays import numbers
 from octolab.problems import LeastSquares, Logistic, Network, Problem, Softmax
 from octolab.problems.modules import as_tensor
 
 
+@expects(problem=PROBLEM, module=function("a torch.nn.Module"), X=like("inputs (N, ...)", "__len__"), scores=switch())
 def predictions(problem: Problem, module: nn.Module, X: object, scores: bool = False) -> np.ndarray:
     """What the module says of inputs X (N, ...): class numbers (N,), where outputs are class scores; yes or no (N,) or
     (N, L) as 0 and 1; else values (N, ...). scores: the outputs themselves.
@@ -27,6 +29,8 @@ def predictions(problem: Problem, module: nn.Module, X: object, scores: bool = F
         )
     if isinstance(given, torch.Tensor) and inputs.shape[1:] != given.shape[1:]:
         inputs = _reshaped(inputs, tuple(given.shape[1:]))
+    if isinstance(module, nn.Linear) and inputs.shape[1:] != (module.in_features,):
+        raise ValueError(f"X has shape {tuple(inputs.shape)}: give (N, {module.in_features}), features as in training.")
     with torch.no_grad():
         outputs = torch.cat([module(part) for part in inputs.split(1024)])
     if scores:

@@ -11,9 +11,12 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from octolab.arguments import expects, instance, like, path
+
 WEIGHTS, CARD = "model.safetensors", "card.json"
 
 
+@expects(module=like("a torch.nn.Module", "state_dict"), folder=path("a folder"), card=instance("a dict", dict))
 def save_model(module: nn.Module, folder: str | os.PathLike, card: dict[str, Any] | None = None) -> str:
     """Write model.safetensors and card.json into the folder (made if need be); returns its path.
 
@@ -28,6 +31,7 @@ def save_model(module: nn.Module, folder: str | os.PathLike, card: dict[str, Any
     return str(place)
 
 
+@expects(folder=path("a folder that run.save_model(folder) wrote"), module=like("a torch.nn.Module", "load_state_dict"))
 def load_model(folder: str | os.PathLike, module: nn.Module | None = None) -> nn.Module:
     """The module of a folder that `save_model` wrote, in evaluation mode.
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
+from octolab.arguments import short
+from octolab.errors import WrongArgument
 from octolab.payloads.base import Payload, ordered_sum
 from octolab.payloads.bitstream import FLOAT_BITS, INDEX_CODES, index_bits
 from octolab.payloads.composed import Blocks, Buckets, Bundle, Gated, Rescaled
@@ -49,7 +51,9 @@ def as_payload(message: Any) -> Payload:
     if isinstance(message, Payload):
         return message
     if not isinstance(message, Tensor):
-        raise TypeError(f"cannot send a {type(message).__name__}; give a tensor or a payload.")
+        raise WrongArgument(
+            f"message={short(message)} cannot be sent: give a tensor or a payload, no {type(message).__name__}."
+        )
     if message.dim() == 0:
         return Scalars(message)
     if message.dim() > 3:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from octolab.arguments import expects, instance
 from octolab.batches import Batch
 from octolab.layers import Layer
 from octolab.notation import build
@@ -38,6 +39,7 @@ FROM_DATA: dict[str, tuple[Callable[..., Problem], tuple[str, ...], tuple[str, .
 }
 
 
+@expects(spec=instance("a problem's spec, a dict", dict))
 def from_spec(spec: dict[str, Any]) -> Problem:
     """Rebuild a problem from its JSON spec.
 

@@ -10,8 +10,10 @@ import torch
 from torch import nn
 
 from octolab import data
+from octolab.arguments import expects, number
 from octolab.data.targets import CLASSES
 from octolab.problems.division import Division, Part, Weights, as_dtype, divide, validation_part, weights_spec
+from octolab.problems.facts import MADE
 from octolab.problems.identity import name_of
 from octolab.problems.inputs import flat, network_inputs
 from octolab.problems.logistic import Logistic
@@ -22,6 +24,7 @@ from octolab.problems.softmax import Softmax
 MODELS = ("logistic", "mlp", "cnn")
 
 
+@expects(**MADE, nonconvex=number(ge=0))
 def classification(
     dataset: object = "digits",
     model: str | nn.Module = "logistic",
@@ -75,7 +78,10 @@ def classification(
     several = held.kind == "multi-label"
     linear = model == "logistic" and not several
     if linear and (loss is not None or own):
-        raise ValueError(f"{', '.join(['loss'] if loss is not None else own)}: for networks; model is 'logistic'.")
+        given = own if loss is None else {"loss": loss}
+        raise ValueError(
+            f"{', '.join(f'{k}={v!r}' for k, v in given.items())}: for networks; model is 'logistic': leave it out."
+        )
     if nonconvex and not (linear and len(held.classes) == 2):
         raise ValueError(
             f"nonconvex={nonconvex}: the non-convex regulariser is for logistic regression of two classes, not for "

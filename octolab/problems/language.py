@@ -6,11 +6,25 @@ import numpy as np
 import torch
 
 from octolab import data
+from octolab.arguments import SEED, expects, number, whole
 from octolab.problems.division import Weights
+from octolab.problems.facts import FLOAT, FLOAT_NAME
 from octolab.problems.network import Network
 from octolab.problems.networks import CharGPT
 
 
+@expects(
+    clients=whole(1),
+    context=whole(1),
+    samples=whole(1),
+    test_samples=whole(0),
+    width=whole(1),
+    heads=whole(1),
+    blocks=whole(1),
+    seed=SEED,
+    test_share=number(ge=0, lt=1),
+    dtype=FLOAT | FLOAT_NAME,
+)
 def language(
     dataset: str | data.Dataset = "shakespeare",
     *,

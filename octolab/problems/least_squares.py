@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from octolab.arguments import expects, switch
+from octolab.problems.facts import CLIENTS, SAMPLES
 from octolab.problems.linear import Linear, combination, combine, products, times
 from octolab.problems.problem import Clients, fingerprint, flat_layout
 from octolab.problems.samples import Share
@@ -32,6 +34,7 @@ class LeastSquares(Linear):
 
     curvature = 2.0
 
+    @expects(**SAMPLES, targets=CLIENTS, bias=switch())
     def __init__(
         self,
         features: Sequence[ArrayLike],

@@ -10,7 +10,9 @@ import torch
 from numpy.typing import ArrayLike
 from torch.nn.functional import softplus
 
+from octolab.arguments import expects, number
 from octolab.metrics import Scored
+from octolab.problems.facts import CLIENTS, SAMPLES
 from octolab.problems.linear import Linear, combination, combine, products, times
 from octolab.problems.problem import fingerprint, flat_layout
 from octolab.problems.samples import Share
@@ -28,6 +30,7 @@ class Logistic(Linear):
     array([2., 1.])
     """
 
+    @expects(**SAMPLES, labels=CLIENTS, nonconvex=number("the regulariser's weight", ge=0))
     def __init__(
         self,
         features: Sequence[ArrayLike],

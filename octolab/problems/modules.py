@@ -150,7 +150,8 @@ def together(
     for i, (a, y) in enumerate(zip(X, Y, strict=True)):
         if a.ndim < 1 or a.shape[1:] != X[0].shape[1:] or y.shape[:1] != a.shape[:1] or y.shape[1:] != Y[0].shape[1:]:
             raise ValueError(
-                f"Client {i}: features {a.shape} and labels {y.shape} do not fit {X[0].shape} and {Y[0].shape}."
+                f"Client {i}: features {a.shape} and labels {y.shape} do not fit {X[0].shape} and {Y[0].shape}: give "
+                "one label per sample."
             )
         if len(a) == 0:
             raise ValueError(f"Client {i} has no samples: leave it out, or use a split that gives every client some.")

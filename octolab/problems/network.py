@@ -14,9 +14,11 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
+from octolab.arguments import expects, instance, number
 from octolab.batches import Batch
 from octolab.metrics import Scored
 from octolab.problems.conduct import few, observe
+from octolab.problems.facts import CLIENTS, FLOAT
 from octolab.problems.identity import identity
 from octolab.problems.kernel_choice import KernelChoice
 from octolab.problems.kernels import Kernel, Loss, State
@@ -74,6 +76,13 @@ class Network(Problem):
         "0.1 (0.01 with momentum or sign steps) and tune, e.g. with ol.tune."
     )
 
+    @expects(
+        module=instance("a torch.nn.Module", nn.Module),
+        features=CLIENTS,
+        labels=CLIENTS,
+        l2=number("the ridge", ge=0),
+        dtype=FLOAT,
+    )
     def __init__(
         self,
         module: nn.Module,

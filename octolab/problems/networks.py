@@ -13,7 +13,10 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from octolab.arguments import SEED, expects, whole
 
+
+@expects(seed=SEED)
 def MLP(*widths: int, seed: int = 0) -> nn.Sequential:
     """Linear/ReLU layers of these widths, e.g. MLP(784, 64, 10): 50,890 parameters. Input (B, widths[0]).
 
@@ -32,6 +35,7 @@ def MLP(*widths: int, seed: int = 0) -> nn.Sequential:
     return seeded(build, seed)
 
 
+@expects(channels=whole(1), side=whole(4), classes=whole(2), seed=SEED)
 def CNN(channels: int = 1, side: int = 28, classes: int = 10, seed: int = 0) -> nn.Sequential:
     """Two convolutions with pooling and two linear layers; input (B, channels, side, side).
 
@@ -68,6 +72,7 @@ class CharGPT(nn.Module):
     Pre-norm blocks, learnt positions, no dropout. vocabulary=71, context=64 gives 163,335 parameters.
     """
 
+    @expects(vocabulary=whole(1), context=whole(1), width=whole(1), heads=whole(1), blocks=whole(1), seed=SEED)
     def __init__(
         self,
         vocabulary: int,

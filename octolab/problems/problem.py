@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from octolab.arguments import short
 from octolab.batches import Batch, Drawn, moves
 from octolab.faces import Shown
 from octolab.layers import Layer
@@ -309,13 +310,16 @@ class Problem(Shown):
             return self.x0.clone()
         if isinstance(x0, (Mapping, torch.nn.Module)):
             x0 = self._from_module(x0)
-        x = x0.detach() if isinstance(x0, torch.Tensor) else torch.as_tensor(np.asarray(x0))
+        given, held = short(x0), x0.detach() if isinstance(x0, torch.Tensor) else np.asarray(x0)
+        if not isinstance(held, torch.Tensor) and held.dtype.kind not in "iufcb":
+            raise ValueError(f"x0={given}: give {self.d} real numbers.")
+        x = torch.as_tensor(held)
         if tuple(x.shape) != (self.d,):
-            raise ValueError(f"x0 has shape {tuple(x.shape)}: {self.name} needs ({self.d},).")
+            raise ValueError(f"x0={given}: x0 has shape {tuple(x.shape)}: {self.name} needs ({self.d},).")
         if x.is_complex() or x.dtype == torch.bool:
             raise ValueError(f"x0 has dtype {x.dtype}: give real numbers.")
         if not bool(torch.isfinite(x.double()).all()):
-            raise ValueError("x0 holds inf or nan: start from finite numbers.")
+            raise ValueError(f"x0={given} holds inf or nan: give finite numbers.")
         return x.to(self.dtype).clone()
 
     def begun(self, x0: object) -> Problem:
@@ -365,10 +369,13 @@ def make_weights(weights: Any, sizes: np.ndarray) -> torch.Tensor:
         if weights != "examples":
             raise ValueError(f"weights={weights!r}: choose 'uniform', 'examples', or give {n} numbers.")
         return torch.from_numpy(sizes / sizes.sum())
-    w = np.asarray(weights, dtype=np.float64)
+    try:
+        w = np.asarray(weights, dtype=np.float64)
+    except (TypeError, ValueError):
+        w = np.empty(0)
     if w.shape != (n,) or not np.isfinite(w).all() or (w < 0).any() or w.sum() <= 0:
         raise ValueError(
-            f"weights has shape {w.shape}: give {n} numbers >= 0 that do not sum to 0, 'uniform' or 'examples'."
+            f"weights={short(weights)}, shape {w.shape}: give {n} numbers >= 0 that do not sum to 0, 'uniform' or 'examples'."
         )
     return torch.from_numpy(w / w.sum())
 

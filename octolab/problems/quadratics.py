@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from octolab.arguments import SEED, expects, number, one_of, short, text, whole
 from octolab.batches import Batch
+from octolab.problems.facts import FLOAT
 from octolab.problems.noise import Noise, noisy
 from octolab.problems.problem import Clients, Problem, fingerprint, flat_layout, make_weights
 
@@ -26,6 +28,7 @@ class Quadratics(Problem):
 
     nonnegative = False
 
+    @expects(noise=number(ge=0), noise_kind=one_of("scalar", "iid"), dtype=FLOAT, name=text())
     def __init__(
         self,
         A: Any,
@@ -39,7 +42,7 @@ class Quadratics(Problem):
         dtype: torch.dtype = torch.float64,
         spec: dict[str, Any] | None = None,
     ):
-        A, b = np.asarray(A, dtype=np.float64), np.asarray(b, dtype=np.float64)
+        A, b = _array("A", A), _array("b", b)
         if A.ndim != 3 or A.shape[1] != A.shape[2] or b.shape != A.shape[:2] or A.size == 0:
             raise ValueError(f"A has shape {A.shape} and b {b.shape}: give A (n, d, d) and b (n, d).")
         if not (np.isfinite(A).all() and np.isfinite(b).all()):
@@ -167,6 +170,28 @@ class Quadratics(Problem):
         return {"kind": "Quadratics", "given": given, "n": self.n, "d": self.d, "dtype": dtype}
 
 
+def _array(name: str, given: Any) -> np.ndarray:
+    try:
+        held = np.asarray(given)
+        if held.dtype.kind in "biuf":
+            return held.astype(np.float64)
+    except ValueError:  # ragged
+        pass
+    raise ValueError(f"{name}={short(given)}: give an array of real numbers, A (n, d, d) and b (n, d).")
+
+
+@expects(
+    n=whole(1),
+    d=whole(1),
+    noise=number(ge=0),
+    noise_kind=one_of("scalar", "iid"),
+    L=number(gt=0),
+    mu=number(),
+    spread=number(ge=0),
+    L_spread=number(ge=1),
+    eigenbasis=one_of("shared", "random"),
+    seed=SEED,
+)
 def quadratics(
     n: int = 10,
     d: int = 20,

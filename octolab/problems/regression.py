@@ -9,9 +9,11 @@ import torch
 from torch import nn
 
 from octolab import data
+from octolab.arguments import expects
 from octolab.data.targets import REGRESSION
 from octolab.problems.classification import network_problem
 from octolab.problems.division import Division, Weights, as_dtype, divide, validation_part, weights_spec
+from octolab.problems.facts import MADE
 from octolab.problems.identity import name_of
 from octolab.problems.inputs import flat, network_inputs
 from octolab.problems.least_squares import LeastSquares
@@ -25,6 +27,7 @@ LOSSES: dict[str, type[nn.Module]] = {
 }
 
 
+@expects(**MADE)
 def regression(
     dataset: object,
     model: str | nn.Module = "linear",
@@ -80,7 +83,9 @@ def regression(
     name = f"{held.name} ({kind})"
     if model == "linear" and loss == "squared" and outputs == 1:
         if own:
-            raise ValueError(f"{', '.join(own)}: for networks; the model is 'linear'.")
+            raise ValueError(
+                f"{', '.join(f'{k}={v!r}' for k, v in own.items())}: for networks; the model is 'linear': leave it out."
+            )
         return _least_squares(division, l2, weights, name, spec, as_dtype(dtype) or torch.float64)
     module, as_input = network_inputs(model, division.shape, outputs, hidden, seed)
     measure = LOSSES[loss]() if isinstance(loss, str) else loss

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from octolab.arguments import expects, switch, whole
 from octolab.layers import Layer
+from octolab.problems.facts import CLIENTS, SAMPLES
 from octolab.problems.linear import Linear
 from octolab.problems.problem import fingerprint
 from octolab.problems.samples import Share
@@ -27,6 +29,7 @@ class Softmax(Linear):
     curvature = 0.5
     residual_bound = 2.0
 
+    @expects(**SAMPLES, labels=CLIENTS, classes=whole(2), bias=switch())
     def __init__(
         self,
         features: Sequence[ArrayLike],

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from octolab.arguments import expects, number, one_of, whole
 from octolab.batches import Batch
+from octolab.problems.facts import FLOAT
 from octolab.problems.noise import Noise
 from octolab.problems.problem import Clients, Problem, flat_layout, make_weights
 
@@ -29,6 +31,7 @@ class Tridiagonal(Problem):
     homogeneous = True
     nonnegative = False
 
+    @expects(n=whole(1), d=whole(1), noise=number(ge=0), noise_kind=one_of("scalar", "iid"), dtype=FLOAT)
     def __init__(
         self,
         d: int = 100,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from octolab.arguments import expects, text
 from octolab.faces import Shown
 from octolab.params import Theory, param, plain, settle
 from octolab.rooms import members, place, register
@@ -201,6 +202,7 @@ class OfRound(Schedule):
         return cls(found)
 
 
+@expects(what=text())
 def as_schedule(value: Any, what: str = "lr") -> Schedule:
     """A schedule as it is, a number or `Theory()` as a constant one, a function of the round wrapped."""
     if isinstance(value, Schedule):

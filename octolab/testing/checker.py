@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from octolab.arguments import PROBLEM, expects
 from octolab.methods import Method
 from octolab.testing import behaviour, declarations
 from octolab.testing import theory as theorems
@@ -50,6 +51,7 @@ class Report:
     __repr__ = __str__
 
 
+@expects(problem=PROBLEM)
 def check_method(method: Method, problem: Any = None) -> Report:
     """Ask every promise of `PROMISES` of a method, on its three standard problems or on `problem`.
 

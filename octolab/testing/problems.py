@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from octolab import methods, problems
+from octolab.arguments import METHOD, PROBLEM, expects, whole
 from octolab.errors import AssumptionWarning, OutsideAssumptions, UnknownConstant
 from octolab.experiment import Run
 from octolab.experiment.launch import prepare
@@ -23,6 +24,7 @@ class NotApplicable(Exception):
     """A promise does not concern this method on this problem; the message says why."""
 
 
+@expects(method=METHOD, n=whole(1), d=whole(1))
 def home(method: Method, n: int = 6, d: int = 12) -> Any:
     """A small problem on which the method's assumptions hold."""
     if "homogeneous" in method.needs:
@@ -46,6 +48,7 @@ STANDARD: dict[str, Callable[[Method], Any]] = {"quadratics": home, "logistic": 
 """The three standard problems; on the first, the method's theory holds."""
 
 
+@expects(method=METHOD, problem=PROBLEM)
 def fitted(method: Method, problem: Any) -> Method:
     """The method, with a number for every `Theory()` if the problem's constants are unknown.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from octolab.arguments import RUN, expects
+
 if TYPE_CHECKING:
     from octolab.experiment import Run
 
@@ -33,6 +35,7 @@ class Detection(NamedTuple):
         return 2 * self.caught / total if total else None
 
 
+@expects(run=RUN)
 def detection(run: Run) -> Detection:
     """What the flag rule (see `octolab.federation.rule.flagged`) would have said, summed over the rounds of a run.
 

@@ -145,9 +145,9 @@ def test_unknown_names_and_options_name_the_nearest():
         load("mine.csv")
     with pytest.raises(ValueError, match="'hub:owner/name'"):
         load("owner/name")
-    with pytest.raises(ValueError, match=r"no option 'seqlen'; allowed are seq_len, .*Did you mean 'seq_len'"):
+    with pytest.raises(ValueError, match=r"no option seqlen=3; allowed are seq_len, .*Did you mean 'seq_len'"):
         load("shakespeare", seqlen=3)
-    with pytest.raises(ValueError, match="takes the name of a data set"):
+    with pytest.raises(ValueError, match="a data set's name"):
         load(3)
     with pytest.raises(ValueError, match="prefix alone"):
         load("file:")

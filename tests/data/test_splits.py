@@ -272,7 +272,7 @@ def test_notes_name_clients_with_a_single_class_and_without_a_test_part():
         (lambda: Natural().split(LABELS, clients=WRITERS[:9]), "one natural client id per sample"),
         (lambda: split_from_spec({"kind": "Dirichlett"}), "Did you mean Dirichlet"),
         (lambda: split_from_spec({"kind": "IID", "alpha": 3}), "IID has the fields none; given alpha"),
-        (lambda: split_from_spec("IID"), "takes a split's spec"),
+        (lambda: split_from_spec("IID"), "give a split's spec"),
     ],
 )
 def test_bad_input_gets_a_sentence(make, words):

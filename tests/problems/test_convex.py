@@ -259,7 +259,7 @@ def test_local_sgd_against_a_loop_by_hand(momentum, prox, corrected):
         (lambda: Quadratics([[[1.0, 2.0], [0.0, 1.0]]], [[0.0, 0.0]]), "not symmetric"),
         (lambda: Quadratics([[[np.inf]]], [[0.0]]), "inf or nan"),
         (lambda: quadratics(mu=0), "0 < mu <= L"),
-        (lambda: quadratics(eigenbasis="own"), "choose 'shared' or 'random'"),
+        (lambda: quadratics(eigenbasis="own"), "give 'shared' or 'random'"),
         (lambda: Tridiagonal(noise=-1), "noise=-1"),
         (lambda: Logistic([np.ones((2, 3))], [np.array([0, 1])]), "needs -1 and \\+1"),
         (

@@ -121,7 +121,7 @@ def test_a_regression_is_rebuilt_from_its_spec(tmp_path):
         ({"model": "tree"}, "choose 'linear', 'mlp', 'cnn'"),
         ({"loss": "hinge"}, "choose 'squared', 'absolute', 'huber'"),
         ({"batchnorm": "local"}, "for networks"),
-        ({"validation_share": 1.5}, "validation_share is 1.5"),
+        ({"validation_share": 1.5}, "validation_share=1.5"),
         ({"target": "price"}, "has no columns"),
     ],
 )

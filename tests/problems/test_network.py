@@ -248,5 +248,5 @@ def test_what_cannot_be_stacked_is_refused_in_words():
     refuse("inf or nan", MLP(6, 3), [np.full((2, 6), np.inf)], [np.zeros(2, dtype=int)])
     refuse("kernel='fast'", MLP(6, 3), kernel="fast")
     refuse("does not fit this module", MODULES["tanh"](), kernel="chain")
-    refuse("a number >= 0", MLP(6, 3), l2=-1.0)
+    refuse("a finite number >= 0", MLP(6, 3), l2=-1.0)
     refuse("labels run from", MLP(6, 3), [np.zeros((2, 6))], [np.array([0, 3])])

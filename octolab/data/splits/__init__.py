@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from octolab.arguments import expects, instance
 from octolab.data.splits.base import Split
 from octolab.data.splits.flower import FromPartitioner
 from octolab.data.splits.label import Dirichlet, Shards
@@ -14,6 +15,7 @@ from octolab.data.splits.shift import FeatureShift
 from octolab.notation import from_json
 
 
+@expects(spec=instance("a split's spec, a dict", dict))
 def split_from_spec(spec: Mapping[str, Any]) -> Split:
     """Rebuild a split from `split.spec` (or from a partition's whole spec).
 

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from octolab.arguments import RUN, expect, expects, sequence
 from octolab.experiment.record import COUNTED
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class View:
 
     __slots__ = ("_run",)
 
+    @expects(run=RUN)
     def __init__(self, run: Run):
         object.__setattr__(self, "_run", run)
 
@@ -102,6 +104,7 @@ class Callbacks:
 
     def __init__(self, run: Run, callbacks: Sequence[Callback], clock: Callable[[], float] = time.monotonic):
         self._view, self._clock = View(run), clock
+        expect("", "callbacks", callbacks, sequence(f"a list of objects that have some of {', '.join(HOOKS)}"))
         self._callbacks, self._out = callbacks, set[int]()  # by place: those whose start failed
         for c in callbacks:
             if isinstance(c, type) or not any(callable(getattr(c, hook, None)) for hook in HOOKS):

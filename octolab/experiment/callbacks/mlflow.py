@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from octolab.arguments import expects, path, text
 from octolab.experiment.callbacks.callback import View
 from octolab.experiment.callbacks.stream import Row
 from octolab.experiment.callbacks.tracker import Tracker, description, numbers
@@ -21,6 +22,7 @@ class MLflow(Tracker):
 
     library, package = "mlflow", "mlflow-skinny"
 
+    @expects(experiment=text(), uri=path("a path or address"))
     def __init__(self, experiment: str = "octolab", uri: str | os.PathLike[str] | None = None):
         super().__init__()
         self.experiment = experiment

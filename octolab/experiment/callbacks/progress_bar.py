@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from octolab.arguments import expects, number, text
 from octolab.experiment.callbacks.callback import View
 from octolab.experiment.settings import FOREVER
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 class ProgressBar:
     """Rounds done and the newest loss, drawn by tqdm once `delay` seconds have passed. name: None is the run's own."""
 
+    @expects(name=text(), delay=number("seconds", ge=0))
     def __init__(self, name: str | None = None, *, delay: float = 2.0, file: TextIO | None = None):
         self.name, self._delay, self._file = name, delay, file
         self._bar: tqdm | None = None

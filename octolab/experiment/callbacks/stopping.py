@@ -7,6 +7,7 @@ import os
 
 import torch
 
+from octolab.arguments import expects, number, path, text, whole
 from octolab.experiment.callbacks.callback import STOP, View
 from octolab.rooms import nearest
 
@@ -45,6 +46,7 @@ class EarlyStopping:
     ol.EarlyStopping("accuracy", patience=20): more is better for accuracy and the like, less for loss and errors.
     """
 
+    @expects(metric=text("a column of the history"), patience=whole(1), least_gain=number(ge=0))
     def __init__(self, metric: str = "loss", patience: int = 20, least_gain: float = 0.0):
         if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
             raise ValueError(f"EarlyStopping(patience={patience!r}): give a whole number of evaluations >= 1.")
@@ -72,6 +74,7 @@ class KeepBest:
     A resumed run with a path writes only what is better than anything in its history.
     """
 
+    @expects(metric=text("a column of the history"), path=path("the path of a run file"))
     def __init__(self, metric: str = "loss", path: str | os.PathLike[str] | None = None):
         self.metric, self.path = metric, path
         self.x: torch.Tensor | None = None

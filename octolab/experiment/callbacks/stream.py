@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
+from octolab.arguments import expects, function, path
 from octolab.experiment.callbacks.callback import View, row_at
 
 INTERVAL = 0.1  # seconds between two batches
@@ -25,6 +26,7 @@ class Stream:
 
     whole = True
 
+    @expects(clock=function("a function that gives seconds"))
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
         self._taken, self._flushed = 0, -math.inf
@@ -74,6 +76,7 @@ def plain(value: Any) -> Any:
 class _FileStream(Stream):
     """A file beside a run. {name} and {seed} in its path are the run's, so that several runs do not share one."""
 
+    @expects(path=path("the path of a file"), clock=function("a function that gives seconds"))
     def __init__(self, path: str | os.PathLike[str], clock: Callable[[], float] = time.monotonic):
         super().__init__(clock)
         self.path, self._runs = str(path), dict[str, int]()

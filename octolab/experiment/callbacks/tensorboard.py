@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from octolab.arguments import expects, path
 from octolab.experiment.callbacks.callback import View
 from octolab.experiment.callbacks.stream import Row
 from octolab.experiment.callbacks.tracker import Tracker, description, numbers
@@ -15,6 +16,7 @@ class TensorBoard(Tracker):
 
     library, package = "torch.utils.tensorboard", "tensorboard"
 
+    @expects(folder=path("a folder"))
     def __init__(self, folder: str | os.PathLike[str] = "runs"):
         super().__init__()
         self.folder = str(folder)

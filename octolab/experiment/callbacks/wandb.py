@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from octolab.arguments import expects, text
 from octolab.experiment.callbacks.callback import View, log
 from octolab.experiment.callbacks.stream import Row
 from octolab.experiment.callbacks.tracker import Tracker, description, numbers
@@ -17,6 +18,7 @@ class WandB(Tracker):
 
     library, package = "wandb", "wandb"
 
+    @expects(project=text(), mode=text())
     def __init__(self, project: str = "octolab", mode: str | None = None, **options: Any):
         super().__init__()
         self.project, self.mode, self.options = project, mode, options

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from octolab.arguments import expects, sequence, text, whole
 from octolab.lab.dashboard.panels import PANELS, Panel, panel
 from octolab.lab.dashboard.static import StaticDashboard
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from octolab.lab.dashboard.widget import Dashboard
 
 
+@expects(height=whole(1), panels=sequence("names of panels", text()))
 def dashboard(
     runs: Any,
     *,
