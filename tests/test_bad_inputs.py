@@ -615,6 +615,24 @@ rows("ol.testing.home", lambda: {"method": ol.methods.GD()}, method=(5, None), n
 for name in ("detection", "fairness_table", "groups"):
     rows(f"ol.trust.{name}", run=(5, None, "gd"))
 rows("ol.trust.evenness", lambda: {"values": [1.0]}, values=("x", None, [], [NAN], [-1.0, "x"]), greater_is_better=FLAG)
+rows("ol.trust.Budget", lambda: {"epsilon": 1.0}, epsilon=(-1.0, INF, *NUMBER), delta=(0, 1.0, *NUMBER), file=(5,))
+CASES = {
+    "methods": {"a": ol.methods.FedAvg},
+    "aggregators": {"b": None},
+    "attacks": {"c": None},
+    "heterogeneity": {"p": None},
+}
+rows(
+    "ol.trust.worst_case",
+    lambda: CASES,
+    methods=(5, {}),
+    aggregators=(5, {}),
+    attacks=(5, {}),
+    heterogeneity=({},),
+    rounds=(0, *WHOLE),
+    metric=(5, None),
+    seed=SEED,
+)
 rows("ol.trust.jain", values=("x", None, [], [NAN], [1j]))
 
 # -- Flower ----------------------------------------------------------------------------------------------------------
@@ -724,6 +742,8 @@ def public() -> Iterator[tuple[str, Any]]:
 
 MADE_INSIDE = [
     "place",
+    "lab",
+    "LiveChart",
     "index_bits",
     "ordered_sum",
     "upper",

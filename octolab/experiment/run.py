@@ -15,7 +15,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
-from octolab.arguments import NAMED, PROBLEM, expects, function, like, number, path, switch, text, whole
+from octolab.arguments import NAMED, PROBLEM, expects, function, like, number, path, sequence, switch, text, whole
 from octolab.errors import AssumptionWarning, ClientAway, NonFinite, NoReplies, NothingUnderWay
 from octolab.experiment.arrivals import Arrivals
 from octolab.experiment.background import Background, Progress
@@ -313,6 +313,7 @@ class Run(Background, Arrivals):
             if self._callbacks is not None:
                 self._callbacks.end()
 
+    @expects(callbacks=sequence("a list of callbacks"))
     def listen(self, callbacks: Sequence[Callback]) -> Self:
         """Have these callbacks hear of what follows, in place of any before; they are no part of the spec."""
         self.callbacks = tuple(callbacks)

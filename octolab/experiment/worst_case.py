@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from octolab.arguments import SEED, expects, text, whole
 from octolab.experiment.launch import run as run_now
 from octolab.experiment.run import Run
 from octolab.faces import face
@@ -35,6 +36,7 @@ class WorstCase(NamedTuple):
         return self.runs[method, rule, heterogeneity, attack].figure()
 
 
+@expects(rounds=whole(1), metric=text("a column of the history"), seed=SEED)
 def worst_case(
     methods: Mapping[str, Callable[..., Method]],
     aggregators: Mapping[str, Any],

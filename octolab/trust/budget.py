@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from octolab.arguments import expects, number, path
 from octolab.trust.accounting import Guarantee, composed, epsilon
 
 if TYPE_CHECKING:
@@ -59,6 +60,11 @@ class Budget:
     epsilon, delta: of all releases together. file: where the ledger is kept.
     """
 
+    @expects(
+        epsilon=number("a budget", ge=0),
+        delta=number("smaller than one over the number of clients", gt=0, lt=1),
+        file=path(),
+    )
     def __init__(self, epsilon: float, delta: float = 1e-5, file: str | os.PathLike[str] | None = None):
         if not (isinstance(epsilon, (int, float)) and 0 <= float(epsilon) < math.inf):
             raise ValueError(f"epsilon={epsilon!r}: a budget is a number >= 0.")
