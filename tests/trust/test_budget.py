@@ -54,7 +54,7 @@ def test_a_budget_in_a_file_outlives_the_process(tmp_path, monkeypatch):
 
 
 def test_what_is_no_budget_and_what_cannot_be_counted():
-    with pytest.raises(ValueError, match="a finite number >= 0 .a budget"):
+    with pytest.raises(ValueError, match=r"epsilon=-1\.0: give a finite number"):
         Budget(-1.0)
     with pytest.raises(ValueError, match="cannot be added up"):
         accounting.composed(
