@@ -20,7 +20,7 @@ SERVERS  := browser or flower or deployment
 LESSONS  := $(wildcard notebooks tutorials)
 OUT      := build/quickstart
 
-.PHONY: help venv quickstart lab app test test-heavy test-ranges test-all check bench stages clean
+.PHONY: help venv quickstart lab app test test-heavy test-ranges test-all check bench stages stages-changed clean
 
 help:
 	@echo "make quickstart   install, run notebooks/quickstart.ipynb without a screen, print the table it computed"
@@ -123,6 +123,9 @@ check: $(VENV)/.installed-dev
 
 stages: $(VENV)/.installed-dev
 	$(QUIET) $(BIN)/python -m benchmarks.stages
+
+stages-changed: $(VENV)/.installed-dev
+	$(QUIET) $(BIN)/python -m benchmarks.stages --changed 45
 
 bench: $(VENV)/.installed-dev
 	@[ -f benchmarks/__main__.py ] || { echo "There is no benchmarks/__main__.py here to run."; exit 1; }

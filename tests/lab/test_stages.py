@@ -73,3 +73,22 @@ def test_more_coordinates_than_there_are_is_refused_beside_the_knob():
     state = ExplorerState("ef21", "quadratics")
     state.enter("compressor.k", "700")
     assert state.review()["refused"] == "method.compressor.k" and "d=40" in state.review()["refusal"]
+
+
+def test_ci_computes_changed_pages_and_every_other_once_in_ten_commits():
+    from benchmarks.stages import turn
+
+    every = ol.methods.slugs()
+    assert turn(every, "0", {"ef21.py"})[0] == "ef21"
+    seen = [slug for k in range(10) for slug in turn(every, f"{k:x}", set())]
+    assert sorted(seen) == every
+
+
+def test_a_verdict_that_is_no_longer_so_is_found():
+    from dataclasses import replace
+
+    from benchmarks.stages import broken, differs
+
+    kept = stages.kept()["ef21"]
+    worse = replace(kept, theirs=kept.mine / 2)
+    assert not differs(kept, kept) and differs(worse, kept) and broken(worse)
