@@ -64,9 +64,7 @@ def price(view: View) -> Chart:
         found = claim(feed) if feed else None
         if found is not None and feed is not None:
             marks.append(Mark(name, np.array([found.epsilon or 0.0]), np.array([feed.run.last["loss"]]), kind="points"))
-    return Chart(
-        "price", "Loss against epsilon", "epsilon", "loss", marks, "up and to the left costs more and buys less"
-    )
+    return Chart("price", "Loss against epsilon", "epsilon", "loss", marks, "down and to the left is better")
 
 
 def suspects(view: View) -> Chart:
