@@ -33,7 +33,8 @@ DOMINANT_SHARE = 0.2
 
 @dataclass(frozen=True)
 class Alert:
-    """kind: "diverging", "stalled", "stale", "dominant", "budget", "dropouts", "unanswered". level: info, warning, error.
+    """kind: "diverging", "stalled", "stale", "dominant", "budget", "dropouts", "unanswered", "privacy",
+    "suspicion", "cap". level: info, warning, error.
 
     round: when it was noticed. message: what is so; advice: what to do.
     """
@@ -263,10 +264,65 @@ def unanswered(w: Watched) -> Alert | None:
     )
 
 
+def unprotected(w: Watched) -> Alert | None:
+    """A private method that adds no noise."""
+    noise = getattr(w.run.method, "noise_multiplier", None)
+    if noise is None or noise > 0 or "privacy" not in w.run.method.tags:
+        return None
+    return w.alert(
+        "privacy",
+        "warning" if w.method.startswith("DP") else "info",
+        f"{w.method} adds no noise: its epsilon is infinite, which is no privacy.",
+        "Give noise_multiplier=; ol.trust.accounting.noise_for(epsilon=...) says how much an epsilon needs.",
+    )
+
+
+def suspicious(w: Watched) -> Alert | None:
+    """Replies that were not finite, or that many rounds flag."""
+    rejected, flagged = w.last.get("rejected", 0), w.last.get("flagged", 0)
+    if not rejected and not flagged:
+        return None
+    what = (
+        f"{rejected:.0f} replies were not finite and left out"
+        if rejected
+        else f"{flagged:.0f} replies lie far from the rest"
+    )
+    return w.alert(
+        "suspicion",
+        "warning",
+        f"In the newest round {what}.",
+        "Look at who sent them, and compare rules with ol.trust.worst_case(...): a flag is a diagnosis, not a proof.",
+    )
+
+
+def out_of_reach(w: Watched) -> Alert | None:
+    """Caps on groups' losses that no model reaches: the multipliers stand at their bound."""
+    share = w.last.get("saturation")
+    if share is None or w.round < 20 or not share > 0.95:
+        return None
+    return w.alert(
+        "cap",
+        "warning",
+        f"The multipliers are at {share:.0%} of their bound: a group stays above its cap.",
+        "Raise that cap, a larger B holds caps more tightly, or the model needs to be richer.",
+    )
+
+
 def _sentence(error: Exception | None) -> str:
     return "" if error is None else str(error).split(". ")[0].rstrip(".") + "."
 
 
-RULES: list[Callable[[Watched], Alert | None]] = [diverging, stalled, stale, dominant, budget, dropouts, unanswered]
+RULES: list[Callable[[Watched], Alert | None]] = [
+    diverging,
+    stalled,
+    stale,
+    dominant,
+    budget,
+    dropouts,
+    unanswered,
+    unprotected,
+    suspicious,
+    out_of_reach,
+]
 
 __all__ = ["RULES", "Alert", "alerts"]

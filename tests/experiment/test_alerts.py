@@ -172,3 +172,22 @@ def test_asking_changes_nothing(problem):
         one.advance()
         assert isinstance(one.alerts, list)
     assert one.history.equals(other.finish().history)
+
+
+# -- trust --------------------------------------------------------------------------------------------------------------
+def test_a_private_method_without_noise_is_told_that_it_is_not_private():
+    problem = ol.problems.quadratics(n=4, d=3, seed=0)
+    silent = ol.run(ol.methods.DPFedAvg(noise_multiplier=0.0, cohort=None, lr=0.05), problem, rounds=3, live=False)
+    assert "privacy" in kinds(silent)
+    noisy = ol.run(ol.methods.DPFedAvg(noise_multiplier=1.0, cohort=None, lr=0.05), problem, rounds=3, live=False)
+    assert "privacy" not in kinds(noisy)
+
+
+def test_flagged_replies_are_a_suspicion_and_saturated_multipliers_a_cap_out_of_reach():
+    problem = ol.problems.quadratics(n=9, d=4, spread=0.1, seed=3)
+    method = ol.methods.FedAvg(lr=0.05, local_steps=1, aggregator=ol.aggregators.CoordinateMedian())
+    attack = ol.attacks.SignFlip(clients=(0, 1), scale=50.0)
+    assert "suspicion" in kinds(ol.run(method, problem, rounds=4, live=False, attack=attack))
+    clients = ol.problems.classification("breast-cancer", clients=4)
+    capped = ol.methods.BoundedGroupLoss(cap=1e-4, lr_theta=5.0)
+    assert "cap" in kinds(ol.run(capped, clients, rounds=60, live=False, evaluate_every=60))
