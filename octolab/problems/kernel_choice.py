@@ -12,9 +12,10 @@ from octolab.problems.kernels.freed import keep_freed
 from octolab.problems.kernels.probe import agrees
 from octolab.problems.modules import products
 
-# Where clients side by side beat a loop (measured, `python -m benchmarks w1`): from how many on, up to how many parameters
-# per tensor, since small products of large matrices are slow, and up to how many multiplications a client's step.
-MANY, PARAMETERS, PRODUCTS = 3, 2**15, 2**27
+# Where clients side by side beat a loop (measured, `python -m benchmarks w1`): from how many on (from two, where a module
+# has a dozen tensors, and as many calls to share), up to how many parameters per tensor, since small products of large
+# matrices are slow, and up to how many multiplications a client's step.
+MANY, DEEP, PARAMETERS, PRODUCTS = 3, 12, 2**15, 2**27
 
 
 class KernelChoice:
@@ -61,7 +62,8 @@ class KernelChoice:
             return self.loop  # padding must not enter a batch's statistics, and who rests must keep his
         if self.fast is not None:
             return self.fast
-        return self.batched if m >= MANY and self._light(samples) and self._batched_works else self.loop
+        enough = m >= MANY or (m == 2 and len(self.loop.names) >= DEEP)
+        return self.batched if enough and self._light(samples) and self._batched_works else self.loop
 
     def _light(self, samples: int) -> bool:
         """Whether a client's step is so light that calling torch costs as much as computing."""

@@ -173,6 +173,8 @@ def test_few_clients_large_layers_and_heavy_steps_take_the_loop():
     p = problem("GroupNorm", "auto")
     assert [p.kernel_for(m, 2).name for m in (1, 2, 3)] == ["loop", "loop", "batched"]
     assert p.kernel_for(8, 10**6).name == "loop"
+    deep = problem("transformer with mask", "auto")
+    assert [deep.kernel_for(m, 2).name for m in (1, 2)] == ["loop", "batched"]
 
 
 @pytest.mark.parametrize(
