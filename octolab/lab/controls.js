@@ -158,7 +158,7 @@ const whenShown = (el, then, tries = 100) => { // JupyterLab attaches a view aft
   if (el.isConnected && el.clientHeight) requestAnimationFrame(then);
   else if (tries) setTimeout(() => whenShown(el, then, tries - 1), 50);
 };
-const places = new WeakMap(); // where somebody stood in a list that gives way to a method and comes back
+const places = new Map(); // where somebody stood in a list that gives way to a method and comes back
 
 // -- views -------------------------------------------------------------------------------------------------------
 const views = {
@@ -287,8 +287,8 @@ const views = {
   },
 
   catalogue(model, el) {
-    const place = places.get(model) ?? { inner: 0, seen: false };
-    places.set(model, place);
+    const key = model.get("state").key, place = places.get(key) ?? { inner: 0, seen: false };
+    places.set(key, place);
     const search = make("input", { type: "search", class: "octo-entry", placeholder: "name, author, word ...", "aria-label": "Search the methods" });
     const send = throttled(150, () => model.send({ query: search.value }));
     search.addEventListener("input", send);

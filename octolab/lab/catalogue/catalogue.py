@@ -56,6 +56,7 @@ class Catalogue(ipywidgets.VBox):
             families.insert(0, {"title": "Start here", "methods": [self._entry(Match(card)) for card in s.start()]})
         names = {card.slug: card.name for card in s.cards}
         return {
+            "key": str(id(self)),  # the browser keeps the place in the list by it
             "ticked": [{"slug": slug, "name": names[slug]} for slug in self.ticked],
             "parts": [{"room": p.room, "name": p.name, "noun": p.noun, "summary": p.summary} for p in parts],
             "query": s.query, "narrowed": s.narrowed, "families": families,
