@@ -2,8 +2,7 @@
 
     import octolab as ol
     problem = ol.problems.classification("digits", model="logistic", clients=50, split=ol.data.Dirichlet(alpha=0.3))
-    run = ol.run(ol.methods.EF21(compressor=ol.compressors.TopK(0.05)), problem, rounds=500)
-    run.history
+    run = ol.run(ol.methods.EF21(compressor=ol.compressors.TopK(0.05)), problem, rounds=500) run.history
 
 Importing octolab imports nothing heavy: everything loads at first use.
 """

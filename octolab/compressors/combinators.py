@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from octolab.compressors.quantizers import QSGD, Natural
 from octolab.compressors.sparsifiers import Identity, RandK, Sparsifier, TopK
 from octolab.params import param
 from octolab.payloads import Blocks, Buckets, Gated, Payload, Rescaled
+from octolab.randomness import Draws
 from octolab.rooms import register
 
 
@@ -62,7 +63,7 @@ class Chain(Compressor):
     def _first(self) -> Sparsifier:
         return cast(Sparsifier, self.first)
 
-    def compress(self, x: Tensor, draws: Any) -> Payload:
+    def compress(self, x: Tensor, draws: Draws) -> Payload:
         kept = self._first.keep(x, draws)
         if kept.count is not None:
             raise ValueError(
@@ -175,7 +176,7 @@ class Scaled(_Around):
                 f"Scaled: compressor is {self.compressor!r}, which is biased; give an unbiased one (RandK)."
             )
 
-    def compress(self, x: Tensor, draws: Any) -> Payload:
+    def compress(self, x: Tensor, draws: Draws) -> Payload:
         factor = 1 / (1 + _known(self.compressor.omega(x.shape[-1])))
         payload = self.compressor(x, draws)
         return payload if factor == 1 else Rescaled(payload, factor)
@@ -219,7 +220,7 @@ class Bernoulli(Compressor):
     def homogeneous(self) -> bool:  # type: ignore[override]
         return self.compressor.homogeneous
 
-    def compress(self, x: Tensor, draws: Any) -> Payload:
+    def compress(self, x: Tensor, draws: Draws) -> Payload:
         sent = (draws.uniform(1, "send")[:, 0] < self.p).to(x.device)
         gated = Gated(self.compressor(x, draws), sent)
         return Rescaled(gated, 1 / self.p) if self.scaled and self.p < 1 else gated
@@ -249,33 +250,30 @@ class Bernoulli(Compressor):
         return replace(self, compressor=self.compressor.for_size(d))
 
 
-class _BucketDraws:
+class _BucketDraws(Draws):
     """Draws for m * count buckets out of those for m clients: row r * count + b is bucket b of client r."""
 
-    def __init__(self, draws: Any, count: int) -> None:
-        self._draws, self._count = draws, count
+    def __init__(self, draws: Draws, count: int) -> None:
+        self.source, self._draws, self._times = draws.source, draws, count  # every draw is the draws' own
         self.m = draws.m * count
         self.cohort_size = draws.cohort_size
 
     @property
     def slots(self) -> Tensor:
-        return cast(Tensor, self._draws.slots.repeat_interleave(self._count))
+        return self._draws.slots.repeat_interleave(self._times)
 
     def uniform(self, width: int, purpose: str = "uniform") -> Tensor:
-        return cast(Tensor, self._draws.uniform(self._count * width, purpose).reshape(self.m, width))
+        return self._draws.uniform(self._times * width, purpose).reshape(self.m, width)
 
     def normal(self, width: int, purpose: str = "noise") -> Tensor:
-        return cast(Tensor, self._draws.normal(self._count * width, purpose).reshape(self.m, width))
-
-    def permutation(self, size: int, purpose: str = "permutation") -> Tensor:
-        return self.subset(size, size, purpose)
+        return self._draws.normal(self._times * width, purpose).reshape(self.m, width)
 
     def subset(self, size: int, k: int, purpose: str = "permutation") -> Tensor:
-        columns = [self._draws.subset(size, k, purpose) for _ in range(self._count)]
+        columns = [self._draws.subset(size, k, purpose) for _ in range(self._times)]
         return torch.stack(columns, dim=1).reshape(self.m, k)
 
     def shared_permutation(self, size: int, purpose: str = "shared") -> Tensor:
-        return cast(Tensor, self._draws.shared_permutation(size, purpose))
+        return self._draws.shared_permutation(size, purpose)
 
 
 @register("compressors")
@@ -307,7 +305,7 @@ class Bucketed(_Around):
         pieces = [(self.size, full), (rest, 1)]
         return [(length, n, self.compressor.for_size(length)) for length, n in pieces if length and n]
 
-    def compress(self, x: Tensor, draws: Any) -> Payload:
+    def compress(self, x: Tensor, draws: Draws) -> Payload:
         parts: list[Payload] = []
         start = 0
         for length, n, compressor in self._pieces(x.shape[1]):
@@ -375,7 +373,7 @@ class PerTensor(_Around):
             raise ValueError(f"{self!r}: the tensors have {sum(self.sizes)} entries together, the vector has {d}.")
         return [(size, self.compressor.for_size(size)) for size in self.sizes]
 
-    def compress(self, x: Tensor, draws: Any) -> Payload:
+    def compress(self, x: Tensor, draws: Draws) -> Payload:
         pieces = self._pieces(x.shape[1])
         parts = x.split([size for size, _ in pieces], dim=1)
         return Blocks(tuple(c(part.contiguous(), draws) for part, (_, c) in zip(parts, pieces, strict=True)))

@@ -1,5 +1,4 @@
-"""What a compressor is: a frozen dataclass C with C(x) -> payload, its constants alpha and omega, and its
-bits.
+"""What a compressor is: a frozen dataclass C with C(x) -> payload, its constants alpha and omega, and its bits.
 
 Classes (Beznosikov, Horvath, Richtarik, Safaryan, arXiv 2002.12410):
     contractive, alpha:  E|C(x) - x|^2 <= (1 - alpha) |x|^2,  0 < alpha <= 1
@@ -12,7 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from torch import Tensor
 
@@ -44,8 +43,7 @@ class Compressor(Shown):
     deterministic: draws nothing
     homogeneous:   C(t x) = t C(x) for t > 0 (with the same draws)
     sparsifier:    keeps some coordinates, so that another compressor can follow: ``TopK(0.1) | Natural()``
-    axes:          1 for compressors of vectors, 2 for those of symmetric matrices (d then is the matrix's
-                   side)
+    axes:          1 for compressors of vectors, 2 for those of symmetric matrices (d then is the matrix's side)
     """
 
     unbiased: ClassVar[bool] = False
@@ -59,7 +57,7 @@ class Compressor(Shown):
         settle(self)
 
     # -- what a compressor defines ---------------------------------------------------------------------------
-    def compress(self, x: Tensor, draws: Any) -> Payload:
+    def compress(self, x: Tensor, draws: Draws) -> Payload:
         """Stacked x (m, d) -> stacked payload. ``draws`` may be None for deterministic compressors."""
         raise NotImplementedError
 
@@ -111,7 +109,7 @@ class Compressor(Shown):
         return self
 
     # -- what every compressor can do ------------------------------------------------------------------------
-    def __call__(self, x: Tensor, draws: Any = None) -> Payload:
+    def __call__(self, x: Tensor, draws: Draws | None = None) -> Payload:
         if x.dim() not in (self.axes, self.axes + 1) or not x.is_floating_point() or x.shape[-1] == 0:
             one, many = ("(d,)", "(m, d)") if self.axes == 1 else ("(d, d)", "(m, d, d)")
             raise ValueError(f"{self!r} takes reals of shape {one} or {many}; given {x.dtype} of {tuple(x.shape)}.")
@@ -120,7 +118,7 @@ class Compressor(Shown):
             draws = fresh_draws(rows.shape[0])
         if draws is not None and draws.m != rows.shape[0]:
             raise ValueError(f"{self!r} got draws for {draws.m} clients and {rows.shape[0]} rows to compress.")
-        payload = self.compress(rows, draws)
+        payload = self.compress(rows, cast(Draws, draws))  # None only where nothing is drawn
         return payload if x.dim() > self.axes else payload[0]
 
     def __or__(self, other: Compressor) -> Compressor:

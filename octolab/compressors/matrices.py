@@ -7,7 +7,7 @@ Norms are Frobenius norms. Source: Safaryan, Islamov, Qian, Richtarik, FedNL, ar
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ from octolab.payloads import (
     index_bits,
     upper,
 )
+from octolab.randomness import Draws
 from octolab.rooms import register
 
 
@@ -56,7 +57,7 @@ class RankR(Compressor):
     homogeneous: ClassVar[bool] = True
     axes: ClassVar[int] = 2
 
-    def compress(self, x: Tensor, draws: Any) -> Payload:
+    def compress(self, x: Tensor, draws: Draws) -> Payload:
         _check_symmetric(self, x)
         d = x.shape[1]
         if count_of(self, self.rank, d) == d:
@@ -104,7 +105,7 @@ class MatrixTopK(Compressor):
         k = count_of(self, self.k, size)
         return size if FLOAT_BITS * k + index_bits(self.index, size, k) >= FLOAT_BITS * size else k
 
-    def compress(self, x: Tensor, draws: Any) -> Payload:
+    def compress(self, x: Tensor, draws: Draws) -> Payload:
         _check_symmetric(self, x)
         d, k = x.shape[1], self.kept(x.shape[1])
         flat = upper(x)
@@ -145,7 +146,7 @@ class MatrixRandK(Compressor):
     def kept(self, d: int) -> int:
         return count_of(self, self.k, _entries(d))
 
-    def compress(self, x: Tensor, draws: Any) -> Payload:
+    def compress(self, x: Tensor, draws: Draws) -> Payload:
         _check_symmetric(self, x)
         flat, k = upper(x), self.kept(x.shape[1])
         size = flat.shape[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from octolab.params import param
 from octolab.payloads import FLOAT_BITS, Grid, Payload, Quantized
 from octolab.payloads.bitstream import ceil_log2
 from octolab.payloads.quantized import CODINGS, NATURAL_BIAS
+from octolab.randomness import Draws
 from octolab.rooms import register
 
 
@@ -24,7 +25,7 @@ def _safe(scale: Tensor) -> Tensor:
     return torch.where(scale == 0, torch.ones_like(scale), scale)
 
 
-def _codes(rule: Callable[..., Tensor], x: Tensor, draws: Any, *scales: Tensor) -> Tensor:
+def _codes(rule: Callable[..., Tensor], x: Tensor, draws: Draws, *scales: Tensor) -> Tensor:
     """int32 codes (m, d) = rule(x, u, *scales), u uniform in [0, 1); in blocks of rows that stay in cache.
 
     NaN becomes code 0: it is the scale, NaN too, that shows it to the receiver.
@@ -95,7 +96,7 @@ class QSGD(Compressor):
             raise ValueError(f"QSGD: bits={bits!r}: give a whole number in 2..16.")
         return QSGD(2 ** (bits - 1) - 1)
 
-    def compress(self, x: Tensor, draws: Any) -> Payload:
+    def compress(self, x: Tensor, draws: Draws) -> Payload:
         norm = row_norms(x, self.norm)
         codes = _codes(self._level, x, draws, _safe(norm))
         return Quantized(codes, norm, Grid("linear", self.levels), self.coding)
@@ -144,7 +145,7 @@ class UniformQuantizer(Compressor):
     def steps(self) -> int:
         return int(2**self.bits_per_entry - 1)
 
-    def compress(self, x: Tensor, draws: Any) -> Payload:
+    def compress(self, x: Tensor, draws: Draws) -> Payload:
         low, high = x.amin(1, keepdim=True), x.amax(1, keepdim=True)
         codes = _codes(self._step, x, draws, low, high)
         return Quantized(codes, torch.cat([low, high], dim=1), Grid("affine", self.steps))
@@ -173,7 +174,7 @@ class Natural(Compressor):
 
     unbiased: ClassVar[bool] = True
 
-    def compress(self, x: Tensor, draws: Any) -> Payload:
+    def compress(self, x: Tensor, draws: Draws) -> Payload:
         codes = _codes(self._power, x, draws)
         return Quantized(codes, x.new_zeros((x.shape[0], 0)), Grid("natural"))
 
@@ -204,7 +205,7 @@ class NaturalDithering(Compressor):
     unbiased: ClassVar[bool] = True
     homogeneous: ClassVar[bool] = True
 
-    def compress(self, x: Tensor, draws: Any) -> Payload:
+    def compress(self, x: Tensor, draws: Draws) -> Payload:
         norm = row_norms(x, 2)
         codes = _codes(self._level, x, draws, _safe(norm))
         return Quantized(codes, norm, Grid("dyadic", self.levels), self.coding)
@@ -235,7 +236,7 @@ class SignNorm(Compressor):
     deterministic: ClassVar[bool] = True
     homogeneous: ClassVar[bool] = True
 
-    def compress(self, x: Tensor, draws: Any) -> Payload:
+    def compress(self, x: Tensor, draws: Draws) -> Payload:
         return Quantized((x >= 0).to(torch.int32), row_norms(x, 1) / x.shape[1], Grid("sign"))
 
     def alpha(self, d: int) -> float:

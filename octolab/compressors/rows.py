@@ -23,6 +23,7 @@ from octolab.compressors.selection import energies, largest_each, row_norms, row
 from octolab.payloads import FLOAT_BITS, Payload, Ragged
 from octolab.payloads.bitstream import ceil_log2, index_bits_each
 from octolab.payloads.ragged import WIDTH_BITS
+from octolab.randomness import Draws
 
 LEVELS = (1, 3, 7, 15, 127)
 """QSGD levels s that `FittedTopKQSGD` tries beside reals: 2, 3, 4, 5 and 8 bits a value."""
@@ -72,7 +73,7 @@ class RowTopK(Compressor):
     deterministic = True
     homogeneous = True
 
-    def compress(self, x: Tensor, draws: Any) -> Payload:
+    def compress(self, x: Tensor, draws: Draws) -> Payload:
         d = x.shape[1]
         return _message(x, largest_each(x, dense_if_cheaper(self.k.clamp(1, d), d, self.index)), self.told, self.index)
 
@@ -101,7 +102,7 @@ class BalancedTopK(Compressor):
     deterministic = True
     homogeneous = True
 
-    def compress(self, x: Tensor, draws: Any) -> Payload:
+    def compress(self, x: Tensor, draws: Draws) -> Payload:
         d = x.shape[1]
         free = self.free.cpu().numpy().astype(np.float64)[:, None]
         seconds = np.where(np.isinf(free), 1.0, np.where(np.isinf(free), 0.0, free) + topk_bits(d))
@@ -153,7 +154,7 @@ class FittedTopKQSGD(Compressor):
 
     homogeneous = True
 
-    def compress(self, x: Tensor, draws: Any) -> Payload:
+    def compress(self, x: Tensor, draws: Draws) -> Payload:
         d = x.shape[1]
         header = ceil_log2(d + 1) + WIDTH_BITS
         k, levels = (torch.from_numpy(a) for a in best_pairs(energies(x), self.budget.cpu(), header, self.low))
@@ -206,7 +207,7 @@ class LayerTopK(Compressor):
         ks = [torch.tensor([max(1, round(share * d)) for share in SHARES]) for d in self.sizes]
         return np.stack([dense_if_cheaper(k, d).numpy() for k, d in zip(ks, self.sizes, strict=True)])
 
-    def compress(self, x: Tensor, draws: Any) -> Payload:
+    def compress(self, x: Tensor, draws: Draws) -> Payload:
         parts, counts = x.split(list(self.sizes), dim=1), self.options()
         cost = np.stack([ceil_log2(d + 1) + topk_bits(d)[k - 1] for d, k in zip(self.sizes, counts, strict=True)])
         error = np.stack(

@@ -1,7 +1,6 @@
 """Which entries a sparsifier keeps, and norms: the row kernels under the compressors.
 
-Each row's result depends on that row alone, bit for bit: stacked and one by one agree, with any number of
-threads.
+Each row's result depends on that row alone, bit for bit: stacked and one by one agree, with any number of threads.
 """
 
 from __future__ import annotations

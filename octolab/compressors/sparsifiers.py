@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from octolab.compressors.selection import largest
 from octolab.params import param
 from octolab.payloads import FLOAT_BITS, INDEX_CODES, Dense, Payload, Sparse, index_bits
 from octolab.payloads.bitstream import ceil_log2
+from octolab.randomness import Draws
 from octolab.rooms import register
 
 
@@ -41,7 +42,7 @@ class Sparsifier(Compressor):
 
     sparsifier: ClassVar[bool] = True
 
-    def keep(self, x: Tensor, draws: Any) -> Kept:
+    def keep(self, x: Tensor, draws: Draws) -> Kept:
         """Stacked x (m, d) -> what is kept of it."""
         raise NotImplementedError
 
@@ -53,7 +54,7 @@ class Sparsifier(Compressor):
         """Bits of their positions."""
         return 0
 
-    def compress(self, x: Tensor, draws: Any) -> Payload:
+    def compress(self, x: Tensor, draws: Draws) -> Payload:
         kept = self.keep(x, draws)
         return kept.payload(x.shape[1], kept.values if kept.factor == 1 else kept.values * kept.factor)
 
@@ -70,7 +71,7 @@ class Identity(Sparsifier):
     deterministic: ClassVar[bool] = True
     homogeneous: ClassVar[bool] = True
 
-    def keep(self, x: Tensor, draws: Any) -> Kept:
+    def keep(self, x: Tensor, draws: Draws) -> Kept:
         return Kept(x, None)
 
     def kept(self, d: int) -> int:
@@ -115,14 +116,14 @@ class TopK(Sparsifier):
     def index_bits(self, d: int) -> int:
         return index_bits(self.index, d, self.kept(d))
 
-    def keep(self, x: Tensor, draws: Any) -> Kept:
+    def keep(self, x: Tensor, draws: Draws) -> Kept:
         k = self.kept(x.shape[1])
         if k == x.shape[1]:
             return Kept(x, None)
         indices = largest(x, k)
         return Kept(x.gather(1, indices), indices, index=self.index)
 
-    def compress(self, x: Tensor, draws: Any) -> Payload:
+    def compress(self, x: Tensor, draws: Draws) -> Payload:
         """`keep` and `payload` in one: this is the hottest path of error feedback."""
         d = x.shape[1]
         k = self.kept(d)
@@ -183,7 +184,7 @@ class BlockTopK(Sparsifier):
         kept = self.kept(d)
         return 0 if kept == d else kept * ceil_log2(self.block)
 
-    def keep(self, x: Tensor, draws: Any) -> Kept:
+    def keep(self, x: Tensor, draws: Draws) -> Kept:
         m, d = x.shape
         if self.kept(d) == d:
             return Kept(x, None)
@@ -238,7 +239,7 @@ class RandK(Sparsifier):
     def kept(self, d: int) -> int:
         return count_of(self, self.k, d)
 
-    def keep(self, x: Tensor, draws: Any) -> Kept:
+    def keep(self, x: Tensor, draws: Draws) -> Kept:
         d, k = x.shape[1], self.kept(x.shape[1])
         if k == d:
             return Kept(x, None)
@@ -298,8 +299,7 @@ class PermK(Sparsifier):
         """(A, B) with E|mean C_i(a_i) - mean a_i|^2 = A mean|a_i|^2 - B |mean a_i|^2; A = B where d >= n or d
         divides n.
 
-        n clients padded to N = d ceil(n/d): A = (N/n) B, B = (d - 1)/(N - 1) (derived; checked by
-        enumeration).
+        n clients padded to N = d ceil(n/d): A = (N/n) B, B = (d - 1)/(N - 1) (derived; checked by enumeration).
         """
         n = n or self.n
         if n is None:
@@ -317,7 +317,7 @@ class PermK(Sparsifier):
         n = len(weights)
         return self.joint(d, n)[0] * n * float(weights.max())
 
-    def keep(self, x: Tensor, draws: Any) -> Kept:
+    def keep(self, x: Tensor, draws: Draws) -> Kept:
         d, n = x.shape[1], int(draws.cohort_size)
         if self.n is not None and self.n != n:
             raise ValueError(f"PermK: n is {self.n}, but the cohort has {n} clients; give PermK() or n={n}.")

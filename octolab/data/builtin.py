@@ -69,8 +69,7 @@ def breast_cancer(test_share: float = 0.0) -> Dataset:
 def fashion_mnist_7k(dtype: str = "float32") -> Dataset:
     """Fashion-MNIST, class balanced: 6,000 + 1,000 images of 28 x 28, 10 classes of 600 + 100 each.
 
-    `dtype` "float32" gives pixels / 255 in [0, 1]; "uint8" leaves the bytes as they are (a quarter of the
-    memory).
+    `dtype` "float32" gives pixels / 255 in [0, 1]; "uint8" leaves the bytes as they are (a quarter of the memory).
     """
     raw, provenance = read_bundled("fashion-mnist-7k", n=7000)
     with np.load(io.BytesIO(raw), allow_pickle=False) as file:

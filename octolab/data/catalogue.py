@@ -80,8 +80,7 @@ def load(name: str, **options: Any) -> Dataset:
     `files.load_file` and `hub.load_hub` for tables (`target`, `client`, `features`, ...).
 
     Raises ValueError for an unknown name (the nearest ones are named) or option, DatasetUnavailable if the
-    data cannot be had here (never replaced by other data), ChecksumError if bytes were changed,
-    FileNotFoundError.
+    data cannot be had here (never replaced by other data), ChecksumError if bytes were changed, FileNotFoundError.
     """
     if not isinstance(name, str):
         raise ValueError(f"load was given {name!r}; it takes the name of a data set, e.g. load('digits').")

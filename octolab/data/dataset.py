@@ -52,15 +52,13 @@ class Dataset(Shown):
             may have several labels, (N,) or (N, T) real targets for regression, or (N, seq_len) int64 next
             characters for text.
         x_test, y_test: the global test set in the same form, None if there is none.
-        clients: (N,) int64 index into `client_names` of the natural client of each sample, None if there are
-            none.
+        clients: (N,) int64 index into `client_names` of the natural client of each sample, None if there are none.
         client_names: the natural clients' names, in the order of their indices.
         classes: the classes' names or values; the characters of the vocabulary for text.
         kind: "classification", "multi-label", "regression" or "text".
         provenance: source, licence, sha256, bytes, n.
         feature_names: one name per feature where the source has names.
-        options: the options `load` was called with: `load(ds.name, **ds.options)` gives the same data set
-            again.
+        options: the options `load` was called with: `load(ds.name, **ds.options)` gives the same data set again.
         groups: (N,) int64 index into `group_names` of the group (sex, region, carrier) of each sample, for
             fairness between groups that are not the clients; None if there are none.
         notes: what was done to the data on the way in, in sentences ("gaps in 'age' hold the median of ...").

@@ -151,8 +151,7 @@ def why_unreachable(seconds: float = PROBE_SECONDS) -> str | None:
     """None if the hub's host accepts a connection within `seconds`, else the reason why it cannot be used.
 
     The host is huggingface_hub's configured endpoint. The probe runs in a daemon thread, since looking up a
-    host name has no time limit of its own. Where a proxy is configured, the proxy is asked for the endpoint
-    instead.
+    host name has no time limit of its own. Where a proxy is configured, the proxy is asked for the endpoint instead.
     """
     for variable in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
         if os.environ.get(variable, "").strip().upper() in ("1", "ON", "YES", "TRUE"):

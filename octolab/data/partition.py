@@ -30,8 +30,7 @@ class Partition:
 
     Attributes:
         train, test: for each client the int64 indices of its samples; no index occurs twice.
-        codes: (N,) or (N, T) int64 class codes of all N samples of the data set (zeros where there are no
-            classes).
+        codes: (N,) or (N, T) int64 class codes of all N samples of the data set (zeros where there are no classes).
         classes: the classes' names; one code each.
         spec: JSON-able {"split": {...}, "n", "seed", "test_share"}; `split_from_spec(spec["split"])`
             rebuilds the split object, and the same data, n, seed and test_share give this partition again.

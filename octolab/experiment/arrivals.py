@@ -81,8 +81,8 @@ class Arrivals:
     def dropout_rate(self) -> float:
         """Jobs and replies that never came, over those that were started or waited for."""
         fed, timeline = self.federation, self.federation.timeline
-        jobs = 0 if fed._jobs is None else sum(fed._jobs.counts)
-        lost = 0 if fed._jobs is None else fed._jobs.lost
+        jobs = sum(fed.jobs.counts) if fed.asynchronous else 0
+        lost = fed.jobs.lost if fed.asynchronous else 0
         asked = jobs + timeline.asked
         return (lost + timeline.lost) / asked if asked else 0.0
 

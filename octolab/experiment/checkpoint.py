@@ -134,7 +134,7 @@ def _snapshot(run: Run) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         "randomness": fed.randomness.state(),
         "script": writer.put(fed.randomness.given) if isinstance(fed.randomness, Scripted) else None,
         "record": writer.put(run.recorder.state()),
-        "jobs": None if fed._jobs is None else _put_jobs(fed._jobs, writer, run.method),
+        "jobs": _put_jobs(fed.jobs, writer, run.method) if fed.asynchronous else None,
     }
     if any(fed.kept.values()):
         body["kept"] = writer.put(fed.kept)
@@ -158,7 +158,7 @@ def _put_jobs(jobs: Jobs, writer: Writer, method: Method) -> dict[str, Any]:
 
 
 def _put_job(job: Job, writer: Writer, method: Method) -> dict[str, Any]:
-    payload = None if job._payload is None else writer.put(job._payload.dense())
+    payload = writer.put(job.payload.dense()) if job.evaluated else None
     return {
         "client": job.client,
         "number": job.number,
@@ -251,7 +251,7 @@ def _get_jobs(jobs: Jobs, data: dict[str, Any], reader: Reader, method: Method) 
                   entry["work"], entry["sends"])  # fmt: skip
         job.started, job.time, job.computed = entry["started"], entry["time"], entry["computed"]
         if entry["payload"] is not None:
-            job._payload = Dense(reader.get(entry["payload"]))
+            job.payload = Dense(reader.get(entry["payload"]))
         jobs.put_back(job, entry["state"])
 
 

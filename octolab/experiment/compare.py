@@ -40,8 +40,7 @@ METHODS = sequence("methods or slugs, at least one, or a dict name -> method", N
 # -- results --------------------------------------------------------------
 @dataclass(eq=False, repr=False)
 class Comparison:
-    """What `compare` returns. runs: name -> one Run per seed. steps: name -> the step size, and how it was
-    chosen.
+    """What `compare` returns. runs: name -> one Run per seed. steps: name -> the step size, and how it was chosen.
 
     `.table(target=...)` is a pandas table, `.plot(ax)` draws with matplotlib, `.figure(x, y)` is a plotly
     figure, `.history` all rows of all runs.
@@ -135,9 +134,7 @@ class Comparison:
         return [*self.notes, *map(str, self.tests)]
 
     def lines(self, x: str | None = None, y: str = "loss", band: str = "minmax") -> list[Line]:
-        """The curves that `plot` draws: the middle over seeds, with a band; a name says if its method
-        diverged.
-        """
+        """The curves that `plot` draws: the middle over seeds, with a band; a name says if its method diverged."""
         x = self.x if x is None else x
         out = []
         for name, group in self.runs.items():

@@ -72,7 +72,7 @@ class Recorder:
 
     def add(self, number: int, fed: Federation, evaluated: Mapping[str, float], x: torch.Tensor) -> None:
         """The row of step `number`: what the federation counted and logged, what was evaluated at x (d,)."""
-        total, n = fed.ledger._total, fed.n
+        total, n = fed.ledger.totals, fed.n
         broadcast = total["broadcast"] / n
         row = (
             number,

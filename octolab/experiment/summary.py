@@ -19,9 +19,7 @@ def bits(amount: float) -> str:
 
 
 def status(run: Run) -> str:
-    """What became of a run: its status, or 'diverging' if its last gradient is over ten times its first
-    one.
-    """
+    """What became of a run: its status, or 'diverging' if its last gradient is over ten times its first one."""
     _, what = run.recorder.sparse.get("grad_norm_sq", ([], []))
     if run.status in ("finished", "stopped") and len(what) > 1 and not what[-1] <= 100 * max(what[0], 1e-12):
         return "diverging"

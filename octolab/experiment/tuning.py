@@ -31,9 +31,7 @@ STEPS = tuple(0.1 * 2.0**k for k in range(-6, 5))
 
 @dataclass(eq=False, repr=False)
 class Tuned:
-    """What `tune` returns. table: one row per value tried; best: the method with the number filled in; its
-    run.
-    """
+    """What `tune` returns. table: one row per value tried; best: the method with the number filled in; its run."""
 
     table: pd.DataFrame
     best: Method
@@ -104,7 +102,7 @@ def search(method: Method, problem: Problem, grid: Sequence[Any], field: str, **
     with quiet():
         for value in counted(grid, f"tuning {type(method).__name__}"):
             runs.append(prepare(dataclasses.replace(method, **{field: value}), problem, **plan).finish())
-    order = sorted(range(len(runs)), key=lambda i: _rank(runs[i]))
+    order = sorted(range(len(runs)), key=lambda i: rank(runs[i]))
     rows = []
     for value, run in zip(grid, runs, strict=True):
         last, used = run.recorder.last, getattr(run.method, field)
@@ -128,7 +126,7 @@ def search(method: Method, problem: Problem, grid: Sequence[Any], field: str, **
     return Tuned(pd.DataFrame(rows), dataclasses.replace(method, **{field: used}), best, how)
 
 
-def _rank(run: Run) -> tuple[int, float]:
+def rank(run: Run) -> tuple[int, float]:
     """Less is better: the final loss; what reached a wanted loss or gradient comes first, by its rounds."""
     last, until = run.recorder.last, run.settings.until
     loss = last.get("loss", math.inf)

@@ -292,6 +292,11 @@ class Federation:
 
     # -- asynchronous ------------------------------------------------------------------------------------------------
     @property
+    def asynchronous(self) -> bool:
+        """Whether a job has been submitted."""
+        return self._jobs is not None
+
+    @property
     def jobs(self) -> Jobs:
         if self._jobs is None:
             self._jobs = Jobs(self)

@@ -77,10 +77,19 @@ class Job:
         return self.state is CLIPPED
 
     @property
+    def evaluated(self) -> bool:
+        """Whether the reply has been read, or computed on a device."""
+        return self._payload is not None
+
+    @property
     def payload(self) -> Payload:
         if self._payload is None:
             self._jobs.evaluate(self)
         return self._payload  # type: ignore[return-value]
+
+    @payload.setter
+    def payload(self, payload: Payload) -> None:
+        self._payload = payload
 
     @property
     def result(self) -> torch.Tensor:

@@ -26,6 +26,11 @@ class Ledger:
         self._all = dict.fromkeys(COLUMNS, 0.0)  # the same for everybody
         self._total = dict.fromkeys(COLUMNS, 0.0)
 
+    @property
+    def totals(self) -> dict[str, float]:
+        """Column -> its sum over the clients, to be read."""
+        return self._total
+
     def _one_by_one(self) -> dict[str, memoryview[float]]:
         """The same numbers (no copy), for one client at a time: twice as fast."""
         return {c: memoryview(v) for c, v in self._each.items()}  # type: ignore[arg-type, misc]

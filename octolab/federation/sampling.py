@@ -24,7 +24,10 @@ Numbers = Sequence[float] | np.ndarray
 """One number per client, or per block."""
 
 if TYPE_CHECKING:
+    import torch
+
     from octolab.fleets.availability import Availability
+    from octolab.problems import Problem
 
 
 def _subset(source: Randomness, event: int, n: int, m: int, purpose: str = "cohort") -> np.ndarray:
@@ -273,7 +276,7 @@ class Stratified(Sampler):
     blocks: Any = param(..., "lists of clients, or how many blocks of neighbours")
 
     @classmethod
-    def by_gradients(cls, problem: Any, blocks: int, x: Any = None, seed: int = 0) -> Stratified:
+    def by_gradients(cls, problem: Problem, blocks: int, x: torch.Tensor | None = None, seed: int = 0) -> Stratified:
         """Blocks of clients that are alike: k-means of their gradients at x (d,), by default at the start.
 
         Good strata make the gradients within a block agree, and then few clients stand for all (SPPM-AS).

@@ -139,6 +139,11 @@ class Timeline:
         self._states = bytearray(state["states"].astype(np.uint8).tobytes())
 
     # -- reading -----------------------------------------------------------------------------------------------------
+    @property
+    def calls(self) -> list[tuple[Any, ...]]:
+        """The calls kept: (clients, start, received, computed, end, states) each."""
+        return list(self._calls)
+
     def jobs(self, since: int = 0) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
         """The newest `MOST` jobs from number `since` on: the first one's number, clients (k,), start, computed and end
         (k, 3), states (k,). Copies: another thread may ask."""

@@ -11,12 +11,20 @@ from __future__ import annotations
 
 import sys
 import types
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from octolab.lab import early
 
+if TYPE_CHECKING:
+    from octolab.experiment.run import Run
+    from octolab.lab.presets import Preset
+    from octolab.methods import Method
+    from octolab.problems import Problem
 
-def lab(method: Any = None, problem: Any = None, **more: Any) -> Any:
+    Opened = str | Method | Run | dict[str, Any]
+
+
+def lab(method: Opened | None = None, problem: Problem | Preset | str | None = None, **more: Any) -> Any:
     """The laboratory: the catalogue, or the explorer of one method.
 
     method: None (the catalogue), a slug, a method, a run, or a spec. problem: the name of a preset or a problem; None: one
@@ -43,7 +51,7 @@ def lab(method: Any = None, problem: Any = None, **more: Any) -> Any:
     return made
 
 
-def _without_widgets(method: Any, problem: Any, more: dict[str, Any]) -> Any:
+def _without_widgets(method: Opened | None, problem: Problem | Preset | str | None, more: dict[str, Any]) -> Any:
     if method is None:
         from octolab.methods import catalog
 
@@ -56,7 +64,7 @@ def _without_widgets(method: Any, problem: Any, more: dict[str, Any]) -> Any:
 class _Callable(types.ModuleType):
     """A module that is `lab` when called, so that `ol.lab("ef21")` and `import octolab.lab.live` both work."""
 
-    def __call__(self, method: Any = None, problem: Any = None, **more: Any) -> Any:
+    def __call__(self, method: Opened | None = None, problem: Problem | Preset | str | None = None, **more: Any) -> Any:
         return lab(method, problem, **more)
 
 

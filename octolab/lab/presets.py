@@ -14,8 +14,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from octolab import data
-from octolab.data import Dirichlet, Split
+from octolab.data import Dirichlet, Partition, Split
+from octolab.methods import Method
 from octolab.params import param, settle
+from octolab.problems import Problem, Quadratics
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Preset:
     def __post_init__(self) -> None:
         settle(self, "problem")
 
-    def build(self) -> Any:
+    def build(self) -> Problem:
         """The problem. Raises ValueError, in words, where the numbers do not fit together."""
         raise NotImplementedError
 
@@ -75,13 +77,13 @@ class Classification(Preset):
     seed: int = param(0, "seed of the split and of a network's first weights", ge=0)
     test_share: float = param(0.2, "share of a client's samples kept for testing", ge=0, lt=1)
 
-    def build(self) -> Any:
+    def build(self) -> Problem:
         from octolab import problems
 
         given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return problems.classification(given.pop("dataset"), given.pop("model"), **given)
 
-    def partition(self) -> Any:
+    def partition(self) -> Partition:
         """Who holds which sample: the problem's own partition, in milliseconds."""
         return self.split.split(data.load(self.dataset), self.clients, seed=self.seed, test_share=self.test_share)
 
@@ -114,7 +116,7 @@ class QuadraticClients(Preset):
     noise: float = param(0.0, "standard deviation of a stochastic gradient's noise", ge=0)
     noise_kind: str = param("iid", "noise in each coordinate, or one number for all", choices=("iid", "scalar"))
 
-    def build(self) -> Any:
+    def build(self) -> Quadratics:
         from octolab import problems
 
         return problems.quadratics(**{f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
@@ -131,7 +133,7 @@ class SameObjective(Preset):
     noise: float = param(0.01, "standard deviation of a stochastic gradient's noise", ge=0)
     noise_kind: str = param("scalar", "one number for all coordinates, or noise in each", choices=("scalar", "iid"))
 
-    def build(self) -> Any:
+    def build(self) -> Problem:
         from octolab import problems
 
         return problems.Tridiagonal(**{f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
@@ -153,7 +155,7 @@ class NextCharacter(Preset):
     blocks: int = param(1, "transformer blocks", ge=1, le=8)
     seed: int = param(0, "seed of the model and the split", ge=0)
 
-    def build(self) -> Any:
+    def build(self) -> Problem:
         from octolab import problems
 
         return problems.language(**{f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
@@ -169,12 +171,12 @@ class NextCharacter(Preset):
 class Given(Preset):
     """A problem that was handed in, as it is: it has no knobs."""
 
-    def __init__(self, problem: Any):
+    def __init__(self, problem: Problem):
         object.__setattr__(self, "problem", problem)
 
-    problem: ClassVar[Any]
+    problem: ClassVar[Problem]
 
-    def build(self) -> Any:
+    def build(self) -> Problem:
         return self.problem
 
     def histogram(self) -> tuple[np.ndarray, list[str]] | None:
@@ -224,7 +226,7 @@ PRESETS: dict[str, tuple[str, Preset]] = {
 }  # fmt: skip
 
 
-def preset_of(problem: Any) -> Preset:
+def preset_of(problem: Problem) -> Preset:
     """The preset that makes this very problem (its spec says so), or `Given(problem)`."""
     try:
         spec = problem.spec
@@ -248,7 +250,7 @@ def name_of(preset: Preset) -> str | None:
     return None
 
 
-def suited(method: Any) -> str:
+def suited(method: Method) -> str:
     """The name of a preset on which a method shows what it can do, from what its page says it needs."""
     needs, tags = set(method.needs), set(method.tags)
     if "homogeneous" in needs:

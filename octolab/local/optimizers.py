@@ -65,8 +65,8 @@ class LocalOptimizer(Shown):
     ) -> tuple[torch.Tensor, State]:
         """`steps` local steps from x: the models (m, d) and the states. Arguments as in `Problem.local_sgd`.
 
-        The gradient that the optimiser sees is g_i(y) + correction_i + prox (y - x). A client that rests keeps model and
-        state.
+        The gradient that the optimiser sees is g_i(y) + correction_i + prox (y - x). A client that rests keeps model
+        and state.
         """
         start = x.expand(problem.count(clients), -1)
         y, state = start.clone(), self.begin(start, remembered or {})

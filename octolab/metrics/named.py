@@ -20,8 +20,8 @@ Function = Callable[[np.ndarray, np.ndarray], float]
 
 
 def _each_label(function: Function) -> Function:
-    """Of several labels a sample, (N, L) zeros and ones with one score each: the mean over the labels on which it is
-    defined.
+    """Of several labels a sample, (N, L) zeros and ones with one score each: the mean over the labels on which it
+    is defined.
     """
 
     @functools.wraps(function)

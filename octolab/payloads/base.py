@@ -282,8 +282,7 @@ class Payload:
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """``tensor op payload`` comes here at once; without it torch builds an error first, dearer than the
-        sum.
+        """``tensor op payload`` comes here at once; without it torch builds an error first, dearer than the sum.
 
         Anything else, ``+=`` among it, is left to the operators below: no tensor is changed in place.
         """

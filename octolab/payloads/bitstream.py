@@ -54,13 +54,11 @@ def resolve_index(index: str, d: int, k: int) -> str:
 
 @lru_cache(maxsize=1024)
 def index_bits(index: str, d: int, k: int) -> int:
-    """Bits of a k-subset of d: list k ceil(log2 d), bitmap d, enum ceil(log2 C(d,k)), none 0, auto min(list,
-    bitmap).
+    """Bits of a k-subset of d: list k ceil(log2 d), bitmap d, enum ceil(log2 C(d,k)), none 0, auto min(list, bitmap).
 
     "none" is honest when both ends know the set (shared seed, fixed mask, k = d); for TopK it reproduces the
            axis of
-    papers that do not charge indices. The choice that "auto" makes follows from d and k, so its flag is not
-    charged.
+    papers that do not charge indices. The choice that "auto" makes follows from d and k, so its flag is not charged.
 
     >>> index_bits("list", 10**6, 10**4), index_bits("bitmap", 10**6, 10**4)
     (200000, 1000000)

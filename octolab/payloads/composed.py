@@ -69,8 +69,7 @@ class Rescaled(_Wrapping):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Gated(_Wrapping):
-    """inner where ``sent`` is True; else nothing travels: 0 bits, an empty message, and the receiver reads
-    zero.
+    """inner where ``sent`` is True; else nothing travels: 0 bits, an empty message, and the receiver reads zero.
 
     sent: bool, (m,) or (). Silence is free because the round itself says whose message is missing.
     """
@@ -237,8 +236,7 @@ class Buckets(Payload):
 class Bundle(Payload):
     """Several messages of the same client: ``dense()`` adds them, bits are summed per client.
 
-    inner: stacked payload of any number of rows; owner: int64 (rows,), row r belongs to client owner[r] in
-           range(m).
+    inner: stacked payload of any number of rows; owner: int64 (rows,), row r belongs to client owner[r] in range(m).
     A client without a row sends nothing (0 bits) and stands for zero. m = None: one client's messages.
 
     >>> from octolab.payloads import Dense

@@ -17,8 +17,7 @@ from octolab.payloads.bitstream import FLOAT_BITS, BitReader, pack_floats
 class LowRank(Payload):
     """left diag(values) right^T: 32 bits per number of the factors that are there.
 
-    left:   (d, R) or (m, d, R);  right: (p, R) or (m, p, R), None = left (a symmetric matrix, R(d + 1)
-            reals);
+    left:   (d, R) or (m, d, R);  right: (p, R) or (m, p, R), None = left (a symmetric matrix, R(d + 1) reals);
     values: (R,) or (m, R), None = ones (R(d + p) reals, as in PowerSGD).
 
     >>> LowRank(torch.eye(4)[:, :1], None, torch.tensor([2.0])).bits

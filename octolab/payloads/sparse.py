@@ -29,15 +29,13 @@ class Sparse(Payload):
     """k of d entries: the values' bits + the positions' bits (``index``: auto | list | bitmap | enum | none).
 
     values:  (k,) or (m, k) reals (32 bits each), or a payload of that shape (quantised values).
-    indices: int64 of the same shape, distinct in a row; ascending where values is a payload sent with a
-             bitmap.
+    indices: int64 of the same shape, distinct in a row; ascending where values is a payload sent with a bitmap.
     index:   how positions travel, see :func:`~octolab.payloads.bitstream.index_bits`. With "none"
              both ends know them (shared seed, fixed mask), so they are part of ``meta``.
     blocks:  (B, k_B) when the entries are k_B per block of B in ascending order (the last block: min(k_B, its
              length)): positions then cost ceil(log2 B) bits each.
     count:   (m,) when rows keep different numbers of entries: those from count on are padding (any index,
-             value 0) and do not travel. The count itself is charged ceil(log2(d + 1)) bits unless index is
-             "none".
+             value 0) and do not travel. The count itself is charged ceil(log2(d + 1)) bits unless index is "none".
 
     >>> p = Sparse(torch.tensor([3.0, -1.0]), torch.tensor([7, 2]), d=100)
     >>> p.bits, p.dense()[7].item()

@@ -270,16 +270,12 @@ class Linear(Problem):
 
     @cached_property
     def sigma_sq(self) -> float:  # type: ignore[override]
-        """A bound on the variance of a one-sample gradient at any x: max_i mean_j |a_ij|^2 (softmax: twice
-        that).
-        """
+        """A bound on the variance of a one-sample gradient at any x: max_i mean_j |a_ij|^2 (softmax: twice that)."""
         return max(float((self.data.client(i) ** 2).sum(1).mean()) for i in range(self.n)) * self.residual_bound
 
     @cached_property
     def x_star(self) -> torch.Tensor | None:  # type: ignore[override]
-        """The minimiser, by damped Newton steps to rounding (conjugate gradients where d > 1500); needs l2 >
-        0.
-        """
+        """The minimiser, by damped Newton steps to rounding (conjugate gradients where d > 1500); needs l2 > 0."""
         if not self.strongly_convex:
             return None
         if self.dtype != torch.float64:

@@ -23,8 +23,7 @@ class Logistic(Linear):
     """f_i(x) = mean_j log(1 + exp(-y_ij a_ij'x)) + l2/2 |x|^2 + nonconvex * sum_k x_k^2/(1 + x_k^2).
 
     features: n arrays (m_i, d); labels: n arrays (m_i,) of -1 and +1. weights: None (1/n each), "examples" or
-    n numbers. L_i = lambda_max(A_i'A_i)/(4 m_i) + l2 + 2 nonconvex; mu = l2 (unknown with the non-convex
-    regulariser).
+    n numbers. L_i = lambda_max(A_i'A_i)/(4 m_i) + l2 + 2 nonconvex; mu = l2 (unknown with the non-convex regulariser).
 
     >>> Logistic([[[2.0]], [[0.0]]], [[1], [-1]], l2=1.0).L_i
     array([2., 1.])

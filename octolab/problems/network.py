@@ -1,6 +1,4 @@
-"""Any torch module as a federated problem: all clients' models stacked, gradients by the fastest kernel that
-fits.
-"""
+"""Any torch module as a federated problem: all clients' models stacked, gradients by the fastest kernel that fits."""
 
 from __future__ import annotations
 
@@ -57,8 +55,7 @@ class Network(Problem):
 
     features, labels: one array per client, (m_i, ...) each; or one array of each with offsets (n + 1,),
     client i holding the rows offsets[i] to offsets[i + 1]. weights: of the clients in f, None for 1/n each (as
-    "uniform"), "examples" for m_i over all samples, or n numbers. test: pairs of arrays per client; global_test: one
-    pair.
+    "uniform"), "examples" for m_i over all samples, or n numbers. test: pairs of arrays per client; global_test: one pair.
 
     batchnorm: what becomes of batch normalisation. "averaged" (the default, with a warning that names the others): the
     running statistics are sent with the model and averaged over a round's clients. "local" (FedBN, Li et al., ICLR 2021):
@@ -421,9 +418,7 @@ class Network(Problem):
 
     # -- the whole objective ---------------------------------------------------------------------------------
     def _pooled(self, x: torch.Tensor, want_gradient: bool) -> tuple[float, torch.Tensor | None]:
-        """f(x) and its gradient in one pass over all samples, as if one client held them with weights
-        w_i/N_i.
-        """
+        """f(x) and its gradient in one pass over all samples, as if one client held them with weights w_i/N_i."""
         if self.conduct.mixes_always:  # a batch's own statistics: a client's batch is all it has
             g = self.weights.to(self.dtype) @ self.grad(x) if want_gradient else None
             return float(self.weights @ self.loss(x).double()), g

@@ -135,9 +135,7 @@ def seeded(build: Callable[[], nn.Sequential], seed: int) -> nn.Sequential:
 
 
 def initialise(module: nn.Module, seed: int) -> None:
-    """torch's own rule for Linear and Conv2d (uniform, +-1/sqrt(inputs)), drawn from a generator of this
-    seed.
-    """
+    """torch's own rule for Linear and Conv2d (uniform, +-1/sqrt(inputs)), drawn from a generator of this seed."""
     generator = torch.Generator().manual_seed(seed)
     for part in module.modules():
         if isinstance(part, (nn.Linear, nn.Conv2d)):

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from octolab.batches import Batch
+from octolab.randomness import Draws
 
 
 def noisy(g: torch.Tensor, batch: Batch | None) -> torch.Tensor:
@@ -26,7 +27,7 @@ class Noise:
             raise ValueError(f"noise_kind={kind!r}: choose 'scalar' (one number for all coordinates) or 'iid'.")
         self.sigma, self.kind = float(sigma), kind
 
-    def draw(self, size: Any, m: int, d: int, draws: Any, dtype: torch.dtype) -> Batch:
+    def draw(self, size: Any, m: int, d: int, draws: Draws, dtype: torch.dtype) -> Batch:
         if self.sigma == 0:
             given = draws.source.scripts("noise")  # a script may bring noise to a problem that has none of its own
             return Batch(None, None, draws.normal(d).to(dtype) if given else None)

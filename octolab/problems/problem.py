@@ -21,6 +21,7 @@ from octolab.batches import Batch, Drawn, moves
 from octolab.faces import Shown
 from octolab.layers import Layer
 from octolab.metrics import Scored
+from octolab.randomness import Draws
 
 if TYPE_CHECKING:
     from octolab.data import Partition
@@ -142,8 +143,7 @@ class Problem(Shown):
         prox: float = 0.0,
         correction: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """y = x, v = 0; `steps` times v = momentum v + (grad_i(y) + correction_i), y = y - lr (v + prox (y -
-        x)).
+        """y = x, v = 0; `steps` times v = momentum v + (grad_i(y) + correction_i), y = y - lr (v + prox (y - x)).
 
         batch: index and mask (steps, m, b); a client whose mask is all False at a step does not move. stop: (m,), after
         how many steps each client rests; with samples in `batch` its mask says it (`Batch.until`). Returns (m, d).
@@ -179,7 +179,7 @@ class Problem(Shown):
 
         return prox(self, x, clients, mu, tilt)
 
-    def draw_batch(self, size: Any, clients: Clients, draws: Any) -> Batch:
+    def draw_batch(self, size: Any, clients: Clients, draws: Draws) -> Batch:
         """A minibatch of `size` (one number, or (m,)) samples per client, without replacement."""
         wanted = torch.as_tensor(size)
         held = torch.from_numpy(self.sizes)[slice(None) if clients is None else clients]
@@ -196,7 +196,7 @@ class Problem(Shown):
         mask = torch.arange(width) < take[:, None]
         return Batch(index * mask, mask, None)
 
-    def _ragged_batch(self, held: torch.Tensor, width: int, draws: Any) -> torch.Tensor:
+    def _ragged_batch(self, held: torch.Tensor, width: int, draws: Draws) -> torch.Tensor:
         u = draws.uniform(int(self.sizes.max()), "batch")  # as wide for any cohort: a draw depends on its address alone
         u = u.masked_fill(torch.arange(u.shape[1]) >= held[:, None], 2.0)  # what a client lacks comes last
         return u.argsort(dim=1, stable=True)[:, :width]

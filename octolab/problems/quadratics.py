@@ -13,14 +13,14 @@ from octolab.batches import Batch
 from octolab.problems.facts import FLOAT
 from octolab.problems.noise import Noise, noisy
 from octolab.problems.problem import Clients, Problem, fingerprint, flat_layout, make_weights
+from octolab.randomness import Draws
 
 
 class Quadratics(Problem):
     """f_i(x) = 1/2 x'A_i x - b_i'x for arrays A (n, d, d), symmetric, and b (n, d).
 
     weights: None (1/n each) or n numbers. noise: standard deviation of the gradient noise that minibatches
-    carry. Constants are exact: L_i = max |eigenvalue| of A_i, mu_i = its smallest, L and mu of f, x_star,
-    f_star.
+    carry. Constants are exact: L_i = max |eigenvalue| of A_i, mu_i = its smallest, L and mu of f, x_star, f_star.
 
     >>> Quadratics([[[2.0]], [[4.0]]], [[1.0], [5.0]]).x_star
     tensor([1.], dtype=torch.float64)
@@ -82,7 +82,7 @@ class Quadratics(Problem):
     def hessian(self, x: torch.Tensor, clients: Clients = None) -> torch.Tensor:
         return self._rows(clients)[0].clone()
 
-    def draw_batch(self, size: Any, clients: Clients, draws: Any) -> Batch:
+    def draw_batch(self, size: Any, clients: Clients, draws: Draws) -> Batch:
         return self.noise.draw(size, self.count(clients), self.d, draws, self.dtype)
 
     # -- the whole objective ---------------------------------------------------------------------------------
@@ -107,6 +107,10 @@ class Quadratics(Problem):
         return {"loss": float((g - b) @ x) / 2, "grad_norm_sq": float(g @ g)}
 
     # -- constants -------------------------------------------------------------------------------------------
+    def minimisers(self) -> np.ndarray:
+        """(n, d) float64: where each f_i is smallest, A_i^{-1} b_i; numpy's LinAlgError if an A_i is singular."""
+        return np.linalg.solve(self._A64, self._b64[:, :, None])[:, :, 0]
+
     @cached_property
     def _spectra(self) -> np.ndarray:
         return np.linalg.eigvalsh(self._A64)
@@ -210,8 +214,7 @@ def quadratics(
     spread: standard deviation of the clients' own minimisers around a common one, per coordinate; 0: they
     agree. L_spread: L_max/L_min; the clients are scaled log-evenly from L/L_spread to L, each keeping kappa_i
     = L/mu. eigenbasis: "shared" (f is as ill conditioned as its parts) or "random" (one rotation per client:
-    averaging makes f well conditioned, and methods that profit from ill conditioning look bad). noise: see
-    `Quadratics`.
+    averaging makes f well conditioned, and methods that profit from ill conditioning look bad). noise: see `Quadratics`.
 
     >>> round(quadratics(n=4, d=5, L=100, mu=1).L_max, 9)
     100.0

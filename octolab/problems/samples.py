@@ -30,9 +30,7 @@ Share = float | torch.Tensor
 
 
 class Part(NamedTuple):
-    """Some of a cohort's clients: their places in it (None: all), rows (k, N, p), labels (k, N), shares (k,
-    N).
-    """
+    """Some of a cohort's clients: their places in it (None: all), rows (k, N, p), labels (k, N), shares (k, N)."""
 
     at: slice | torch.Tensor | np.ndarray | None
     rows: torch.Tensor
@@ -41,8 +39,7 @@ class Part(NamedTuple):
 
 
 class Samples:
-    """Rows `flat` (R, p) and labels `flat_y` (R,) of n clients; `first` (n,): each one's first row; sizes
-    (n,).
+    """Rows `flat` (R, p) and labels `flat_y` (R,) of n clients; `first` (n,): each one's first row; sizes (n,).
 
     arrays: n arrays (m_i, p); targets: n arrays (m_i,), whole numbers or real ones. ones: append a column of ones.
     """

@@ -13,11 +13,11 @@ from octolab.batches import Batch
 from octolab.problems.facts import FLOAT
 from octolab.problems.noise import Noise
 from octolab.problems.problem import Clients, Problem, flat_layout, make_weights
+from octolab.randomness import Draws
 
 
 class Tridiagonal(Problem):
-    """The same f(x) = 1/2 x'Ax - b'x for all n workers, A = (1/4) tridiag(-1, 2, -1), b = (1/4)(-1, 0, ...,
-    0).
+    """The same f(x) = 1/2 x'Ax - b'x for all n workers, A = (1/4) tridiag(-1, 2, -1), b = (1/4)(-1, 0, ..., 0).
 
     The test problem of Ringmaster, Rennala and kin: x0 = sqrt(d) e_1, stochastic gradients carry noise of
     standard deviation `noise`, "scalar" (one number added to all coordinates, as in the authors' code) or
@@ -83,7 +83,7 @@ class Tridiagonal(Problem):
             return super().hessian(x, clients)
         return self._apply(torch.eye(self.d, dtype=self.dtype)).expand(self.count(clients), -1, -1).clone()
 
-    def draw_batch(self, size: Any, clients: Clients, draws: Any) -> Batch:
+    def draw_batch(self, size: Any, clients: Clients, draws: Draws) -> Batch:
         return self.noise.draw(size, self.count(clients), self.d, draws, self.dtype)
 
     @property

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ import torch
 from octolab.experiment import from_spec, resume
 from octolab.federation import Fleet
 from octolab.methods import Method
+from octolab.problems import Problem
 from octolab.testing.problems import (
     ROUNDS,
     cannot_rebuild,
@@ -26,7 +26,7 @@ from octolab.testing.sameness import difference, tensors_of
 from octolab.testing.wire import Wire
 
 
-def runs(method: Method, problem: Any) -> str | None:
+def runs(method: Method, problem: Problem) -> str | None:
     """A method runs with its defaults: all rounds, finite numbers, a history with a row per round."""
     run = run_of(method, problem)
     assert run.status == "finished" and run.round == ROUNDS, f"it ended {run.status} at round {run.round}: {run.error}"
@@ -41,14 +41,14 @@ def runs(method: Method, problem: Any) -> str | None:
     return None
 
 
-def repeats(method: Method, problem: Any) -> str | None:
+def repeats(method: Method, problem: Problem) -> str | None:
     """The same seed gives bitwise the same run."""
     found = difference(run_of(method, problem, seed=3), run_of(method, problem, seed=3))
     assert not found, f"two runs with seed 3 are not the same: {found}."
     return None
 
 
-def one_by_one(method: Method, problem: Any) -> str | None:
+def one_by_one(method: Method, problem: Problem) -> str | None:
     """All clients in one pass, one at a time and four at a time are the same run to 1e-10 in float64."""
     twin = problem if problem.dtype == torch.float64 else problem.with_dtype(torch.float64)
     whole = run_of(method, twin, executor="stacked")
@@ -58,7 +58,7 @@ def one_by_one(method: Method, problem: Any) -> str | None:
     return None
 
 
-def threads(method: Method, problem: Any) -> str | None:
+def threads(method: Method, problem: Problem) -> str | None:
     """The number of threads does not change a bit."""
     big = home(method, n=60, d=8)
     big = with_attributes(big, chunk=16)  # several passes, so that threads have something to share
@@ -67,7 +67,7 @@ def threads(method: Method, problem: Any) -> str | None:
     return None
 
 
-def resumes(method: Method, problem: Any) -> str | None:
+def resumes(method: Method, problem: Problem) -> str | None:
     """Saved, loaded and resumed after any step, a run is bitwise the uninterrupted one."""
     whole, part = run_of(method, problem), start(method, problem)
     with tempfile.TemporaryDirectory() as folder:
@@ -82,7 +82,7 @@ def resumes(method: Method, problem: Any) -> str | None:
     return None
 
 
-def stops(method: Method, problem: Any) -> str | None:
+def stops(method: Method, problem: Problem) -> str | None:
     """Stopped after every single round and taken up again, a run is bitwise the uninterrupted one."""
     whole, run = run_of(method, problem), start(method, problem)
     with quiet():
@@ -94,7 +94,7 @@ def stops(method: Method, problem: Any) -> str | None:
     return None
 
 
-def forks(method: Method, problem: Any) -> str | None:
+def forks(method: Method, problem: Problem) -> str | None:
     """A fork goes its own way: what it does leaves the original alone, and without changes both end alike."""
     whole, run = run_of(method, problem), start(method, problem).advance(ROUNDS // 2 + 1)
     with quiet():
@@ -107,7 +107,7 @@ def forks(method: Method, problem: Any) -> str | None:
     return None
 
 
-def bits(method: Method, problem: Any) -> str | None:
+def bits(method: Method, problem: Problem) -> str | None:
     """Every bit in the ledger was sent: messages encode to those bytes and decode to what the server used."""
     run = start(method, problem)
     wire = Wire(run.federation)
@@ -128,10 +128,10 @@ def bits(method: Method, problem: Any) -> str | None:
     return f"{wire.messages} messages" if wire.messages else f"nothing was sent up in {ROUNDS} rounds, nothing charged"
 
 
-def drop_outs(method: Method, problem: Any) -> str | None:
+def drop_outs(method: Method, problem: Problem) -> str | None:
     """Devices that drop out lose nothing: they keep their memory, and the server's sums stay true."""
     run = run_of(method, problem, rounds=15, fleet=Fleet(dropout=0.4))
-    alone = run.federation._jobs is not None  # asynchronous: those who drop out are gone for good
+    alone = run.federation.asynchronous  # asynchronous: those who drop out are gone for good
     assert run.status == "finished" or (alone and run.status == "stalled"), f"the run ended {run.status}: {run.error}"
     fed, state = run.federation, tensors_of(run.state)
     relations = run.method.relations(fed, run.state)
@@ -160,7 +160,7 @@ def drop_outs(method: Method, problem: Any) -> str | None:
     return "; ".join(relations) or None
 
 
-def descends(method: Method, problem: Any) -> str | None:
+def descends(method: Method, problem: Problem) -> str | None:
     """Where its theory holds, the default step brings the loss down."""
     p = home(method)
     run = run_of(method, p, rounds=100)
@@ -169,7 +169,7 @@ def descends(method: Method, problem: Any) -> str | None:
     return f"{first:.3g} to {last:.3g} in 100 rounds"
 
 
-def spec(method: Method, problem: Any) -> str | None:
+def spec(method: Method, problem: Problem) -> str | None:
     """The run's JSON spec makes bitwise the same run."""
     run = run_of(method, problem)
     text = json.dumps(run.spec)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from octolab.arguments import PROBLEM, expects
 from octolab.methods import Method
+from octolab.problems import Problem
 from octolab.testing import behaviour, declarations
 from octolab.testing import theory as theorems
 from octolab.testing.problems import STANDARD, NotApplicable
 
-Promise = Callable[[Method, Any], "str | None"]
+Promise = Callable[[Method, Problem], "str | None"]
 _ALL: tuple[Promise, ...] = (
     behaviour.runs,
     behaviour.repeats,
@@ -52,7 +52,7 @@ class Report:
 
 
 @expects(problem=PROBLEM)
-def check_method(method: Method, problem: Any = None) -> Report:
+def check_method(method: Method, problem: Problem | None = None) -> Report:
     """Ask every promise of `PROMISES` of a method, on its three standard problems or on `problem`.
 
     Raises AssertionError with one sentence per broken promise; else returns the `Report`. A few seconds.

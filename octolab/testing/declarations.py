@@ -15,10 +15,11 @@ from octolab.errors import AssumptionWarning, OutsideAssumptions
 from octolab.federation import Importance
 from octolab.methods import Method
 from octolab.params import Param, params
+from octolab.problems import Problem
 from octolab.testing.problems import NotApplicable, home, with_attributes
 
 
-def refuses_bad_values(method: Method, problem: Any) -> str | None:
+def refuses_bad_values(method: Method, problem: Problem) -> str | None:
     """A hyperparameter out of range raises a ValueError naming the field, the value and what is allowed."""
     tried = 0
     for p in params(type(method)).values():
@@ -55,7 +56,7 @@ def _bad_values(p: Param) -> Iterator[tuple[Any, list[str]]]:
         yield "nonsense", [f"{b:g}" for b in bounds.values()]
 
 
-def keeps_to_assumptions(method: Method, problem: Any) -> str | None:
+def keeps_to_assumptions(method: Method, problem: Problem) -> str | None:
     """Used outside its assumptions, a method warns or refuses, in words."""
     said = []
     for f in dataclasses.fields(method):
@@ -83,7 +84,7 @@ def keeps_to_assumptions(method: Method, problem: Any) -> str | None:
     return f"{len(said)} misuses answered"
 
 
-def _refusal(method: Method, problem: Any, word: str) -> str:
+def _refusal(method: Method, problem: Problem, word: str) -> str:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -96,7 +97,7 @@ def _refusal(method: Method, problem: Any, word: str) -> str:
     return text
 
 
-def card(method: Method, problem: Any) -> str | None:
+def card(method: Method, problem: Problem) -> str | None:
     """The card is complete: paper, authors, venue, arXiv id or none, use, avoid, assumes, algorithm."""
     c = method.card
     wanted = (
@@ -129,7 +130,7 @@ def card(method: Method, problem: Any) -> str | None:
     return None
 
 
-def page(method: Method, problem: Any) -> str | None:
+def page(method: Method, problem: Problem) -> str | None:
     """A page can be read in one sitting: 40 to 400 lines, as long as its paper needs."""
     try:
         lines = len(inspect.getsource(inspect.getmodule(type(method)) or type(method)).splitlines())

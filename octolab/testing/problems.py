@@ -16,6 +16,7 @@ from octolab.experiment import Run
 from octolab.experiment.launch import prepare
 from octolab.methods import Method, Theory
 from octolab.params import params
+from octolab.problems import Problem
 
 ROUNDS = 6
 
@@ -25,7 +26,7 @@ class NotApplicable(Exception):
 
 
 @expects(method=METHOD, n=whole(1), d=whole(1))
-def home(method: Method, n: int = 6, d: int = 12) -> Any:
+def home(method: Method, n: int = 6, d: int = 12) -> Problem:
     """A small problem on which the method's assumptions hold."""
     if "homogeneous" in method.needs:
         return problems.Tridiagonal(d=d, n=n, noise=0.01)
@@ -34,22 +35,22 @@ def home(method: Method, n: int = 6, d: int = 12) -> Any:
     return problems.quadratics(n=n, d=d, L=10, mu=1)
 
 
-def logistic(method: Method) -> Any:
+def logistic(method: Method) -> Problem:
     """Logistic regression on breast-cancer, six clients."""
     return problems.classification("breast-cancer", clients=6)
 
 
-def network(method: Method) -> Any:
+def network(method: Method) -> Problem:
     """A small network on digits, six clients; its constants are unknown."""
     return problems.classification("digits", model="mlp", hidden=(8,), clients=6, dtype="float64")
 
 
-STANDARD: dict[str, Callable[[Method], Any]] = {"quadratics": home, "logistic": logistic, "network": network}
+STANDARD: dict[str, Callable[[Method], Problem]] = {"quadratics": home, "logistic": logistic, "network": network}
 """The three standard problems; on the first, the method's theory holds."""
 
 
 @expects(method=METHOD, problem=PROBLEM)
-def fitted(method: Method, problem: Any) -> Method:
+def fitted(method: Method, problem: Problem) -> Method:
     """The method, with a number for every `Theory()` if the problem's constants are unknown.
 
     Raises `NotApplicable` if the method refuses the problem.
@@ -68,12 +69,12 @@ def fitted(method: Method, problem: Any) -> Method:
         return dataclasses.replace(method, **numbers)
 
 
-def start(method: Method, problem: Any, rounds: int = ROUNDS, **settings: Any) -> Run:
+def start(method: Method, problem: Problem, rounds: int = ROUNDS, **settings: Any) -> Run:
     with quiet():
         return prepare(fitted(method, problem), problem, rounds=rounds, **settings)
 
 
-def run_of(method: Method, problem: Any, rounds: int = ROUNDS, **settings: Any) -> Run:
+def run_of(method: Method, problem: Problem, rounds: int = ROUNDS, **settings: Any) -> Run:
     run = start(method, problem, rounds, **settings)
     with quiet():
         run.finish()
@@ -89,7 +90,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def with_attributes(problem: Any, **attributes: Any) -> Any:
+def with_attributes(problem: Problem, **attributes: object) -> Problem:
     """A copy of a problem that answers otherwise: `with_attributes(p, chunk=16)`."""
     twin = copy.copy(problem)
     for name in attributes:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from octolab.experiment import Run
+from octolab.federation.ledger import COLUMNS
 
 
 def everything(run: Run) -> dict[str, Any]:
@@ -31,12 +32,12 @@ def everything(run: Run) -> dict[str, Any]:
 
     put("state", run.state)
     put("memory", dict(fed.memory.items()))
-    put("ledger", {c: fed.ledger.per_client(c) for c in fed.ledger._each})
+    put("ledger", {c: fed.ledger.per_client(c) for c in COLUMNS})
     put("clock", fed.now)
     put("counters", fed.counters)
     put("history", {"rows": run.recorder.rows, **run.recorder.sparse})
-    if fed._jobs is not None:
-        alive = [job for job in fed._jobs.current if job is not None]
+    if fed.asynchronous:
+        alive = [job for job in fed.jobs.current if job is not None]
         put("jobs", [(j.client, j.number, j.tag, j.time, j.state, j.down) for j in alive])
     return out
 

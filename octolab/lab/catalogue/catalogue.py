@@ -14,12 +14,14 @@ from octolab.lab.catalogue.search import NEEDS, PAINS, Match, Search
 from octolab.lab.controls import View
 from octolab.lab.explorer.explorer import Explorer
 from octolab.lab.latex import pretty
+from octolab.lab.presets import Preset
+from octolab.problems import Problem
 
 
 class Catalogue(ipywidgets.VBox):
     """All methods. `search` is what is looked for; `visit(slug)` shows one, `back()` returns; `explorer` is the one shown."""
 
-    def __init__(self, problem: Any = None, **more: Any):
+    def __init__(self, problem: Problem | Preset | str | None = None, **more: Any):
         super().__init__()
         self.add_class("octo-catalogue")
         self.search, self._given = Search(), {"problem": problem, **more}

@@ -1,8 +1,8 @@
 """The thread that repaints: at most `HERTZ` times a second, and never more than `SHARE` of the time.
 
 What a repaint costs is measured in processor time of this thread alone, and the pause after it is as long as the share
-asks for, whatever is on the screen. A run loses about three times the share, as the threads take turns (W6 in
-benchmarks/RESULTS.md).
+asks for, whatever is on the screen. A run loses about three times the share, as the threads take turns (W6
+in benchmarks/RESULTS.md).
 """
 
 from __future__ import annotations

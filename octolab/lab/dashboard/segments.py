@@ -45,7 +45,7 @@ class Segments:
 
     def read(self, timeline: Any, over: bool) -> None:
         """Take what is new. A job that has just arrived may yet turn from ignored to done: it waits for the next look."""
-        calls = _newer(list(timeline._calls), self._last_call)
+        calls = _newer(timeline.calls, self._last_call)
         for call in calls:
             self._add_call(*call)
         self._last_call = calls[-1] if calls else self._last_call
@@ -112,7 +112,7 @@ def segments(feed: Feed) -> Segments:
 
 def at_work(fed: Any) -> tuple[np.ndarray, np.ndarray]:
     """The jobs under way: clients (r,), and when they started (r,)."""
-    current = [] if fed._jobs is None else list(fed._jobs.current)
+    current = list(fed.jobs.current) if fed.asynchronous else []
     jobs = [j for j in current if j is not None and j.state in (RUNNING, UPLOADING)]
     return np.array([j.client for j in jobs], dtype=np.int32), np.array([j.started for j in jobs])
 

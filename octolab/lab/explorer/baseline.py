@@ -9,6 +9,7 @@ from octolab.experiment.launch import prepare
 from octolab.experiment.record import COUNTED
 from octolab.experiment.tuning import quiet
 from octolab.methods import Method, Theory, get
+from octolab.problems import Problem
 
 if TYPE_CHECKING:
     from octolab.lab.explorer.state import ExplorerState
@@ -58,7 +59,7 @@ def usual(method: Method) -> str | None:
     return "gd"
 
 
-def fitted(made: Method, problem: Any, lr: Any) -> Method:
+def fitted(made: Method, problem: Problem, lr: float | Theory | None) -> Method:
     from octolab.errors import OctolabError, UnknownConstant
 
     try:

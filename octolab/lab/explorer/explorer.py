@@ -24,7 +24,9 @@ from octolab.lab.explorer.chart_slot import ChartSlot
 from octolab.lab.explorer.run_pair import RunPair, Worker
 from octolab.lab.explorer.state import ExplorerState
 from octolab.lab.explorer.tuning import Tuning
+from octolab.lab.presets import Preset
 from octolab.methods import Method
+from octolab.problems import Problem
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -83,11 +85,11 @@ class Explorer(ipywidgets.VBox):
         self.state.method = method  # type: ignore[assignment]
 
     @property
-    def problem(self) -> Any:
+    def problem(self) -> Problem:
         return self.state.problem
 
     @problem.setter
-    def problem(self, problem: Any) -> None:
+    def problem(self, problem: Problem | Preset | str) -> None:
         self.state.problem = problem
 
     @property

@@ -31,6 +31,7 @@ from octolab.lab.explorer.plan import Devices, Plan
 from octolab.lab.explorer.python_call import written
 from octolab.methods import Method, Theory, get
 from octolab.params import params
+from octolab.problems import Problem
 
 SECTIONS = ("method", "problem", "run", "fleet")
 KNOWN_NEEDS = {"unbiased", "contractive", "homogeneous", "strongly convex", "hessian", "full participation"}
@@ -50,7 +51,7 @@ class ExplorerState:
     def __init__(
         self,
         method: Any = "ef21",
-        problem: Any = None,
+        problem: Problem | presets.Preset | str | None = None,
         *,
         show: Iterable[str] | None = None,
         hide: Iterable[str] = (),
@@ -110,12 +111,14 @@ class ExplorerState:
 
     # -- how it starts -----------------------------------------------------------------------------------------------
     @staticmethod
-    def _as_run(method: Any, problem: Any) -> Run | None:
+    def _as_run(
+        method: Method | Run | dict[str, Any] | str, problem: Problem | presets.Preset | str | None
+    ) -> Run | None:
         if isinstance(method, Run):
             return method
         if isinstance(method, dict) or (isinstance(method, str) and method.lstrip().startswith("{")):
             with quiet():
-                return from_spec(method, problem=None if isinstance(problem, str) else problem)
+                return from_spec(method, problem=problem if isinstance(problem, Problem) else None)
         return None
 
     def _usual(self) -> tuple[Plan, Devices]:
@@ -143,7 +146,7 @@ class ExplorerState:
         return presets.preset_of(home(self._method))
 
     @staticmethod
-    def _as_preset(problem: Any) -> presets.Preset:
+    def _as_preset(problem: Problem | presets.Preset | str) -> presets.Preset:
         if isinstance(problem, presets.Preset):
             return problem
         if not isinstance(problem, str):
@@ -184,7 +187,7 @@ class ExplorerState:
         return self._problem
 
     @property
-    def problem(self) -> Any:
+    def problem(self) -> Problem:
         """The problem, built when first asked for; can be set (a problem, a preset, or a preset's name)."""
         with self._building:
             if self._built is None or self._built[0] is not self._problem:
@@ -193,7 +196,7 @@ class ExplorerState:
             return self._built[1]
 
     @problem.setter
-    def problem(self, problem: Any) -> None:
+    def problem(self, problem: Problem | presets.Preset | str) -> None:
         self._problem = self._as_preset(problem)
         self._stand_in()
         self._changed({"problem"}, forget="problem")

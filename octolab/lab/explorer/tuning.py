@@ -10,7 +10,7 @@ from typing import Any
 from octolab.errors import OctolabError
 from octolab.experiment.launch import prepare
 from octolab.experiment.run import Run
-from octolab.experiment.tuning import _rank, grid_for, quiet
+from octolab.experiment.tuning import grid_for, quiet, rank
 from octolab.lab.explorer import baseline
 from octolab.lab.explorer.state import ExplorerState
 from octolab.methods import Method, Theory
@@ -83,7 +83,7 @@ class Tuning:
             with quiet():
                 run = prepare(dataclasses.replace(method, lr=value), self.state.problem, **settings)  # type: ignore[call-arg]
                 run.finish(progress=self._look)
-            tried.append((_rank(run), value))
+            tried.append((rank(run), value))
             self.done += 1
         return min(tried, key=lambda pair: pair[0])[1] if tried else grid[0]
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from functools import singledispatch
-from typing import Any
 
 import numpy as np
 
@@ -29,6 +28,8 @@ from octolab.federation.sampling import (
     as_blocks,
     as_sampler,
 )
+from octolab.methods.constants import Constants
+from octolab.problems import Problem
 
 
 @singledispatch
@@ -113,23 +114,23 @@ def _(sampler: Poisson, V: np.ndarray) -> float:
     return float(((1 - p) / p * (V * V).sum(1)).sum())
 
 
-def mu_as(sampler: Any, mu_i: Any, weights: Any = None) -> float:
+def mu_as(sampler: Sampler | int | float | None, mu_i: np.ndarray, weights: np.ndarray | None = None) -> float:
     """mu_AS of a sampler (or a cohort size, ...) for strong convexity constants mu_i (n,); weights: None is 1/n each."""
     mu = np.asarray(mu_i, dtype=float)
     return least(as_sampler(sampler), mu / len(mu) if weights is None else mu * np.asarray(weights))
 
 
-def sigma2_as(sampler: Any, gradients: Any, weights: Any = None) -> float:
+def sigma2_as(sampler: Sampler | int | float | None, gradients: np.ndarray, weights: np.ndarray | None = None) -> float:
     """sigma2_AS of a sampler for the clients' gradients at x*, (n, d); weights: None is 1/n each."""
     G = np.asarray(gradients, dtype=float)
     return spread(as_sampler(sampler), G / len(G) if weights is None else G * np.asarray(weights)[:, None])
 
 
-def constants(problem: Any, sampler: Any) -> tuple[float, float]:
+def constants(problem: Constants | Problem, sampler: Sampler | int | float | None) -> tuple[float, float]:
     """(mu_AS, sigma2_AS) of a sampler on a problem whose mu_i and x_star are known."""
     w, mu_i, x_star = problem.weights.numpy(), problem.mu_i, problem.x_star
     if mu_i is None or x_star is None:
-        raise UnknownConstant(f"{problem.name} does not know its mu_i and x_star: give gamma as a number.")
+        raise UnknownConstant("The problem does not know its mu_i and x_star: give gamma as a number.")
     return mu_as(sampler, mu_i, w), sigma2_as(sampler, problem.grad(x_star).double().numpy(), w)
 
 

@@ -31,8 +31,7 @@ TIERS: dict[str, type[Kernel]] = {
 def choose(
     module: nn.Module, loss: Loss, sample: tuple[int, ...], tier: str = "auto", conduct: Conduct = CALM
 ) -> Kernel | None:
-    """The kernel of a tier, or of the first hand-written one that fits; None: "batched" or "loop", as the cohort
-    asks.
+    """The kernel of a tier, or of the first hand-written one that fits; None: "batched" or "loop", as the cohort asks.
 
     sample: shape of one input. Raises ValueError if a named tier does not fit.
     """

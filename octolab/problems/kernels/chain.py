@@ -1,5 +1,4 @@
-"""Tier one: Linear/ReLU chains under cross entropy, forward and backward by hand, all clients in batched
-products.
+"""Tier one: Linear/ReLU chains under cross entropy, forward and backward by hand, all clients in batched products.
 
 A local step adds -lr r'h into the weight (`baddbmm_`), where r are the residuals at a layer's output and h
 its input: the gradient of a weight is never formed. On 784-64-10 with 10 clients this is more than twice as

@@ -88,9 +88,7 @@ class OneByOne(OwnModule):
     alone = True
 
     def _bind(self, views: Views, k: int, training: bool) -> tuple[nn.Module, list[nn.Parameter]]:
-        """The module with client k's tensors as its parameters. It shares their memory, so later updates are
-        seen.
-        """
+        """The module with client k's tensors as its parameters. It shares their memory, so later updates are seen."""
         module, local = self._mode(training), self._local
         if not hasattr(local, "parameters"):
             local.parameters, local.bound = [module.get_parameter(n) for n in self.names], (None, -1)

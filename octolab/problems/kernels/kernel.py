@@ -101,8 +101,8 @@ class Kernel:
         return X.index_select(0, index.reshape(-1)).view(*index.shape, *X.shape[1:])
 
     def outputs(self, views: Views, xb: torch.Tensor, kept: torch.Tensor | None = None) -> torch.Tensor:
-        """Scores (K, B, ...) in evaluation mode, without gradients. kept: (s,) or (K, s), see `State`; None: as in the
-        module.
+        """Scores (K, B, ...) in evaluation mode, without gradients. kept: (s,) or (K, s), see `State`; None: as in
+        the module.
         """
         raise NotImplementedError
 
