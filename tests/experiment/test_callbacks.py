@@ -324,3 +324,13 @@ def test_a_run_is_resumed_with_other_callbacks(problem, tmp_path):
     whole = ol.resume(tmp_path / "a")
     assert whole.round == 9 and whole.stop_reason is None
     assert torch.equal(whole.x, ol.run("gd", problem, rounds=9, live=False).x)
+
+
+@pytest.mark.slow
+def test_a_tracking_server_that_is_not_there_is_said_and_the_run_goes_on(problem, monkeypatch):
+    for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
+        monkeypatch.setenv(name, "")  # so that they are as before afterwards
+        monkeypatch.delenv(name)
+    with pytest.warns(RuntimeWarning, match=r"MLflow\.on_start failed .*the run goes on without it"):
+        run = ol.run("gd", problem, rounds=3, callbacks=[ol.callbacks.MLflow(uri="http://127.0.0.1:9")], live=False)
+    assert run.status == "finished" and run.round == 3

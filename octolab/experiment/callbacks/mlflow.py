@@ -32,6 +32,9 @@ class MLflow(Tracker):
             os.environ.setdefault(
                 "MLFLOW_ALLOW_FILE_STORE", "true"
             )  # MLflow 3 asks for it: its folders get no more features
+        if self.uri.startswith("http"):  # a server that is not there is said in seconds, not after minutes of trying
+            os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+            os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         self._client: Any = None
         self._run_id = ""
 
