@@ -78,6 +78,7 @@ def run(
     on: World | str | None = None,
     checkpoint: str | None = None,
     checkpoint_every: int | None = None,
+    deterministic: str | None = None,
     callbacks: Sequence[Callback] = (),
     live: bool | None = None,
 ) -> Run:
@@ -93,7 +94,8 @@ def run(
     of their own for the devices' delays and drop-outs. evaluate_every: rounds between evaluations of the objective.
     metrics: names ("f1", "auroc", ...) or functions f(labels, scores), on the test samples: see `octolab.metrics`.
     executor: "auto", "stacked", "loop". on: where clients run: None (here), "flower", "flower-simulation", or
-    ol.flower.SuperLink(...): see `octolab.flower`. checkpoint, checkpoint_every: write a run file. callbacks: what
+    ol.flower.SuperLink(...): see `octolab.flower`. checkpoint, checkpoint_every: write a run file. deterministic:
+    "portable" gives the same bits on every instruction set (`octolab.portable`; convex problems). callbacks: what
     listens, such as `ol.EarlyStopping("accuracy")` or `ol.callbacks.JSONL("run.jsonl")`: see `ol.callbacks`. live: draw while
     running (None: in a notebook).
 
@@ -127,6 +129,7 @@ def run(
         on=on,
         checkpoint=checkpoint,
         checkpoint_every=checkpoint_every,
+        deterministic=deterministic,
         callbacks=callbacks,
     )
     return watch(prepared, live)

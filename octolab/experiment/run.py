@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from torch import nn
 
 from octolab.arguments import NAMED, PROBLEM, expects, function, like, number, path, sequence, switch, text, whole
-from octolab.errors import AssumptionWarning, ClientAway, NonFinite, NoReplies, NothingUnderWay
+from octolab.errors import AssumptionWarning, ClientAway, NonFinite, NoReplies, NothingUnderWay, OutsideAssumptions
 from octolab.experiment.arrivals import Arrivals
 from octolab.experiment.background import Background, Progress
 from octolab.experiment.callbacks.callback import Callback, Callbacks, log
@@ -71,6 +71,13 @@ class Run(Background, Arrivals):
         self.method = self._plan.at(0)
         if settings.checkpoint is not None:
             writable(settings.checkpoint)
+        self._exact = settings.deterministic is not None
+        if self._exact and (not self.problem.portable or settings.on is not None):
+            where = f"on={settings.on!r}" if self.problem.portable else f"{self.problem.name}"
+            raise OutsideAssumptions(
+                f"deterministic={settings.deterministic!r} is for quadratics and linear models that run here, and this is "
+                f"{where}, whose kernels differ between instruction sets: leave deterministic out."
+            )
         self.federation = Federation(
             self.problem,
             fleet=settings.fleet,
@@ -143,7 +150,7 @@ class Run(Background, Arrivals):
             return row
         row["evaluated"] = max(self.recorder.evaluated, 0)
         if row["evaluated"] < self.round and not self.moving and self.world is None:
-            with self.turns.between(), one_thread():
+            with self.turns.between(), one_thread(self._exact):
                 if self._shown[0] != self.round:
                     self._shown = (self.round, self._evaluate(self.x))
                 row.update(self._shown[1], evaluated=self.round)
@@ -269,7 +276,7 @@ class Run(Background, Arrivals):
     @expects(rounds=whole(0))
     def advance(self, rounds: int = 1) -> Self:
         """Take some steps now, in this thread (more than `rounds` if the run is already past its plan)."""
-        with self.stepping(), one_thread(), self._claimed():
+        with self.stepping(), one_thread(self._exact), self._claimed():
             for _ in range(rounds):
                 if not self._advance() or self.stopping:
                     break
@@ -284,7 +291,7 @@ class Run(Background, Arrivals):
 
     def _go_on(self, progress: Progress | None) -> None:
         self.status, self.error = "running", None
-        with one_thread(), interruptible(self), self._claimed(), self._connected(), self._heard():
+        with one_thread(self._exact), interruptible(self), self._claimed(), self._connected(), self._heard():
             while self._more():
                 if not self._advance():
                     break

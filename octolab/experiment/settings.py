@@ -100,6 +100,7 @@ FACTS: dict[str, Fact] = {
     "evaluate_every": whole(1),
     "checkpoint": path("the path of a run file"),
     "checkpoint_every": whole(1),
+    "deterministic": one_of("portable"),
 }
 
 
@@ -124,6 +125,7 @@ class Settings:
     metrics: tuple[Metric, ...] | None = None
     checkpoint: str | None = None
     checkpoint_every: int | None = None
+    deterministic: str | None = None
 
     def __post_init__(self) -> None:
         if self.metrics is not None:

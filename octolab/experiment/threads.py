@@ -7,13 +7,15 @@ import signal
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from types import FrameType
 from typing import TYPE_CHECKING
 
 import torch
 from threadpoolctl import ThreadpoolController
+
+from octolab.portable import portable
 
 if TYPE_CHECKING:
     from octolab.experiment.background import Background
@@ -37,13 +39,16 @@ def _libraries() -> ThreadpoolController:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread inside an operation (threads work over chunks instead, in fixed order), no autograd; both restored."""
+def one_thread(exact: bool = False) -> Iterator[None]:
+    """One thread inside an operation (threads work over chunks instead, in fixed order), no autograd; both restored.
+
+    exact: portably, see `octolab.portable`.
+    """
     before = torch.get_num_threads()
     if before != 1:
         torch.set_num_threads(1)
     try:
-        with torch.no_grad(), _libraries().limit(limits=1, user_api="blas"):
+        with torch.no_grad(), _libraries().limit(limits=1, user_api="blas"), portable() if exact else nullcontext():
             yield
     finally:
         if before != 1:

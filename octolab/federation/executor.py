@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from octolab import portable
 from octolab.errors import MethodMistake
 from octolab.federation.buffers import Buffers
 from octolab.federation.cohort import Cohort
@@ -79,10 +80,12 @@ def _rows(ids: np.ndarray) -> Rows:
     return torch.from_numpy(ids)
 
 
-def _worker() -> None:
-    """A thread of the pool: one intra-op thread, no autograd (both are per thread)."""
+def _worker(exact: bool) -> None:
+    """A thread of the pool: one intra-op thread, no autograd (both are per thread); portably, if its maker computes so."""
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
+    if exact:
+        portable.portable().__enter__()
 
 
 class Executor:
@@ -132,7 +135,7 @@ class Executor:
         in_order = fed.randomness.scripts()  # scripts are handed out in order of use
         if self.threads > 1 and m >= MANY and self.mode == "auto" and not in_order:
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(self.threads, "octolab", initializer=_worker)
+                self._pool = ThreadPoolExecutor(self.threads, "octolab", _worker, (portable.on(),))
             return self._join(_all_done([self._pool.submit(one, part) for part in parts]), gathered)
         return self._join([one(p) for p in parts], gathered)
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
+from octolab import portable
 from octolab.batches import Batch
 from octolab.metrics import Scored
 from octolab.problems.problem import Clients, Problem, make_weights
@@ -21,11 +22,15 @@ from octolab.problems.scoring import Pair, TestPart
 
 def products(rows: np.ndarray, x: np.ndarray) -> np.ndarray:
     """rows (m, N, p) times x, (p,) or (m, p) -> (m, N). NumPy calls one gemv per client: faster than torch's bmm."""
+    if portable.on():
+        return portable.matmul(rows, x) if x.ndim == 1 else portable.matmul(rows, x[:, :, None])[:, :, 0]
     return np.matmul(rows, x) if x.ndim == 1 else np.matmul(rows, x[:, :, None])[:, :, 0]
 
 
 def combination(c: np.ndarray, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """sum_j c_ij rows_ij: (m, N) and (m, N, p) -> (m, p), written into `out` where it is given."""
+    if portable.on():
+        return np.einsum("mn,mnp->mp", c, rows, out=out, optimize=False)
     if out is None:
         return np.matmul(c[:, None, :], rows)[:, 0]
     np.matmul(c[:, None, :], rows, out=out[:, None, :])
@@ -49,6 +54,7 @@ class Linear(Problem):
     (k, N) and shares; this class puts blocks, regulariser and weights together.
     """
 
+    portable = True
     convex = True
     curvature = 0.25  # largest second derivative of the loss in the scores
     residual_bound = 1.0  # largest squared norm of the loss's derivative in the scores

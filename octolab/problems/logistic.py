@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch.nn.functional import softplus
 
+from octolab import portable
 from octolab.arguments import expects, number
 from octolab.metrics import Scored
 from octolab.problems.facts import CLIENTS, SAMPLES
@@ -98,7 +99,7 @@ class Logistic(Linear):
     ) -> np.ndarray:
         a = rows.numpy()
         c = products(a, x)  # becomes -share/(1 + exp(z)); in place, so that a small block stays in the cache
-        np.exp(c, out=c)
+        (portable.exp if portable.on() else np.exp)(c, out=c)
         c += 1
         np.divide(-share if isinstance(share, float) else share.neg().numpy(), c, out=c)
         return combination(c, a, out)

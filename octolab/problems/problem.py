@@ -44,6 +44,8 @@ class Problem(Shown):
     layout: list[Layer]
     convex = False
     homogeneous = False
+    portable = False
+    """Whether its kernels have a form that is the same on every instruction set: see `octolab.portable`."""
     nonnegative = True  # losses of samples are
     has_hessian = False
     noise: Any = None  # a `Noise`: what makes gradients stochastic where there are no samples to draw

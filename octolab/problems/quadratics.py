@@ -26,6 +26,7 @@ class Quadratics(Problem):
     tensor([1.], dtype=torch.float64)
     """
 
+    portable = True
     nonnegative = False
 
     @expects(noise=number(ge=0), noise_kind=one_of("scalar", "iid"), dtype=FLOAT, name=text())

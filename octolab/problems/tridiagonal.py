@@ -27,6 +27,7 @@ class Tridiagonal(Problem):
     0.999758141145994
     """
 
+    portable = True
     convex = True
     homogeneous = True
     nonnegative = False
