@@ -108,7 +108,8 @@ def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _sum(t: np.ndarray, dim: Any = None, keepdim: bool = False) -> np.ndarray:
     axis = tuple(dim) if isinstance(dim, (tuple, list)) else dim
-    return np.asarray(np.add.reduce(t, axis=axis, keepdims=keepdim))
+    total = np.add.reduce(t, axis=axis)
+    return np.asarray(np.expand_dims(total, axis if axis is not None else tuple(range(t.ndim))) if keepdim else total)
 
 
 def _mean(t: np.ndarray, dim: Any = None, keepdim: bool = False) -> np.ndarray:
