@@ -157,11 +157,11 @@ def test_start_returns_at_once_and_pause_resume_stop_work(problem):
 
         def step(self, fed, s):
             entered.set()
-            gate.wait(20)
+            gate.wait(120)
             return super().step(fed, s)
 
     run = ol.start(Slow(), problem, rounds=10**6)
-    assert entered.wait(20) and not run.done and run.round == 0
+    assert entered.wait(120) and not run.done and run.round == 0
     run.pause()
     gate.set()  # the step under way ends, no other begins
     while run.round < 1:
@@ -172,7 +172,7 @@ def test_start_returns_at_once_and_pause_resume_stop_work(problem):
     while run.round < 5:
         pass
     run.stop()
-    assert run.result(timeout=20) is run and run.status == "stopped"
+    assert run.result(timeout=120) is run and run.status == "stopped"
     assert len(run.history) == run.round + 1
 
 
@@ -192,7 +192,7 @@ def test_an_error_in_a_worker_is_raised_by_result(problem):
             raise KeyError("a bug in the method")
 
     with pytest.raises(KeyError, match="a bug in the method"):
-        ol.start(Broken(), problem, rounds=3).result(timeout=20)
+        ol.start(Broken(), problem, rounds=3).result(timeout=120)
 
 
 def test_result_gives_up_in_words_after_its_timeout(problem):
@@ -200,7 +200,7 @@ def test_result_gives_up_in_words_after_its_timeout(problem):
     run.pause()
     with pytest.raises(TimeoutError, match="of 1000000 after"):
         run.result(timeout=0.01)
-    run.stop().result(timeout=20)
+    run.stop().result(timeout=120)
 
 
 def test_the_users_thread_setting_is_restored(problem):
@@ -224,6 +224,6 @@ def test_a_worker_leaves_the_processs_warning_filters_alone(problem):
     import warnings
 
     before = list(warnings.filters)
-    run = ol.start(ol.methods.GD(lr=100.0), problem, rounds=10_000).result(timeout=30)
+    run = ol.start(ol.methods.GD(lr=100.0), problem, rounds=10_000).result(timeout=120)
     assert run.status == "diverged" and "no longer finite" in str(run.error)
     assert list(warnings.filters) == before

@@ -116,7 +116,7 @@ def test_a_claim_dies_with_its_process(tmp_path):
             pass
     finally:
         other.send_signal(signal.SIGKILL)
-        other.wait(60)
+        other.wait(120)
     with claimed(path):
         assert names(tmp_path) == [".octolab-run.lock"]
     assert names(tmp_path) == []

@@ -344,12 +344,12 @@ def test_a_start_while_a_painter_ends_is_not_lost():
         calls.append(1)
         if len(calls) == 1:
             at_the_end.set()
-            go_on.wait(10)
+            go_on.wait(120)
         return 0, True
 
     painter = Painter(paint, lambda error: None)
     painter.start()
-    at_the_end.wait(10)
+    assert at_the_end.wait(120)
     painter.start()  # there is something new, while the first look is about to say that it is over
     go_on.set()
     until(lambda: not painter.alive)
