@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -88,8 +88,21 @@ def _worker(exact: bool) -> None:
         portable.portable().__enter__()
 
 
+@runtime_checkable
+class Evaluates(Protocol):
+    """What evaluates client functions for a federation: here (`Executor`), or on other machines."""
+
+    def run(self, fed: Federation, fn: Callable[..., Any], ids: np.ndarray, down: tuple, event: int) -> Result:
+        """A call: what the clients `ids` (m,) reply to `fn(cohort, *down)`, and the work it took them."""
+        ...
+
+    def job(self, fed: Federation, job: Job) -> tuple[Payload, float, float]:
+        """One client's job: its payload, and the gradients and samples it took."""
+        ...
+
+
 class Executor:
-    """Evaluates client functions here, in stacked passes. Anything with `run` and `job` may take its place.
+    """Evaluates client functions here, in stacked passes. Anything that `Evaluates` may take its place.
 
     mode: "auto" (chunks as the problem advises), "stacked" (one pass), "loop" (one by one), or a chunk size."""
 

@@ -21,7 +21,7 @@ from octolab.arguments import FLEET, PROBLEM, SEED, expects, like, number, whole
 from octolab.errors import NonFinite
 from octolab.federation.attack import Attack, AttackContext
 from octolab.federation.cohort import Cohort
-from octolab.federation.executor import Each, Executor, Result
+from octolab.federation.executor import Each, Evaluates, Executor, Result
 from octolab.federation.jobs import Job, Jobs
 from octolab.federation.ledger import Ledger
 from octolab.federation.memory import Memory
@@ -66,7 +66,7 @@ class Federation:
         x0: torch.Tensor | None = None,
         deadline: float | None = None,
         attack: Attack | None = None,
-        executor: Any = "auto",
+        executor: Evaluates | str | int = "auto",
         threads: int | None = None,
         fleet_seed: int | None = None,
     ):
@@ -96,7 +96,7 @@ class Federation:
         self.spent = np.zeros(self.n) if self.fleet.limited else None
         """(n,) joules that each device has spent; None where no device has a battery."""
         self.started = False  # devices drop out only once the federation has started: after init
-        self.executor = executor if hasattr(executor, "run") else Executor(executor, threads)
+        self.executor: Evaluates = executor if isinstance(executor, Evaluates) else Executor(executor, threads)
         self.timeline = Timeline()
         self.everybody, self.all_rows = np.arange(self.n), slice(0, self.n)
         self.weights = problem.weights.to(problem.dtype)

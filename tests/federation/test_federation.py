@@ -366,7 +366,7 @@ def test_attackers_that_do_not_exist_get_a_sentence(problem):
 def test_badexecutors_and_deadlines_get_a_sentence(problem):
     with pytest.raises(ValueError, match="choose 'auto', 'stacked', 'loop'"):
         Federation(problem, executor="fast")
-    with pytest.raises(ValueError, match="give seconds > 0"):
+    with pytest.raises(ValueError, match="deadline=0: give a number > 0"):
         Federation(problem, deadline=0)
 
 
