@@ -64,4 +64,4 @@ def test_columns_are_for_tables(capsys):
     assert main(["run", "gd", "--problem", "quadratics", "--client", "x"]) == 2
     assert "--client is for data sets" in capsys.readouterr().err
     assert main(["run", "gd", "--problem", "digits", "--target", "x"]) == 2
-    assert "no option 'target'" in capsys.readouterr().err
+    assert "no option target='x'" in capsys.readouterr().err

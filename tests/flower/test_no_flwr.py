@@ -75,7 +75,7 @@ def test_an_unknown_place_gets_a_sentence(on):
     ("wrong", "words"),
     [
         ({"wire": "float16"}, "wire='float16': choose 'float32'"),
-        ({"timeout": 0}, "timeout=0: give seconds > 0"),
+        ({"timeout": 0}, "timeout=0: give a number > 0"),
         ({"least": 0}, "least=0: give a whole number >= 1"),
     ],
 )
