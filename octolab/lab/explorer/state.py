@@ -270,6 +270,8 @@ class ExplorerState:
     def visible(self, path: str) -> bool:
         """Whether a teacher lets this knob be seen."""
         within = lambda p: path == p or path.startswith(f"{p}.")  # noqa: E731
+        if self.shown is not None and path.endswith(f".{knobs.OVER}") and path not in self.shown:
+            return False  # a lesson on a step size is not one on schedules
         return (self.shown is None or any(map(within, [*self.shown, *self.locked]))) and not any(
             map(within, self.hidden)
         )
