@@ -267,7 +267,7 @@ def test_trackio_on_this_machine(tmp_path):
         "ol.run('gd', ol.problems.quadratics(n=3, d=2), rounds=4, live=False, callbacks=[ol.callbacks.Trackio('octotest')])"
     )
     env = {**os.environ, "TRACKIO_DIR": str(tmp_path), "HF_HUB_OFFLINE": "1"}
-    subprocess.run([sys.executable, "-W", "error::RuntimeWarning", "-c", code], env=env, check=True, timeout=3000)
+    subprocess.run([sys.executable, "-W", "error::RuntimeWarning", "-c", code], env=env, check=True, timeout=300)
     with closing(sqlite3.connect(tmp_path / "octotest.db")) as kept:
         assert kept.execute("select step from metrics order by step").fetchall() == [(k,) for k in range(5)]
 
