@@ -24,13 +24,9 @@ def predictions(problem: Problem, module: nn.Module, X: object, scores: bool = F
     if isinstance(module, nn.Linear) and inputs.dim() > 2:
         inputs = inputs.flatten(1)
     if isinstance(module, nn.Linear) and inputs.shape[1:] != (module.in_features,):
-        raise ValueError(
-            f"X has samples of shape {tuple(inputs.shape[1:])}; the model was trained on {module.in_features} features."
-        )
+        raise ValueError(f"X has shape {tuple(inputs.shape)}: give (N, {module.in_features}), features as in training.")
     if isinstance(given, torch.Tensor) and inputs.shape[1:] != given.shape[1:]:
         inputs = _reshaped(inputs, tuple(given.shape[1:]))
-    if isinstance(module, nn.Linear) and inputs.shape[1:] != (module.in_features,):
-        raise ValueError(f"X has shape {tuple(inputs.shape)}: give (N, {module.in_features}), features as in training.")
     with torch.no_grad():
         outputs = torch.cat([module(part) for part in inputs.split(1024)])
     if scores:
@@ -47,5 +43,6 @@ def predictions(problem: Problem, module: nn.Module, X: object, scores: bool = F
 
 def _reshaped(inputs: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
     if inputs[:1].numel() != int(np.prod(shape)):
-        raise ValueError(f"X has samples of shape {tuple(inputs.shape[1:])}; the model was trained on {shape}.")
+        wanted = ", ".join(map(str, ("N", *shape)))
+        raise ValueError(f"X has shape {tuple(inputs.shape)}: give ({wanted}), samples as in training.")
     return inputs.reshape(len(inputs), *shape)

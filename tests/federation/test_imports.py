@@ -8,7 +8,7 @@ import pytest
 import octolab
 
 HOUSE = Path(octolab.__file__).parent
-FLOOR = {"errors", "faces", "notation", "params", "randomness", "rooms"}
+FLOOR = {"arguments", "errors", "faces", "notation", "params", "randomness", "rooms"}
 BELOW = {
     "federation": {"batches", "errors", "federation", "fleets", "layers", "payloads", "randomness"},
     "payloads": {"errors", "payloads"},

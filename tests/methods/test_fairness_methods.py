@@ -177,5 +177,5 @@ def test_measures_of_evenness():
     assert even["worst"] == 20 and even["worst_tenth"] == 19.5 and even["gap"] == 19
     assert ol.trust.evenness(np.arange(1.0, 21.0), greater_is_better=True)["worst_tenth"] == 1.5
     assert ol.trust.jain([3, 3]) == 1 and ol.trust.jain([1, 0, 0, 0]) == 0.25
-    with pytest.raises(ValueError, match="give at least one, and no NaN"):
+    with pytest.raises(ValueError, match="give at least one number, and no NaN"):
         ol.trust.evenness([1.0, np.nan])

@@ -269,7 +269,7 @@ def test_as_payload():
     assert as_payload(torch.ones(3)).bits == 96 and not as_payload(torch.ones(3)).stacked
     assert len(as_payload(torch.ones(2, 3))) == 2 and as_payload(torch.ones(2, 3, 3)).order == 2
     assert as_payload(torch.tensor(1.0)).bits == 32
-    with pytest.raises(TypeError, match="cannot send a str"):
+    with pytest.raises(TypeError, match="cannot be sent: give a tensor or a payload, no str"):
         as_payload("x")
 
 
