@@ -24,7 +24,9 @@ def predictions(problem: Problem, module: nn.Module, X: object, scores: bool = F
     if isinstance(module, nn.Linear) and inputs.dim() > 2:
         inputs = inputs.flatten(1)
     if isinstance(module, nn.Linear) and inputs.shape[1:] != (module.in_features,):
-        raise ValueError(f"X has shape {tuple(inputs.shape)}: give (N, {module.in_features}), features as in training.")
+        raise ValueError(
+            f"X has shape {tuple(inputs.shape)}: give (N, {module.in_features}), {module.in_features} features as in training."
+        )
     if isinstance(given, torch.Tensor) and inputs.shape[1:] != given.shape[1:]:
         inputs = _reshaped(inputs, tuple(given.shape[1:]))
     with torch.no_grad():
