@@ -30,7 +30,7 @@ def claim(feed: Feed) -> Guarantee | None:
 
 
 def concerned(view: View) -> bool:
-    private = any(hasattr(f.run.method, "noise_multiplier") for f in view.feeds)
+    private = any(getattr(f.run.method, "noise_multiplier", 0) > 0 for f in view.feeds)
     return private or view.has("flagged") or any(f.run.problem.groups is not None for f in view.feeds)
 
 
