@@ -207,7 +207,7 @@ class Run(Background, Arrivals):
         if found is None:
             raise ValueError(
                 f"{self.name} makes no claim on privacy{' before it has begun' if self.state is None else ''}: private methods "
-                f"are DPFedAvg, DPSGD, DPClip21, NormEC, FedNormEC, PMTL."
+                f"are DPFedAvg, DPSGD, DPClip21, Clip21SGD2M, NormEC, FedNormEC, PMTL."
             )
         if delta >= 1 / n:
             warnings.warn(

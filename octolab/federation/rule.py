@@ -27,6 +27,8 @@ class RuleContext:
     kept: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
+BLOCK = 2**19  # numbers that a block of columns holds: sorted while they are in the cache
+
 Rule = Callable[..., torch.Tensor]
 """`rule(rows, weights)`, or `rule(rows, weights, context)`: rows (r, d), weights (r,), a `RuleContext` -> (d,)."""
 
@@ -38,21 +40,34 @@ def combined(rule: Rule, rows: torch.Tensor, weights: torch.Tensor, context: Rul
     return rule(rows, weights, context) if takes else rule(rows, weights)
 
 
+def by_columns(rows: torch.Tensor, of: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """(d,): `of` a block of columns (c, r), each in ascending order, gives (c,)."""
+    flat = rows.reshape(len(rows), -1)
+    out, width = flat.new_empty(flat.shape[1]), max(1, BLOCK // len(flat))
+    for start in range(0, flat.shape[1], width):
+        block = flat[:, start : start + width].T.clone(memory_format=torch.contiguous_format)  # sorted in place
+        if block.device.type == "cpu":
+            block.numpy().sort(axis=1)  # vectorised, ten times as fast as torch's
+        else:
+            block = block.sort(dim=1).values
+        out[start : start + width] = of(block)
+    return out.view(rows.shape[1:])
+
+
+def middle(ordered: torch.Tensor) -> torch.Tensor:
+    """(c,) the medians of rows (c, r) in ascending order; of an even number the mean of the two middle values."""
+    r = ordered.shape[1]
+    return (ordered[:, (r - 1) // 2] + ordered[:, r // 2]) / 2
+
+
 def flagged(rows: torch.Tensor) -> torch.Tensor:
     """(r,) bool: rows farther from the coordinate-wise median than the median distance + 3 * 1.4826 MAD.
 
     A diagnosis, never a proof (our own rule, no paper's): ALIE and mimicry are made not to be flagged.
     """
-    flat = rows.reshape(len(rows), -1)
-    ordered, r = flat.sort(dim=0).values, len(flat)
-    away = torch.linalg.vector_norm(flat - (ordered[(r - 1) // 2] + ordered[r // 2]) / 2, dim=1)
-    middle = _middle(away)
-    return away > middle + 3 * 1.4826 * _middle((away - middle).abs())
-
-
-def _middle(values: torch.Tensor) -> torch.Tensor:
-    ordered, r = values.sort().values, len(values)
-    return (ordered[(r - 1) // 2] + ordered[r // 2]) / 2
+    away = torch.linalg.vector_norm((rows - by_columns(rows, middle)).reshape(len(rows), -1), dim=1)
+    usual = by_columns(away[:, None], middle)
+    return away > usual + 3 * 1.4826 * by_columns((away - usual).abs()[:, None], middle)
 
 
 def suspicion(replies: Replies, finite: torch.Tensor, attackers: Sequence[int]) -> dict[str, int]:

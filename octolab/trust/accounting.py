@@ -4,7 +4,8 @@
     noise_for(epsilon=2, delta=1e-5, sample_rate=0.1, steps=100)                # 2.25
 
 A noise multiplier is the standard deviation of the noise on a sum, divided by the most that one unit (a client, or an
-example) can add to it. Three ways of choosing who takes part are told apart, because they are not worth the same:
+example) can add to it: also where a unit is replaced, which moves the sum by twice that. Three ways of choosing who takes
+part are told apart, because they are not worth the same:
 
     sampling="poisson"      everybody by an own coin of probability sample_rate; neighbours: one unit added or removed
     sampling="fixed-size"   so many out of so many, without replacement; neighbours: one unit replaced; RDP only
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -25,6 +26,7 @@ from typing import Any
 ADJACENCIES = ("add-or-remove-one", "replace-one")
 ACCOUNTANTS = ("pld", "rdp")
 SAMPLINGS = ("poisson", "fixed-size", "none")
+WHOLE = 10**9  # what a share of clients is a share of
 
 __all__ = ["Guarantee", "composed", "epsilon", "epsilon_of_zcdp", "noise_for", "steps_within", "zcdp"]
 
@@ -104,39 +106,32 @@ def epsilon(
         return math.inf
     if math.isinf(z):
         return 0.0
-    return _epsilon(z, q if sampling != "none" else 1.0, steps, delta, accountant, adjacency, sampling, clients, cohort)
+    return _composed(((z, q if sampling != "none" else 1.0, sampling, steps),), delta, accountant, adjacency)
+
+
+_spent = epsilon  # for functions with an argument of that name
 
 
 @lru_cache(maxsize=512)
-def _epsilon(
-    z: float,
-    q: float,
-    steps: int,
-    delta: float,
-    accountant: str,
-    adjacency: str,
-    sampling: str,
-    clients: int | None,
-    cohort: int | None,
+def _composed(
+    releases: tuple[tuple[float, float, str, int], ...], delta: float, accountant: str, adjacency: str
 ) -> float:
+    """The library's epsilon of (noise multiplier, sample rate, sampling, steps), one after the other."""
     dp = _library()
-    relation = (
-        dp.NeighboringRelation.REPLACE_ONE if adjacency == "replace-one" else dp.NeighboringRelation.ADD_OR_REMOVE_ONE
-    )
-    if accountant == "rdp" and adjacency == "replace-one" and sampling != "fixed-size":
-        z = (
-            z / 2
-        )  # a unit replaced moves the sum by twice its bound: the library's PLD doubles it itself, its RDP does not
-    event: Any = dp.GaussianDpEvent(z)
-    if sampling == "fixed-size" and cohort != clients:
-        event = dp.SampledWithoutReplacementDpEvent(clients, cohort, event)
-    elif q < 1:
-        event = dp.PoissonSampledDpEvent(q, event)
-    made = (
-        dp.pld.PLDAccountant(relation) if accountant == "pld" else dp.rdp.RdpAccountant(neighboring_relation=relation)
-    )
+    replaced = adjacency == "replace-one"
+    relation = dp.NeighboringRelation.REPLACE_ONE if replaced else dp.NeighboringRelation.ADD_OR_REMOVE_ONE
+    pld = accountant == "pld"
+    made = dp.pld.PLDAccountant(relation) if pld else dp.rdp.RdpAccountant(neighboring_relation=relation)
+    for z, q, sampling, steps in releases:
+        # a unit replaced moves the sum by twice its bound: the library's PLD doubles it itself, its RDP does not
+        event: Any = dp.GaussianDpEvent(z / 2 if replaced and not pld else z)
+        if sampling == "fixed-size" and q < 1:
+            event = dp.SampledWithoutReplacementDpEvent(WHOLE, round(q * WHOLE), event)  # the share alone matters
+        elif q < 1:
+            event = dp.PoissonSampledDpEvent(q, event)
+        made.compose(event, steps)
     with _quiet():
-        return float(made.compose(event, steps).get_epsilon(delta))
+        return float(made.get_epsilon(delta))
 
 
 def noise_for(
@@ -155,11 +150,10 @@ def noise_for(
     if not (isinstance(epsilon, (int, float)) and 0 < float(epsilon) < math.inf):
         raise ValueError(f"epsilon={epsilon!r}: give a number in (0, inf).")
     known: dict[str, Any] = {"sampling": sampling, "clients": clients, "cohort": cohort}
-    spent = globals()["epsilon"]
 
     def over(logarithm: float, how: str = accountant) -> float:
         """How far the epsilon of this noise is over the target, in logarithms, which are nearly a straight line."""
-        found = spent(math.exp(logarithm), sample_rate, steps, delta, how, adjacency, **known)
+        found = _spent(math.exp(logarithm), sample_rate, steps, delta, how, adjacency, **known)
         return math.log(max(found, 1e-300)) - math.log(epsilon)
 
     cheap = "rdp" if accountant == "pld" and sampling == "poisson" else accountant  # always above PLD, and fast
@@ -202,6 +196,11 @@ def steps_within(
         known = {"sampling": sampling, "clients": clients, "cohort": cohort}
         return epsilon(noise_multiplier, sample_rate, steps, delta, accountant, adjacency, **known) <= budget  # type: ignore[arg-type]
 
+    return largest(fits)
+
+
+def largest(fits: Callable[[int], bool]) -> int:
+    """The largest number of releases that fits, at most 10 million; `fits` is true up to it and false beyond."""
     if not fits(1):
         return 0
     high = 2
@@ -252,24 +251,9 @@ def composed(guarantees: Sequence[Guarantee], delta: float) -> float:
         raise ValueError(
             f"Releases of different kinds cannot be added up: {sorted(kinds)}. Use one accountant and adjacency."
         )
-    dp, (adjacency, accountant, _) = _library(), kinds.pop()
-    if any(g.sampling == "fixed-size" for g in real):
-        if len({(g.noise_multiplier, g.sample_rate) for g in real}) > 1:
-            raise ValueError("Releases to cohorts of fixed size add up here only where noise and cohort are the same.")
-        per_step = [g.epsilon or 0.0 for g in real]
-        return float(sum(per_step))  # the sum is always an upper bound
-    relation = (
-        dp.NeighboringRelation.REPLACE_ONE if adjacency == "replace-one" else dp.NeighboringRelation.ADD_OR_REMOVE_ONE
-    )
-    made = (
-        dp.pld.PLDAccountant(relation) if accountant == "pld" else dp.rdp.RdpAccountant(neighboring_relation=relation)
-    )
-    for g in real:
-        z = float(g.noise_multiplier or 0.0) / (2 if accountant == "rdp" and adjacency == "replace-one" else 1)
-        event: Any = dp.GaussianDpEvent(z)
-        made.compose(dp.PoissonSampledDpEvent(g.sample_rate, event) if g.sample_rate < 1 else event, g.steps)
-    with _quiet():
-        return float(made.get_epsilon(delta))
+    adjacency, accountant, _ = kinds.pop()
+    releases = tuple((float(g.noise_multiplier or 0.0), g.sample_rate, g.sampling, g.steps) for g in real)
+    return _composed(releases, delta, accountant, adjacency)
 
 
 # -- what is checked ----------------------------------------------------------------------------------------------------

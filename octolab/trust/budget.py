@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import tempfile
 from dataclasses import asdict, replace
@@ -11,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from octolab.arguments import expects, number, path
-from octolab.trust.accounting import Guarantee, composed, epsilon
+from octolab.trust.accounting import Guarantee, composed, largest
 
 if TYPE_CHECKING:
     from octolab.experiment.callbacks.callback import View
@@ -24,30 +23,7 @@ _spent: dict[str, dict[str, Guarantee]] = {}
 def _allowed(budget: float, delta: float, others: tuple[Guarantee, ...], one: Guarantee) -> int:
     """How many releases of a kind fit into a budget beside others: found once, not asked anew in every round."""
 
-    def fits(steps: int) -> bool:
-        return composed([*others, replace(one, steps=steps, epsilon=_alone(one, steps))], delta) <= budget
-
-    if not fits(1):
-        return 0
-    high = 2
-    while high < 10_000_000 and fits(high):
-        high *= 2
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
-
-
-def _alone(one: Guarantee, steps: int) -> float:
-    """The epsilon of so many releases of cohorts of fixed size, which add up as they are; of others it is not asked."""
-    if one.sampling != "fixed-size" or one.noise_multiplier is None:
-        return 0.0
-    clients = 10**6
-    return epsilon(
-        one.noise_multiplier, 1.0, steps, one.delta, "rdp", "replace-one", sampling="fixed-size", clients=clients,
-        cohort=round(one.sample_rate * clients),
-    )  # fmt: skip
+    return largest(lambda steps: composed([*others, replace(one, steps=steps)], delta) <= budget)
 
 
 class Budget:
@@ -55,7 +31,8 @@ class Budget:
 
     Budgets are of the data, not of a run: what other runs on the same data have spent counts, in this process, and with
     `file` (JSON, written after every round) in others, too. The same run again (same spec and seed, resumed or not) spends
-    once: it releases the same models.
+    once: it releases the same models. A data set has one budget, however it is divided among clients and whatever model is
+    trained on it.
 
     epsilon, delta: of all releases together. file: where the ledger is kept.
     """
@@ -66,10 +43,6 @@ class Budget:
         file=path(),
     )
     def __init__(self, epsilon: float, delta: float = 1e-5, file: str | os.PathLike[str] | None = None):
-        if not (isinstance(epsilon, (int, float)) and 0 <= float(epsilon) < math.inf):
-            raise ValueError(f"epsilon={epsilon!r}: a budget is a number >= 0.")
-        if not 0 < delta < 1:
-            raise ValueError(f"delta={delta!r}: give a number in (0, 1), smaller than one over the number of clients.")
         self.epsilon, self.delta = float(epsilon), float(delta)
         self.file = None if file is None else os.path.expanduser(os.fspath(file))
 
@@ -77,7 +50,7 @@ class Budget:
         return f"Budget(epsilon={self.epsilon:g}, delta={self.delta:g})"
 
     def spent(self, data: str) -> float:
-        """The epsilon that all runs on these data have spent; data: the problem's checksum."""
+        """The epsilon that all runs on these data have spent; data: as in the ledger."""
         return composed(list(self._entries(data).values()), self.delta)
 
     def would_exceed(self, run: View, rounds: int = 1) -> bool:
@@ -89,6 +62,10 @@ class Budget:
     def on_start(self, run: View) -> str | None:
         return "stop" if run.round >= 0 and self.would_exceed(run) else None
 
+    def on_evaluate(self, run: View) -> str | None:
+        """Round 0 is evaluated, and has released nothing yet: a run without any budget ends there."""
+        return "stop" if self.would_exceed(run) else None
+
     def on_round(self, run: View) -> str | None:
         data, name, claim = self._of(run)
         self._entries(data)[name] = claim
@@ -99,7 +76,8 @@ class Budget:
         claim = run.guarantee(self.delta)
         if claim.epsilon is None:
             raise ValueError(f"{self!r} cannot count what has no guarantee: {claim.note}.")
-        return str(run.problem.spec.get("fingerprint") or run.problem.spec), str(run.spec["hash"]), claim
+        spec = run.problem.spec
+        return str(spec.get("dataset") or spec.get("fingerprint") or spec), str(run.spec["hash"]), claim
 
     def _entries(self, data: str) -> dict[str, Guarantee]:
         if self.file is not None and os.path.exists(self.file):

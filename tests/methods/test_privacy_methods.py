@@ -82,7 +82,9 @@ def test_local_noise_is_root_m_times_worse_than_a_trusted_servers():
     p = ol.problems.quadratics(n=50, d=40, L=1, mu=1, spread=0.0, seed=0)
     noise = {}
     for trust in ("central", "distributed", "local"):
-        method = ol.methods.DPFedAvg(clip=1.0, noise_multiplier=2.0, cohort=None, lr=1e-12, local_steps=1, trust=trust)
+        method = ol.methods.DPFedAvg(
+            clip=1.0, noise_multiplier=2.0, cohort=None, lr=1e-12, local_steps=1, trust=trust, survivors=50
+        )
         steps = run(method, p, 20).iterates.diff(dim=0)
         noise[trust] = float(steps.std())
     assert noise["central"] == pytest.approx(2 / 50, rel=0.1) and noise["distributed"] == pytest.approx(2 / 50, rel=0.1)
@@ -94,23 +96,60 @@ def test_its_guarantee_is_of_rounds_that_happened():
     half = run(ol.methods.DPFedAvg(cohort=ol.federation.Poisson(0.1), noise_multiplier=2.0, lr=0.01), p, 50)
     claim = half.guarantee(delta=1e-5)
     assert claim.steps == 50 and claim.epsilon == ol.trust.accounting.epsilon(2.0, 0.1, 50, 1e-5)
-    half.settings.rounds  # noqa: B018
     assert half.advance(50).guarantee(delta=1e-5).epsilon == pytest.approx(2.3374, rel=1e-3)
     assert "adding" not in repr(claim) and "add-or-remove-one" in repr(claim)
 
 
 def test_fixed_cohorts_and_strange_samplers_are_kept_apart():
     p = problem(n=100)
-    fixed = run(ol.methods.DPFedAvg(cohort=10, noise_multiplier=2.0, lr=0.01), p, 100).guarantee(delta=1e-5)
+    fixed = run(ol.methods.DPFedAvg(cohort=10, noise_multiplier=4.0, lr=0.01), p, 100).guarantee(delta=1e-5)
     assert fixed.sampling == "fixed-size" and fixed.epsilon == pytest.approx(5.379, rel=1e-3)
     strange = run(ol.methods.DPFedAvg(cohort=ol.federation.Cyclic(10), lr=0.01), p, 2).guarantee()
     assert strange.epsilon is None and "no accountant here covers it" in repr(strange) and not strange.holds
 
 
+def test_a_sum_with_too_little_noise_is_not_opened():
+    method = ol.methods.DPFedAvg(cohort=None, trust="distributed", survivors=4, noise_multiplier=1.0, lr=0.01)
+    found = run(method, problem(), 30, fleet=ol.Fleet(dropout=0.4))
+    reports = 5 - found.history["dropped"].fillna(0).iloc[1:]
+    assert int(found.state.releases) == int((reports >= 4).sum()) < 30
+
+
+def test_noise_in_units_of_no_bound_is_refused():
+    unbounded = [
+        ol.methods.DPFedAvg(clip=INF),
+        ol.methods.DPSGD(clip=INF),
+        ol.methods.PMTL(clip=INF),
+        ol.methods.DPClip21(tau=INF),
+    ]
+    for method in unbounded:
+        with pytest.raises(ValueError, match=r"=inf with noise_multiplier=.*give a finite one"):
+            run(method, problem(), 1)
+
+
+def test_what_is_sent_bare_at_the_start_leaves_no_guarantee():
+    bare = run(ol.methods.NormEC(start="gradient", noise_multiplier=1.0, lr=0.01), problem(), 2).guarantee()
+    assert bare.epsilon is None and "use start='zero'" in repr(bare)
+
+
+def test_the_servers_copy_is_off_by_the_sum_of_the_noise():
+    p, noise = problem(), np.random.default_rng(0).normal(size=(6, 4))
+    method = ol.methods.NormEC(noise_multiplier=2.0, beta=0.3, lr=0.01)
+    found = run(method, p, 6, randomness=ol.Scripted(noise={"server/noise": list(noise[:, None])}))
+    off = found.state.v - found.federation.memory.v.mean(0)
+    assert equal(off, torch.from_numpy(0.3 / 5 * 2.0 * noise.sum(0)))
+
+
 def test_no_noise_is_no_privacy_and_a_method_without_noise_makes_no_claim():
-    silent = run(ol.methods.DPFedAvg(noise_multiplier=0.0, cohort=None, lr=0.01), problem(), 3).guarantee()
-    assert silent.epsilon == 0.0 or silent.epsilon == INF
-    assert not silent.holds or silent.steps == 0
+    for method in (
+        ol.methods.DPFedAvg(noise_multiplier=0.0, cohort=None, lr=0.01),
+        ol.methods.DPSGD(noise_multiplier=0.0, lr=0.01),
+        ol.methods.DPClip21(noise_multiplier=0.0, lr=0.01),
+        ol.methods.NormEC(lr=0.01),
+        ol.methods.PMTL(noise_multiplier=0.0, lr=0.01),
+    ):
+        silent = run(method, problem(), 3).guarantee()
+        assert silent.epsilon == INF and silent.steps == 3 and not silent.holds
     with pytest.raises(ValueError, match="makes no claim on privacy: private methods are DPFedAvg"):
         run(ol.methods.GD(lr=0.1), problem(), 1).guarantee()
     with pytest.warns(AssumptionWarning, match="is not below 1/n"):

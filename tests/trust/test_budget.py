@@ -53,6 +53,18 @@ def test_a_budget_in_a_file_outlives_the_process(tmp_path, monkeypatch):
     assert run(problem, Budget(1.0, delta=1e-3, file=path), seed=1).round == allowed - 12
 
 
+def test_without_any_budget_a_run_ends_before_its_first_release():
+    assert run(fresh(106), Budget(0.01, delta=1e-3)).round == 0
+
+
+def test_cohorts_of_fixed_size_are_added_up_exactly():
+    one = accounting.Guarantee(1.0, 1e-5, 50, 4.0, 0.1, "fixed-size", "replace-one", "rdp")
+    whole = accounting.epsilon(
+        4.0, steps=100, accountant="rdp", adjacency="replace-one", sampling="fixed-size", clients=100, cohort=10
+    )
+    assert accounting.composed([one, one], 1e-5) == pytest.approx(whole)
+
+
 def test_what_is_no_budget_and_what_cannot_be_counted():
     with pytest.raises(ValueError, match=r"epsilon=-1\.0: give a finite number"):
         Budget(-1.0)

@@ -178,7 +178,7 @@ def test_too_few_rows_are_said_with_how_many_are_needed(rule):
 
 def test_columns_in_blocks_are_the_columns_at_once(monkeypatch):
     whole = CoordinateMedian()(rows(7, 100), same(7))
-    monkeypatch.setattr("octolab.trust.aggregators.BLOCK", 7 * 13)
+    monkeypatch.setattr("octolab.federation.rule.BLOCK", 7 * 13)
     assert torch.equal(CoordinateMedian()(rows(7, 100), same(7)), whole)
 
 
@@ -188,6 +188,14 @@ def test_five_far_liars_of_twenty_leave_nearest_neighbour_mixing_with_the_exact_
         x = torch.cat([good, lies])
         assert equal(NNM(f=5)(x, same(20)), good.mean(0), 1e-9)
         assert float((Krum(f=5)(x, same(20)) - good.mean(0)).norm()) > 3  # Krum pays a client's whole variance
+
+
+@pytest.mark.parametrize("rule", [CoordinateMedian(), TrimmedMean(b=1), Bulyan(f=1), NNM(f=1)], ids=repr)
+def test_a_rule_leaves_the_rows_as_they_are(rule):
+    for x in (rows(7, 1), rows(7, 5)):
+        before = x.clone()
+        rule(x, same(7))
+        assert torch.equal(x, before)
 
 
 # -- in a run -----------------------------------------------------------------------------------------------------------

@@ -65,10 +65,22 @@ def central(
     if sampler is None or type(sampler) is Nice:
         spent = epsilon(z, 1.0, steps, delta, accountant, sampling="none")
         return Guarantee(spent, delta, steps, z, 1.0, "none", "add-or-remove-one", accountant, note=note)
-    return Guarantee(
-        None, delta, steps, z, 1.0, "none", "add-or-remove-one", accountant,
-        note=f"cohort={sampler!r}: no accountant here covers it; use Poisson(q), a number of clients, or everybody",
-    )  # fmt: skip
+    return nothing(
+        delta, f"cohort={sampler!r}: no accountant here covers it; use Poisson(q), a number of clients, or everybody"
+    )
+
+
+def nothing(delta: float, why: str) -> Guarantee:
+    """No guarantee, and why."""
+    return Guarantee(None, delta, 0, None, 1.0, "none", "add-or-remove-one", "pld", note=why)
+
+
+def check_bounded(name: str, field: str, limit: float, z: float) -> None:
+    """ValueError for noise that is a multiple of a bound that does not exist."""
+    if z and math.isinf(limit):
+        raise ValueError(
+            f"{name}: {field}=inf with noise_multiplier={z:g}: noise is {field} times that, so give a finite one."
+        )
 
 
 def local(z: float, steps: int, delta: float, accountant: str) -> Guarantee:

@@ -26,7 +26,6 @@ Theorem: with that step nobody clips after $\lceil 2D/\tau\rceil + 1$ steps, fro
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Theory, param, torch
 from octolab.methods.theory.privacy import clipped
@@ -35,12 +34,11 @@ from octolab.methods.theory.privacy import clipped
 class State(NamedTuple):
     x: torch.Tensor
     v: torch.Tensor  # mean v_i
-    releases: torch.Tensor  # rounds in which noise was added
+    releases: torch.Tensor  # rounds: each releases a model
 
 
 class Clip21(Method):
     slug = "clip21"
-    noisy: ClassVar[bool] = False  # whether messages carry noise
     needs = ("full participation",)
     tags = ("heterogeneous", "nonconvex", "error feedback", "privacy")
 
@@ -68,7 +66,7 @@ class Clip21(Method):
 
     def step(self, fed: Federation, s: State) -> State:
         v = s.v + fed.call(self.client, s.x).weighted_sum()
-        return State(x=s.x - self.lr * v, v=v, releases=s.releases + (1 if self.noisy else 0))
+        return State(x=s.x - self.lr * v, v=v, releases=s.releases + 1)
 
     def begin(self, cohort: Cohort) -> None:
         cohort.memory.v = cohort.zeros()

@@ -25,14 +25,14 @@ Theorem: with small beta and weight, the rate of SGD with momentum without a bou
 from __future__ import annotations
 
 from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Problem, Theory, param, torch
-from octolab.methods.theory.privacy import clipped, local
+from octolab.methods.theory.privacy import check_bounded, clipped, local
 from octolab.trust.accounting import Guarantee
 
 
 class State(NamedTuple):
     x: torch.Tensor
     g: torch.Tensor
-    releases: torch.Tensor  # rounds in which noise was added
+    releases: torch.Tensor  # rounds: each releases a model
 
 
 class Clip21SGD2M(Method):
@@ -51,6 +51,10 @@ class Clip21SGD2M(Method):
     def stepsize(self, problem: Constants) -> float:
         return min(self.beta, self.weight) / problem.L
 
+    def check(self, problem: Problem) -> None:
+        super().check(problem)
+        check_bounded("Clip21SGD2M", "tau", self.tau, self.noise_multiplier)
+
     def guarantee(self, problem: Problem, s: State, delta: float) -> Guarantee:
         return local(self.noise_multiplier, int(s.releases), delta, self.accountant)
 
@@ -64,7 +68,7 @@ class Clip21SGD2M(Method):
     def step(self, fed: Federation, s: State) -> State:
         x = s.x - self.lr * s.g
         g = s.g + self.weight * fed.call(self.client, x).weighted_sum()
-        return State(x=x, g=g, releases=s.releases + (1 if self.noise_multiplier else 0))
+        return State(x=x, g=g, releases=s.releases + 1)
 
     def begin(self, cohort: Cohort) -> None:
         cohort.memory.v, cohort.memory.g = cohort.zeros(), cohort.zeros()

@@ -23,7 +23,7 @@ Theorem: $(\varepsilon, \delta)$ of every client against the server: messages of
 from __future__ import annotations
 
 from octolab.methods.page import Cohort, Federation, Problem, param, torch
-from octolab.methods.theory.privacy import clipped, local
+from octolab.methods.theory.privacy import check_bounded, clipped, local
 from octolab.methods.trust.clip21 import Clip21, State
 from octolab.trust.accounting import Guarantee
 
@@ -38,9 +38,9 @@ class DPClip21(Clip21):
     noise_in_state: bool = param(True, "whether v_i holds the noise that was sent", main=True)
     accountant: str = param("pld", "how epsilon is counted", choices=("pld", "rdp"))
 
-    @property
-    def noisy(self) -> bool:  # type: ignore[override]
-        return self.noise_multiplier > 0
+    def check(self, problem: Problem) -> None:
+        super().check(problem)
+        check_bounded("DPClip21", "tau", self.tau, self.noise_multiplier)
 
     def guarantee(self, problem: Problem, s: State, delta: float) -> Guarantee:
         return local(self.noise_multiplier, int(s.releases), delta, self.accountant)

@@ -17,7 +17,8 @@ Algorithm:
         server: x <- x + server_lr (sum over S of what came + z C N(0, I)) / m
     quantile (adaptive C): i also sends the bit [|y_i - x| <= C];  b = (sum of (bit - 1/2) + sigma_b N(0, 1))/m + 1/2;
         C <- C exp(-clip_lr (b - quantile));  updates then get z' = (z^-2 - (2 sigma_b)^-2)^(-1/2), so that both cost what z costs
-    trust: "central" as above; "local": each client adds z C N(0, I) itself; "distributed": each z C N(0, I)/sqrt(survivors)
+    trust: "central" as above; "local": each client adds z C N(0, I) itself; "distributed": each z C N(0, I)/sqrt(survivors),
+        and a round with fewer reports is void
 Up: d numbers per client of the cohort (and a bit, for an adaptive C)
 Down: d numbers per client of the cohort (and C, if it is adaptive)
 Step size: 1/L_max for the local steps; no theorem is claimed. Clip at a typical norm of an update, known from public data
@@ -42,7 +43,7 @@ from octolab.methods.page import (
     param,
     torch,
 )
-from octolab.methods.theory.privacy import DISTRIBUTED, central, clipped, expected_size, local
+from octolab.methods.theory.privacy import DISTRIBUTED, central, check_bounded, clipped, expected_size, local
 from octolab.payloads import Scalars
 from octolab.trust.accounting import Guarantee
 
@@ -50,7 +51,7 @@ from octolab.trust.accounting import Guarantee
 class State(NamedTuple):
     x: torch.Tensor
     clip: torch.Tensor  # C
-    releases: torch.Tensor  # rounds in which noise was added
+    releases: torch.Tensor  # rounds: each releases a model
 
 
 class DPFedAvg(Method):
@@ -70,7 +71,7 @@ class DPFedAvg(Method):
     batch_size: int | None = param(None, "samples per local step; None: all", ge=1)
     server_lr: float = param(1.0, "server step size", gt=0)
     trust: str = param("central", "who adds the noise", choices=("central", "local", "distributed"))
-    survivors: int | None = param(None, "honest clients that surely report; None: m (trust='distributed')", ge=1)
+    survivors: int | None = param(None, "trust='distributed': least reports of a round; None: 2/3 m", ge=1)
     quantile: float | None = param(
         None, "share of updates to leave unclipped by an adaptive C; None: C is fixed", gt=0, lt=1
     )
@@ -83,6 +84,7 @@ class DPFedAvg(Method):
 
     def check(self, problem: Problem) -> None:
         super().check(problem)
+        check_bounded("DPFedAvg", "clip", self.clip, self.noise_multiplier)
         if self.quantile is not None and self.noise_multiplier:
             if self.trust != "central":
                 raise ValueError(
@@ -97,6 +99,10 @@ class DPFedAvg(Method):
 
     def sigma_b(self, n: int) -> float:
         return expected_size(self.cohort, n) / 20 if self.bit_noise is None else self.bit_noise
+
+    def least(self, n: int) -> int:
+        """How many reports a sum needs, so that their noise together is enough."""
+        return self.survivors or math.ceil(2 * expected_size(self.cohort, n) / 3)
 
     def on_updates(self, n: int) -> float:
         """The noise multiplier of the updates: with an adaptive C larger than z, because the bits are paid for, too."""
@@ -120,11 +126,14 @@ class DPFedAvg(Method):
         sent = [s.x] if self.quantile is None else [s.x, s.clip]
         answers = fed.call(self.client, *sent, to=fed.sample(self.cohort))
         updates, bits = (answers, None) if self.quantile is None else answers
+        if self.trust == "distributed" and len(updates) < self.least(fed.n):
+            fed.log(skipped=True)  # the sum would carry too little noise: it is not opened, and nothing is released
+            return s
         total = updates.sum()
         if self.trust == "central" and z:
             total = total + z * s.clip * fed.noise(total)
         clip = s.clip if bits is None else self.adapted(fed, s.clip, float(bits.sum()), len(bits), m)
-        return State(x=s.x + self.server_lr / m * total, clip=clip, releases=s.releases + (1 if z else 0))
+        return State(x=s.x + self.server_lr / m * total, clip=clip, releases=s.releases + 1)
 
     def adapted(self, fed: Federation, clip: torch.Tensor, below: float, count: int, m: float) -> torch.Tensor:
         noise = self.sigma_b(fed.n) * float(fed.noise(clip, "bits")) if self.noise_multiplier else 0.0
@@ -138,7 +147,7 @@ class DPFedAvg(Method):
         limit = self.clip if clip is None else float(clip)
         change = clipped(y - x, limit)
         if self.trust != "central" and self.noise_multiplier:
-            least = 1.0 if self.trust == "local" else self.survivors or expected_size(self.cohort, cohort.n)
+            least = 1 if self.trust == "local" else self.least(cohort.n)
             noise = cohort.normal(cohort.d, "noise").to(change)
             change = change + self.noise_multiplier * limit / math.sqrt(least) * noise
         if clip is None:

@@ -34,7 +34,7 @@ from octolab.methods.page import (
     param,
     torch,
 )
-from octolab.methods.theory.privacy import clipped
+from octolab.methods.theory.privacy import check_bounded, clipped
 from octolab.trust.accounting import Guarantee, epsilon
 
 NOTE = "Of an example, not of a client; it holds against the server, too."
@@ -42,7 +42,7 @@ NOTE = "Of an example, not of a client; it holds against the server, too."
 
 class State(NamedTuple):
     x: torch.Tensor
-    releases: torch.Tensor  # (n,) noisy steps that each client has taken
+    releases: torch.Tensor  # (n,) steps that each client has taken
 
 
 class DPSGD(Method):
@@ -61,6 +61,10 @@ class DPSGD(Method):
     def stepsize(self, problem: Constants) -> float:
         return 1 / (10 * problem.L_max)
 
+    def check(self, problem: Problem) -> None:
+        super().check(problem)
+        check_bounded("DPSGD", "clip", self.clip, self.noise_multiplier)
+
     def guarantee(self, problem: Problem, s: State, delta: float) -> Guarantee:
         z, q, steps = self.noise_multiplier, self.sample_rate, int(s.releases.max())
         spent = epsilon(z, q, steps, delta, self.accountant)
@@ -75,12 +79,11 @@ class DPSGD(Method):
         asked = fed.sample(self.cohort)
         updates = fed.call(self.client, s.x, to=asked)
         x = s.x if len(updates) == 0 else s.x + updates.mean()
-        steps = self.local_steps if self.noise_multiplier else 0
         took = torch.zeros_like(s.releases)
         took[slice(None) if asked is None else fed.place(asked)] = (
             1.0  # drawn twice or lost on the way: it ran once at least
         )
-        return State(x=x, releases=s.releases + steps * took)
+        return State(x=x, releases=s.releases + self.local_steps * took)
 
     def client(self, cohort: Cohort, x: torch.Tensor) -> torch.Tensor:
         y = x.expand(cohort.m, -1)

@@ -13,8 +13,8 @@ Algorithm:
     for k = 0, 1, ...:
         server sends x to the participants S
         client i of S: tau local steps of size local_lr from x to y_i, on all data or, incremental, one sample after the other;
-            u_i = (x - y_i)/(local_lr * steps);  D_i = (u_i - v_i)/(alpha + |u_i - v_i|);  v_i <- v_i + beta D_i; sends D_i + e_i
-        server: v <- v + beta/n sum of what came;  x <- x - lr v/|v|
+            u_i = (x - y_i)/(local_lr * steps);  D_i = (u_i - v_i)/(alpha + |u_i - v_i|);  v_i <- v_i + beta D_i; sends D_i
+        server: v <- v + beta/n (sum of what came + z N(0, I));  x <- x - lr v/|v|
     The weights beta/n, with which v stays mean v_i, are a reconstruction, UNCONFIRMED
 Up: d numbers per participant
 Down: d numbers per participant
@@ -50,14 +50,16 @@ class FedNormEC(NormEC):
         return super().stepsize(problem) * expected_size(self.cohort, problem.n) / problem.n
 
     def guarantee(self, problem: Problem, s: State, delta: float) -> Guarantee:
+        if self.start == "gradient":
+            return super().guarantee(problem, s, delta)
         return central(self.noise_multiplier, self.cohort, problem.n, int(s.releases), delta, self.accountant)
 
     def step(self, fed: Federation, s: State) -> State:
-        v = s.v + self.beta / fed.n * fed.call(self.client, s.x, to=fed.sample(self.cohort)).sum()
-        return State(x=self.moved(s.x, v), v=v, releases=s.releases + (1 if self.noise_multiplier else 0))
+        v = s.v + self.beta / fed.n * self.total(fed, fed.call(self.client, s.x, to=fed.sample(self.cohort)))
+        return State(x=self.moved(s.x, v), v=v, releases=s.releases + 1)
 
     def client(self, cohort: Cohort, x: torch.Tensor) -> torch.Tensor:
         plan = {"epochs": 1, "batch_size": 1} if self.incremental else {"steps": self.local_steps}
         taken = cohort.local_steps(plan.get("steps"), plan.get("epochs"), plan.get("batch_size")).to(x)
         y = cohort.local_sgd(x, lr=self.local_lr, **plan)  # type: ignore[arg-type]
-        return self.normalised(cohort, (x - y) / (self.local_lr * taken[:, None]), expected_size(self.cohort, cohort.n))
+        return self.normalised(cohort, (x - y) / (self.local_lr * taken[:, None]))

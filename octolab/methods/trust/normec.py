@@ -12,9 +12,8 @@ Algorithm:
     v_i = grad f_i(x0) or 0, v = mean v_i
     for k = 0, 1, ...:
         server sends x
-        client i: D_i = (grad f_i(x) - v_i)/(alpha + |grad f_i(x) - v_i|), v_i <- v_i + beta D_i
-            sends D_i (+ e_i, e_i ~ N(0, (z sqrt(1/n))^2 I), so that the sum has noise z; v_i has none)
-        server: v <- v + beta mean of what came;  x <- x - lr v/|v|  (normalize=False: x - lr v)
+        client i: D_i = (grad f_i(x) - v_i)/(alpha + |grad f_i(x) - v_i|), v_i <- v_i + beta D_i, sends D_i
+        server: v <- v + beta/n (sum of what came + z N(0, I));  x <- x - lr v/|v|  (normalize=False: x - lr v)
 Up: d numbers per client
 Down: d numbers
 Step size: beta R/((alpha + R) L_max), R = max_i |grad f_i(x0) - v_i|: the largest that the theorem allows (start="zero"); with
@@ -25,18 +24,18 @@ Theorem: beta <= alpha + R: $\min_{k\le K}|\nabla f(x_k)| \le \frac{f(x_0) - f^*
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
+from octolab.federation.replies import Replies
 from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Problem, Theory, param, torch
-from octolab.methods.theory.privacy import central
+from octolab.methods.theory.privacy import central, nothing
 from octolab.trust.accounting import Guarantee
 
 
 class State(NamedTuple):
     x: torch.Tensor
     v: torch.Tensor  # mean v_i, and the noise so far
-    releases: torch.Tensor  # rounds in which noise was added
+    releases: torch.Tensor  # rounds: each releases a model
 
 
 class NormEC(Method):
@@ -61,6 +60,8 @@ class NormEC(Method):
         return self.beta * R / ((self.alpha + R) * problem.L_max) if R else 1 / (10 * problem.L_max)
 
     def guarantee(self, problem: Problem, s: State, delta: float) -> Guarantee:
+        if self.start == "gradient":
+            return nothing(delta, "start='gradient' sends every client's first gradient as it is: use start='zero'")
         return central(self.noise_multiplier, None, problem.n, int(s.releases), delta, self.accountant)
 
     def init(self, fed: Federation) -> State:
@@ -71,8 +72,13 @@ class NormEC(Method):
         return {} if self.noise_multiplier else {"v = mean v_i, all alike": s.v - fed.memory.v.mean(0)}
 
     def step(self, fed: Federation, s: State) -> State:
-        v = s.v + self.beta / fed.n * fed.call(self.client, s.x).sum()
-        return State(x=self.moved(s.x, v), v=v, releases=s.releases + (1 if self.noise_multiplier else 0))
+        v = s.v + self.beta / fed.n * self.total(fed, fed.call(self.client, s.x))
+        return State(x=self.moved(s.x, v), v=v, releases=s.releases + 1)
+
+    def total(self, fed: Federation, replies: Replies) -> torch.Tensor:
+        """The sum of the messages, with the noise that the claim is about, however many came."""
+        total = replies.sum()
+        return total + self.noise_multiplier * fed.noise(total) if self.noise_multiplier else total
 
     def moved(self, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         length = float(torch.linalg.vector_norm(v)) if self.normalize else 1.0
@@ -83,14 +89,12 @@ class NormEC(Method):
         return v
 
     def client(self, cohort: Cohort, x: torch.Tensor) -> torch.Tensor:
-        return self.normalised(cohort, cohort.grad(x), cohort.n)
+        return self.normalised(cohort, cohort.grad(x))
 
-    def normalised(self, cohort: Cohort, new: torch.Tensor, m: float) -> torch.Tensor:
-        """What is sent of a new gradient (m, d): shorter than one, and its share of the sum's noise over m clients."""
+    def normalised(self, cohort: Cohort, new: torch.Tensor) -> torch.Tensor:
+        """What is sent of a new gradient (m, d): rows shorter than one."""
         away = new - cohort.memory.v
         length = self.alpha + torch.linalg.vector_norm(away, dim=1, keepdim=True)
         D = away / torch.where(length == 0, torch.ones_like(length), length)
         cohort.memory.v = cohort.memory.v + self.beta * D
-        if not self.noise_multiplier:
-            return D
-        return D + self.noise_multiplier / math.sqrt(m) * cohort.normal(cohort.d, "noise").to(D)
+        return D

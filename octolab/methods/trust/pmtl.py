@@ -37,7 +37,7 @@ from octolab.methods.page import (
     param,
     torch,
 )
-from octolab.methods.theory.privacy import central, clipped, expected_size
+from octolab.methods.theory.privacy import central, check_bounded, clipped, expected_size
 from octolab.trust.accounting import Guarantee
 
 NOTE = "Joint DP: of the common model, and of each client's model against all other clients; no personal model is private itself."
@@ -45,7 +45,7 @@ NOTE = "Joint DP: of the common model, and of each client's model against all ot
 
 class State(NamedTuple):
     x: torch.Tensor  # wbar
-    releases: torch.Tensor  # rounds in which noise was added
+    releases: torch.Tensor  # rounds: each releases a model
 
 
 class PMTL(Method):
@@ -68,6 +68,10 @@ class PMTL(Method):
     def stepsize(self, problem: Constants) -> float:
         return 1 / (problem.L_max + self.lam)
 
+    def check(self, problem: Problem) -> None:
+        super().check(problem)
+        check_bounded("PMTL", "clip", self.clip, self.noise_multiplier)
+
     def guarantee(self, problem: Problem, s: State, delta: float) -> Guarantee:
         return central(
             self.noise_multiplier, self.cohort, problem.n, int(s.releases), delta, self.accountant, note=NOTE
@@ -85,7 +89,7 @@ class PMTL(Method):
         if self.noise_multiplier:
             total = total + self.noise_multiplier * self.clip * fed.noise(total)
         x = s.x + total / expected_size(self.cohort, fed.n)
-        return State(x=x, releases=s.releases + (1 if self.noise_multiplier else 0))
+        return State(x=x, releases=s.releases + 1)
 
     def client(self, cohort: Cohort, x: torch.Tensor) -> torch.Tensor:
         w, epochs = cohort.memory.w, None if self.local_steps else self.local_epochs

@@ -13,7 +13,7 @@ from octolab.lab.chart import Chart, Mark
 from octolab.lab.dashboard.feed import Feed
 from octolab.lab.dashboard.panels.registry import panel
 from octolab.lab.dashboard.view import View
-from octolab.trust.accounting import Guarantee, epsilon
+from octolab.trust.accounting import Guarantee, composed
 from octolab.trust.fairness import groups
 
 POINTS = 6  # of an epsilon's curve: each is a computation of its own
@@ -50,7 +50,7 @@ def spent(view: View) -> Chart:
         if found is None or feed is None:
             continue
         steps = np.unique(np.linspace(1, found.steps, POINTS).round().astype(int))
-        epsilons = [_at(found, int(s), feed.run.federation.n) for s in steps]
+        epsilons = [composed([replace(found, steps=int(s))], found.delta) for s in steps]
         marks.append(Mark(name, steps * feed.run.round / found.steps, np.array(epsilons)))
         words = f"delta = {found.delta:g}, {found.adjacency}, {found.sampling} sampling, {found.accountant.upper()}"
     return Chart("epsilon", "Privacy spent", "round", "epsilon", marks, words)
@@ -86,10 +86,3 @@ def by_group(view: View) -> Chart:
         marks.append(Mark(name, np.arange(1.0, len(table) + 1), table["loss"].to_numpy()))
         words = f"from {table['group'].iloc[0]} to {table['group'].iloc[-1]}"
     return Chart("groups", "Loss by group", "groups, the best served first", "loss", marks, words)
-
-
-def _at(found: Guarantee, steps: int, n: int) -> float:
-    """The same guarantee after fewer releases, among n clients."""
-    z, q = float(found.noise_multiplier or 0.0), found.sample_rate
-    size = {"clients": n, "cohort": round(q * n)} if found.sampling == "fixed-size" else {}
-    return epsilon(z, q, steps, found.delta, found.accountant, found.adjacency, sampling=found.sampling, **size)
