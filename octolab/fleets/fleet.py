@@ -219,10 +219,16 @@ class Fleet(Shown):
         value = getattr(self, name)
         return value[clients] if isinstance(value, np.ndarray) else value
 
+    def fixed_seconds(self, n: int) -> np.ndarray:
+        """(n,) the time of one unit of work on each device, random times left out; with `computation`, of the first unit."""
+        if self.computation is not None:
+            return self.computation.finish(np.arange(n), np.zeros(n), np.ones(n))
+        return np.broadcast_to(np.asarray(self.seconds, dtype=float), (n,)).copy()
+
     def mean_seconds(self, n: int) -> np.ndarray:
         """(n,) the mean time of one unit of work on each device, over its random times."""
-        if self.jitter is None:
-            return np.broadcast_to(np.asarray(self.seconds, dtype=float), (n,)).copy()
+        if self.jitter is None or self.computation is not None:
+            return self.fixed_seconds(n)
         return np.array([times.mean() for times in self.law(n)])
 
     def law(self, n: int, points: int = 4096) -> Iterator[np.ndarray]:

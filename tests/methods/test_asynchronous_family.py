@@ -363,3 +363,12 @@ def test_time_on_a_fleet_that_counts_samples_is_the_batchs():
         ol.methods.FedBuff(buffer=4, local_steps=3, batch_size=8, lr=0.1), data, rounds=1, fleet=fleet, live=False
     )
     assert run.federation.now == pytest.approx(0.5 * 3 * 8)
+
+
+@pytest.mark.parametrize(
+    "method", [ol.methods.ASGD(lr=0.1, batch_size=8), ol.methods.Ringmaster(R=9, lr=0.1, batch_size=8)]
+)
+def test_a_gradient_takes_as_long_as_its_batch_on_a_fleet_that_counts_samples(method):
+    data = ol.problems.classification("breast-cancer", clients=4, split=ol.data.IID())
+    run = go(method, data, 4, ol.Fleet(seconds=0.5, unit="sample"))
+    assert run.history["time"].tolist() == [0.0, 4.0, 4.0, 4.0, 4.0]

@@ -141,3 +141,21 @@ def test_the_theorem_holds():
     assert run.history.grad_norm_sq[75:].mean() <= eps
     h, tau = fleet.seconds, 64 / fleet.up
     assert np.diff(run.history.time)[1:].max() <= 2 * equilibrium_time(h, tau, 4.0, p.sigma_sq / eps) * (1 + 1e-9)
+
+
+def test_nobody_who_ever_answers_is_said_before_the_first_round():
+    with pytest.warns(RuntimeWarning, match="no equilibrium time"):
+        run = ol.run(ol.methods.Shadowheart(), shared(), rounds=3, fleet=ol.Fleet(seconds=np.inf), live=False)
+    assert run.status == "stalled"
+
+
+def test_the_plan_knows_powers_as_it_knows_seconds():
+    p, tau = shared(n=3), [1.0, 2.0, 5.0]
+    powers = ol.fleets.Powers([[0]] * 3, [[1 / t] for t in tau])
+    plans = [
+        ol.run(
+            ol.methods.Shadowheart(s=4.0), p, rounds=1, fleet=ol.Fleet(up=100.0, **times), live=False
+        ).state.b.tolist()
+        for times in ({"seconds": tau}, {"computation": powers})
+    ]
+    assert plans[0] == plans[1] and len(set(plans[0])) > 1

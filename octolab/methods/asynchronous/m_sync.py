@@ -22,8 +22,6 @@ Unconfirmed: the logarithm is recalled
 
 from __future__ import annotations
 
-import numpy as np
-
 from octolab.methods.constants import Known
 from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Theory, param, torch
 from octolab.methods.theory.times import first_arrivals
@@ -74,7 +72,7 @@ class MSync(Method):
             return min(self.m, fed.n)
         if self.eps is None:
             return fed.n
-        seconds = np.broadcast_to(fed.fleet.of("seconds", fed.everybody), (fed.n,))
+        seconds = fed.fleet.fixed_seconds(fed.n)
         return first_arrivals(seconds, Known(fed.problem, type(self).__name__).variance(self.batch_size) / self.eps)
 
     def send(self, fed: Federation, i: int, s: State) -> None:

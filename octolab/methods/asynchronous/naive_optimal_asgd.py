@@ -21,8 +21,6 @@ Unconfirmed: the constants of the step size
 
 from __future__ import annotations
 
-import numpy as np
-
 from octolab.methods.page import Cohort, Constants, Federation, Method, NamedTuple, Theory, param, torch
 from octolab.methods.theory.times import fastest
 
@@ -51,7 +49,7 @@ class NaiveOptimalASGD(Method):
 
     def init(self, fed: Federation) -> State:
         s = State(x=fed.x0, k=0)
-        seconds = np.broadcast_to(fed.fleet.of("seconds", fed.everybody), (fed.n,))
+        seconds = fed.fleet.fixed_seconds(fed.n)
         for i in fastest(seconds, self.s):
             self.send(fed, int(i), s)
         return s

@@ -64,9 +64,10 @@ class Ringmaster(Method):
         return min(1 / (2 * self.R * problem.L), self.eps / (4 * problem.L * noise))
 
     def init(self, fed: Federation) -> State:
+        s = State(x=fed.x0, k=0)
         for i in fed.clients:
-            fed.submit(i, self.client, fed.x0, tag=0)
-        return State(x=fed.x0, k=0)
+            self.send(fed, i, s)
+        return s
 
     def step(self, fed: Federation, s: State) -> State:
         job = fed.next()
@@ -75,13 +76,16 @@ class Ringmaster(Method):
         if used:
             s = State(x=s.x - self.lr * job.result, k=s.k + 1)
         fed.log(delay=delay, accepted=used, version=s.k)
-        fed.submit(job.client, self.client, s.x, tag=s.k)
+        self.send(fed, job.client, s)
         if used and self.variant == "stop":
             for late in fed.running():
                 if s.k - late.tag >= self.R:
                     fed.cancel(late)
-                    fed.submit(late.client, self.client, s.x, tag=s.k)
+                    self.send(fed, late.client, s)
         return s
+
+    def send(self, fed: Federation, i: int, s: State) -> None:
+        fed.submit(i, self.client, s.x, tag=s.k, work=fed.work_of(i, 1, self.batch_size))
 
     def client(self, cohort: Cohort, x: torch.Tensor) -> torch.Tensor:
         return cohort.grad(x, cohort.batch(self.batch_size))

@@ -31,6 +31,7 @@ import math
 import numpy as np
 
 from octolab.compressors import RandK
+from octolab.errors import NothingUnderWay
 from octolab.federation import Each
 from octolab.methods.page import Cohort, Compressor, Constants, Federation, Method, NamedTuple, Theory, param, torch
 from octolab.payloads import Bundle
@@ -93,6 +94,11 @@ class Shadowheart(Method):
     def plan(self, h: np.ndarray, tau: np.ndarray, omega: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """b, m, w (n,) for seconds per gradient h and per message tau."""
         t = equilibrium_time(h, tau, omega, self.s)
+        if t == math.inf:
+            raise NothingUnderWay(
+                "Shadowheart: no device ever brings a gradient (every one takes for ever to compute or to send), so there is "
+                "no equilibrium time. Give the fleet a device with finite seconds and a link."
+            )
         b, m = _fits(t, h, max(1, math.ceil(self.s))), _fits(t, tau, math.ceil(1 + omega))
         idle = (b == 0) | (m == 0)
         b[idle], m[idle] = 0, 0
@@ -101,10 +107,9 @@ class Shadowheart(Method):
         return b, m, w
 
     def init(self, fed: Federation) -> State:
-        everybody = np.arange(fed.n)
         one = np.ones(fed.n)
         bits = self.compressor.bits(fed.d) or 32 * fed.d
-        h, tau = one * fed.fleet.of("seconds", everybody), one * (bits / fed.fleet.of("up", everybody))
+        h, tau = fed.fleet.fixed_seconds(fed.n), one * (bits / fed.fleet.of("up", fed.everybody))
         b, m, w = self.plan(h, tau, self.compressor.variance(fed.d))
         fed.call(self.begin, Each(fed.place(np.stack([b, m], 1))))
         return State(fed.x0, fed.place(b), fed.place(m), fed.place(w).to(fed.x0.dtype))
